@@ -1,0 +1,222 @@
+package record
+
+import (
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// FromNanos returns the time that a record stores as n.
+func FromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
+
+// OrderToProto returns the stored form of an order.
+func OrderToProto(o secret.Order) *recordpb.Order {
+	return &recordpb.Order{Epoch: epochToProto(o.Epoch), Seq: o.Seq}
+}
+
+// OrderFromProto returns the order that a record stores as o.
+func OrderFromProto(o *recordpb.Order) secret.Order {
+	return secret.Order{Epoch: epochFromProto(o.GetEpoch()), Seq: o.GetSeq()}
+}
+
+func epochToProto(e secret.Epoch) *recordpb.Epoch {
+	return &recordpb.Epoch{Counter: e.Counter, Region: string(e.Region)}
+}
+
+func epochFromProto(e *recordpb.Epoch) secret.Epoch {
+	return secret.Epoch{Counter: e.GetCounter(), Region: secret.RegionName(e.GetRegion())}
+}
+
+func ownershipToProto(o secret.Ownership) *recordpb.Ownership {
+	p := &recordpb.Ownership{Home: string(o.Home), Incarnation: string(o.Incarnation), Order: OrderToProto(o.Order)}
+	for _, f := range o.Lineage {
+		p.Lineage = append(p.Lineage, &recordpb.Fork{Epoch: epochToProto(f.Epoch), Began: OrderToProto(f.Began)})
+	}
+	return p
+}
+
+func ownershipFromProto(p *recordpb.Ownership) secret.Ownership {
+	o := secret.Ownership{
+		Home: secret.RegionName(p.GetHome()), Incarnation: secret.Incarnation(p.GetIncarnation()), Order: OrderFromProto(p.GetOrder()),
+	}
+	for _, f := range p.GetLineage() {
+		o.Lineage = append(o.Lineage, secret.Fork{Epoch: epochFromProto(f.GetEpoch()), Began: OrderFromProto(f.GetBegan())})
+	}
+	return o
+}
+
+func accountToProto(a *secret.Account) *recordpb.Account {
+	return &recordpb.Account{
+		Id: string(a.ID), Name: a.Name, Ownership: ownershipToProto(a.Ownership),
+		CreatedAt: nanos(a.CreatedAt), UpdatedAt: nanos(a.UpdatedAt), RequestToken: a.RequestToken,
+	}
+}
+
+func accountFromProto(p *recordpb.Account) *secret.Account {
+	return &secret.Account{
+		ID: secret.AccountID(p.GetId()), Name: p.GetName(), Ownership: ownershipFromProto(p.GetOwnership()),
+		CreatedAt: FromNanos(p.GetCreatedAt()), UpdatedAt: FromNanos(p.GetUpdatedAt()), RequestToken: p.GetRequestToken(),
+	}
+}
+
+func principalToProto(p *secret.Principal) *recordpb.Principal {
+	return &recordpb.Principal{
+		Id: string(p.ID), Account: string(p.Account), Name: p.Name, Kind: string(p.Kind), Roles: p.Roles, Disabled: p.Disabled,
+		Ownership: ownershipToProto(p.Ownership), CreatedAt: nanos(p.CreatedAt), UpdatedAt: nanos(p.UpdatedAt), RequestToken: p.RequestToken,
+	}
+}
+
+func principalFromProto(p *recordpb.Principal) *secret.Principal {
+	return &secret.Principal{
+		ID: secret.PrincipalID(p.GetId()), Account: secret.AccountID(p.GetAccount()), Name: p.GetName(),
+		Kind: secret.PrincipalKind(p.GetKind()), Roles: p.GetRoles(), Disabled: p.GetDisabled(),
+		Ownership: ownershipFromProto(p.GetOwnership()), CreatedAt: FromNanos(p.GetCreatedAt()), UpdatedAt: FromNanos(p.GetUpdatedAt()),
+		RequestToken: p.GetRequestToken(),
+	}
+}
+
+func credentialToProto(c *secret.Credential) *recordpb.Credential {
+	return &recordpb.Credential{
+		Id: string(c.ID), Account: string(c.Account), Principal: string(c.Principal), Kind: string(c.Kind), Description: c.Description,
+		TokenHash: c.TokenHash, SealedKey: c.SealedKey, Ownership: ownershipToProto(c.Ownership),
+		CreatedAt: nanos(c.CreatedAt), ExpiresAt: nanos(c.ExpiresAt), RevokedAt: nanos(c.RevokedAt),
+	}
+}
+
+func credentialFromProto(p *recordpb.Credential) *secret.Credential {
+	return &secret.Credential{
+		ID: secret.CredentialID(p.GetId()), Account: secret.AccountID(p.GetAccount()), Principal: secret.PrincipalID(p.GetPrincipal()),
+		Kind: secret.CredentialKind(p.GetKind()), Description: p.GetDescription(), TokenHash: p.GetTokenHash(), SealedKey: p.GetSealedKey(),
+		Ownership: ownershipFromProto(p.GetOwnership()), CreatedAt: FromNanos(p.GetCreatedAt()),
+		ExpiresAt: FromNanos(p.GetExpiresAt()), RevokedAt: FromNanos(p.GetRevokedAt()),
+	}
+}
+
+func policyToProto(p *secret.Policy) *recordpb.Policy {
+	return &recordpb.Policy{
+		Account: string(p.Account), Name: p.Name, Text: p.Text, Description: p.Description,
+		Ownership: ownershipToProto(p.Ownership), CreatedAt: nanos(p.CreatedAt), UpdatedAt: nanos(p.UpdatedAt),
+	}
+}
+
+func policyFromProto(p *recordpb.Policy) *secret.Policy {
+	return &secret.Policy{
+		Account: secret.AccountID(p.GetAccount()), Name: p.GetName(), Text: p.GetText(), Description: p.GetDescription(),
+		Ownership: ownershipFromProto(p.GetOwnership()), CreatedAt: FromNanos(p.GetCreatedAt()), UpdatedAt: FromNanos(p.GetUpdatedAt()),
+	}
+}
+
+func retentionToProto(r secret.Retention) *recordpb.Retention {
+	if r == (secret.Retention{}) {
+		return nil
+	}
+	return &recordpb.Retention{MaxVersions: uint32(r.MaxVersions), MaxAge: int64(r.MaxAge)}
+}
+
+func retentionFromProto(p *recordpb.Retention) secret.Retention {
+	return secret.Retention{MaxVersions: int(p.GetMaxVersions()), MaxAge: time.Duration(p.GetMaxAge())}
+}
+
+func vaultToProto(v *secret.Vault) *recordpb.Vault {
+	return &recordpb.Vault{
+		Id: string(v.ID), Account: string(v.Account), Name: v.Name, Ownership: ownershipToProto(v.Ownership), State: string(v.State),
+		Description: v.Description, Tags: v.Tags, Retention: retentionToProto(v.Retention),
+		CreatedAt: nanos(v.CreatedAt), UpdatedAt: nanos(v.UpdatedAt), RequestToken: v.RequestToken,
+	}
+}
+
+func vaultFromProto(p *recordpb.Vault) *secret.Vault {
+	return &secret.Vault{
+		ID: secret.VaultID(p.GetId()), Account: secret.AccountID(p.GetAccount()), Name: p.GetName(),
+		Ownership: ownershipFromProto(p.GetOwnership()), State: secret.State(p.GetState()), Description: p.GetDescription(),
+		Tags: p.GetTags(), Retention: retentionFromProto(p.GetRetention()),
+		CreatedAt: FromNanos(p.GetCreatedAt()), UpdatedAt: FromNanos(p.GetUpdatedAt()), RequestToken: p.GetRequestToken(),
+	}
+}
+
+func secretToProto(s *secret.Secret) *recordpb.Secret {
+	p := &recordpb.Secret{
+		Id: string(s.ID), Account: string(s.Account), Name: s.Name, Ownership: ownershipToProto(s.Ownership), State: string(s.State),
+		CreatedAt: nanos(s.CreatedAt), UpdatedAt: nanos(s.UpdatedAt), DeleteAt: nanos(s.DeleteAt), ContentType: s.ContentType,
+		Tags: s.Tags, Description: s.Description, Metadata: s.Metadata, Retention: retentionToProto(s.Retention),
+		RequestToken: s.RequestToken, RequestMac: s.RequestMAC, LastNumber: s.LastNumber,
+	}
+	if s.Rules != (secret.Rules{}) {
+		p.Rules = &recordpb.Rules{
+			ExpiresAt: nanos(s.Rules.ExpiresAt), VersionTtl: int64(s.Rules.VersionTTL), ForbidReuse: s.Rules.ForbidReuse,
+		}
+	}
+	for i := range s.Versions {
+		v := &s.Versions[i]
+		p.Versions = append(p.Versions, &recordpb.VersionInfo{
+			Id: string(v.ID), Number: v.Number, CreatedAt: nanos(v.CreatedAt), CreatedBy: string(v.CreatedBy),
+			ExpiresAt: nanos(v.ExpiresAt), RequestToken: v.RequestToken, Mac: v.MAC, Size: uint32(v.Size),
+		})
+	}
+	if len(s.Stages) > 0 {
+		p.Stages = make(map[string]string, len(s.Stages))
+		for stage, id := range s.Stages {
+			p.Stages[string(stage)] = string(id)
+		}
+	}
+	for _, mac := range s.RetiredMACs {
+		p.RetiredMacs = append(p.RetiredMacs, mac)
+	}
+	return p
+}
+
+func secretFromProto(p *recordpb.Secret) *secret.Secret {
+	s := &secret.Secret{
+		ID: secret.ID(p.GetId()), Account: secret.AccountID(p.GetAccount()), Name: p.GetName(),
+		Ownership: ownershipFromProto(p.GetOwnership()), State: secret.State(p.GetState()),
+		CreatedAt: FromNanos(p.GetCreatedAt()), UpdatedAt: FromNanos(p.GetUpdatedAt()), DeleteAt: FromNanos(p.GetDeleteAt()),
+		ContentType: p.GetContentType(), Tags: p.GetTags(), Description: p.GetDescription(), Metadata: p.GetMetadata(),
+		Rules: secret.Rules{
+			ExpiresAt: FromNanos(p.GetRules().GetExpiresAt()), VersionTTL: time.Duration(p.GetRules().GetVersionTtl()),
+			ForbidReuse: p.GetRules().GetForbidReuse(),
+		},
+		Retention:    retentionFromProto(p.GetRetention()),
+		RequestToken: p.GetRequestToken(), RequestMAC: p.GetRequestMac(), LastNumber: p.GetLastNumber(),
+	}
+	if len(p.GetVersions()) > 0 {
+		s.Versions = make([]secret.VersionInfo, len(p.GetVersions()))
+	}
+	for i, v := range p.GetVersions() {
+		s.Versions[i] = secret.VersionInfo{
+			ID: secret.VersionID(v.GetId()), Number: v.GetNumber(), CreatedAt: FromNanos(v.GetCreatedAt()),
+			CreatedBy: secret.PrincipalID(v.GetCreatedBy()), ExpiresAt: FromNanos(v.GetExpiresAt()),
+			RequestToken: v.GetRequestToken(), MAC: v.GetMac(), Size: int(v.GetSize()),
+		}
+	}
+	if len(p.GetStages()) > 0 {
+		s.Stages = make(map[secret.Stage]secret.VersionID, len(p.GetStages()))
+		for stage, id := range p.GetStages() {
+			s.Stages[secret.Stage(stage)] = secret.VersionID(id)
+		}
+	}
+	for _, mac := range p.GetRetiredMacs() {
+		s.RetiredMACs = append(s.RetiredMACs, mac)
+	}
+	return s
+}
+
+func versionToProto(v *secret.Version) *recordpb.Version {
+	return &recordpb.Version{Secret: string(v.Secret), Id: string(v.ID), Value: v.Value, Mac: v.MAC}
+}
+
+func versionFromProto(p *recordpb.Version) *secret.Version {
+	return &secret.Version{Secret: secret.ID(p.GetSecret()), ID: secret.VersionID(p.GetId()), Value: p.GetValue(), MAC: p.GetMac()}
+}

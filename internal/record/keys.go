@@ -1,0 +1,127 @@
+package record
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Key is the key of a record within its shard, without the shard's prefix. Keys
+// of one prefix sort by what follows it; IDs are ULIDs, so that is by age.
+type Key string
+
+// Prefixes of keys, one for each kind of record.
+const (
+	AccountPrefix       = "account/"
+	AccountNamePrefix   = "account-name/"
+	ActiveDataKeyPrefix = "active-data-key/"
+	CredentialPrefix    = "credential/"
+	CredentialOfPrefix  = "credential-of/"
+	DataKeyPrefix       = "data-key/"
+	HostPrefix          = "host/"
+	OutboxPrefix        = "outbox/"
+	PolicyPrefix        = "policy/"
+	PrincipalPrefix     = "principal/"
+	PrincipalNamePrefix = "principal-name/"
+	QuarantinePrefix    = "quarantine/"
+	SecretPrefix        = "secret/"
+	SecretNamePrefix    = "secret-name/"
+	VaultPrefix         = "vault/"
+	VaultNamePrefix     = "vault-name/"
+	VersionPrefix       = "version/"
+	WorkPrefix          = "work/"
+)
+
+// RegionKey and FenceKey are the keys of the two single records.
+const (
+	RegionKey Key = "region"
+	FenceKey  Key = "fence"
+)
+
+// AccountKey is the key of an account.
+func AccountKey(id secret.AccountID) Key { return Key(AccountPrefix + string(id)) }
+
+// AccountNameKey refers to the account of that name.
+func AccountNameKey(name string) Key { return Key(AccountNamePrefix + name) }
+
+// PrincipalKey is the key of a principal.
+func PrincipalKey(account secret.AccountID, id secret.PrincipalID) Key {
+	return Key(PrincipalPrefix + string(account) + "/" + string(id))
+}
+
+// PrincipalNameKey refers to the principal of that name.
+func PrincipalNameKey(account secret.AccountID, name string) Key {
+	return Key(PrincipalNamePrefix + string(account) + "/" + name)
+}
+
+// CredentialKey is the key of a credential.
+func CredentialKey(id secret.CredentialID) Key { return Key(CredentialPrefix + string(id)) }
+
+// CredentialOfKey lists a credential under its principal.
+func CredentialOfKey(account secret.AccountID, principal secret.PrincipalID, id secret.CredentialID) Key {
+	return Key(CredentialOfPrefix + string(account) + "/" + string(principal) + "/" + string(id))
+}
+
+// PolicyKey is the key of a policy.
+func PolicyKey(account secret.AccountID, name string) Key {
+	return Key(PolicyPrefix + string(account) + "/" + name)
+}
+
+// VaultKey is the key of a vault.
+func VaultKey(id secret.VaultID) Key { return Key(VaultPrefix + string(id)) }
+
+// VaultNameKey refers to the vault of that name.
+func VaultNameKey(account secret.AccountID, name string) Key {
+	return Key(VaultNamePrefix + string(account) + "/" + name)
+}
+
+// SecretKey is the key of a secret's record.
+func SecretKey(id secret.ID) Key {
+	return Key(SecretPrefix + strings.Replace(string(id), ".", "/", 1))
+}
+
+// SecretNameKey refers to the secret of that name.
+func SecretNameKey(vault secret.VaultID, name string) Key {
+	return Key(SecretNamePrefix + string(vault) + "/" + name)
+}
+
+// VersionKey is the key of a version's sealed value.
+func VersionKey(id secret.ID, version secret.VersionID) Key {
+	return Key(VersionPrefix + strings.Replace(string(id), ".", "/", 1) + "/" + string(version))
+}
+
+// DataKeyKey is the key of one generation of a scope's data key.
+func DataKeyKey(scope string, generation uint32) Key {
+	return Key(fmt.Sprintf("%s%s/%010d", DataKeyPrefix, scope, generation))
+}
+
+// ActiveDataKeyKey says which generation of a scope's data key seals.
+func ActiveDataKeyKey(scope string) Key { return Key(ActiveDataKeyPrefix + scope) }
+
+// WorkKey is the key of the work item of a record.
+func WorkKey(record Key) Key { return WorkPrefix + record }
+
+// QuarantineKey is the key of the quarantine entry of a record.
+func QuarantineKey(record Key) Key { return QuarantinePrefix + record }
+
+// OutboxKey is the key of an event in the outbox.
+func OutboxKey(ulid string) Key { return Key(OutboxPrefix + ulid) }
+
+// HostKey is the key of a registered host.
+func HostKey(id string) Key { return Key(HostPrefix + id) }
+
+// HasPrefix reports whether the key begins with prefix.
+func (k Key) HasPrefix(prefix string) bool { return strings.HasPrefix(string(k), prefix) }
+
+// PrefixEnd returns the first key after all keys that begin with prefix.
+func PrefixEnd(prefix string) Key {
+	end := []byte(prefix)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i] < 0xff {
+			end[i]++
+			return Key(end[:i+1])
+		}
+	}
+	return ""
+}

@@ -1,0 +1,184 @@
+package record
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Kind is the encode/decode pair of one kind of record.
+type Kind[T any] struct {
+	name    string
+	format  byte
+	encode  func(*T) proto.Message
+	message func() proto.Message
+	decode  func(proto.Message) *T
+}
+
+// Encode returns the stored form of t.
+func (k Kind[T]) Encode(t *T) []byte {
+	m := k.encode(t)
+	opts := proto.MarshalOptions{Deterministic: true}
+	b := make([]byte, 1, 1+opts.Size(m))
+	b[0] = k.format
+	b, err := opts.MarshalAppend(b, m)
+	if err != nil {
+		// Only invalid UTF-8 in a string field can cause this; every string was
+		// checked at the door.
+		panic(fmt.Sprintf("record: encode %s: %v", k.name, err))
+	}
+	return b
+}
+
+// Decode parses the stored form. Errors: CodeUnknownFormat, CodeCorrupt.
+func (k Kind[T]) Decode(b []byte) (*T, error) {
+	m := k.message()
+	if err := unmarshal(k.name, k.format, b, m); err != nil {
+		return nil, err
+	}
+	return k.decode(m), nil
+}
+
+// Check reports whether b can be decoded and holds no field that this release
+// does not know.
+func (k Kind[T]) Check(b []byte) error {
+	m := k.message()
+	if err := unmarshal(k.name, k.format, b, m); err != nil {
+		return err
+	}
+	return refuseUnknown(k.name, m.ProtoReflect())
+}
+
+func unmarshal(name string, format byte, b []byte, m proto.Message) error {
+	switch {
+	case len(b) == 0:
+		return secret.Errorf(secret.CodeCorrupt, "empty %s record", name)
+	case b[0] == 0 || b[0] > format:
+		return secret.Errorf(secret.CodeUnknownFormat, "%s record has format %d, this release reads up to %d", name, b[0], format).
+			WithHint("upgrade this process")
+	}
+	if err := proto.Unmarshal(b[1:], m); err != nil {
+		return secret.Wrap(secret.CodeCorrupt, err, "cannot decode "+name+" record")
+	}
+	return nil
+}
+
+func refuseUnknown(name string, m protoreflect.Message) error {
+	if len(m.GetUnknown()) > 0 {
+		return secret.Errorf(secret.CodeUnknownFormat, "%s record has a field that this release does not know", name).
+			WithHint("upgrade this process")
+	}
+	var err error
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case f.IsMap() || f.Message() == nil:
+		case f.IsList():
+			for i := range v.List().Len() {
+				if err = refuseUnknown(name, v.List().Get(i).Message()); err != nil {
+					return false
+				}
+			}
+		default:
+			err = refuseUnknown(name, v.Message())
+		}
+		return err == nil
+	})
+	return err
+}
+
+func newKind[T any, M any, PM interface {
+	*M
+	proto.Message
+}](name string, format byte, encode func(*T) PM, decode func(PM) *T) Kind[T] {
+	return Kind[T]{
+		name: name, format: format,
+		encode:  func(t *T) proto.Message { return encode(t) },
+		message: func() proto.Message { return PM(new(M)) },
+		decode:  func(m proto.Message) *T { return decode(m.(PM)) },
+	}
+}
+
+func own[T any](t *T) *T { return t }
+
+// The kinds of records.
+var (
+	Accounts       = newKind("account", 1, accountToProto, accountFromProto)
+	Principals     = newKind("principal", 1, principalToProto, principalFromProto)
+	Credentials    = newKind("credential", 1, credentialToProto, credentialFromProto)
+	Policies       = newKind("policy", 1, policyToProto, policyFromProto)
+	Vaults         = newKind("vault", 1, vaultToProto, vaultFromProto)
+	Secrets        = newKind("secret", 1, secretToProto, secretFromProto)
+	Versions       = newKind("version", 1, versionToProto, versionFromProto)
+	DataKeys       = newKind("data-key", 1, own[recordpb.DataKey], own[recordpb.DataKey])
+	ActiveDataKeys = newKind("active-data-key", 1, own[recordpb.ActiveDataKey], own[recordpb.ActiveDataKey])
+	Regions        = newKind("region", 1, own[recordpb.Region], own[recordpb.Region])
+	Fences         = newKind("fence", 1, own[recordpb.Fence], own[recordpb.Fence])
+	WorkItems      = newKind("work", 1, own[recordpb.WorkItem], own[recordpb.WorkItem])
+	Events         = newKind("outbox", 1, own[recordpb.Event], own[recordpb.Event])
+	Hosts          = newKind("host", 1, own[recordpb.Host], own[recordpb.Host])
+	Quarantines    = newKind("quarantine", 1, own[recordpb.Quarantine], own[recordpb.Quarantine])
+)
+
+type checker interface{ Check([]byte) error }
+
+var checkers = map[string]checker{
+	"account": Accounts, "principal": Principals, "credential": Credentials, "policy": Policies,
+	"vault": Vaults, "secret": Secrets, "version": Versions, "data-key": DataKeys,
+	"active-data-key": ActiveDataKeys, "region": Regions, "fence": Fences, "work": WorkItems,
+	"outbox": Events, "host": Hosts, "quarantine": Quarantines,
+	"account-name": reference{}, "principal-name": reference{}, "vault-name": reference{},
+	"secret-name": reference{}, "credential-of": reference{},
+}
+
+// Check reports whether a stored record is one that this release can read: its
+// kind is known by its key, and it decodes without unknown fields. Errors:
+// CodeUnknownFormat, CodeCorrupt.
+func Check(key Key, value []byte) error {
+	kind, _, _ := strings.Cut(string(key), "/")
+	c, ok := checkers[kind]
+	if !ok {
+		return secret.Errorf(secret.CodeUnknownFormat, "record %q is of a kind that this release does not know", key).
+			WithHint("upgrade this process")
+	}
+	return c.Check(value)
+}
+
+// Formats returns the highest format this release reads, by kind of record.
+func Formats() map[string]uint32 {
+	formats := make(map[string]uint32, len(checkers))
+	for kind := range checkers {
+		formats[kind] = 1
+	}
+	return formats
+}
+
+type reference struct{}
+
+func (reference) Check(b []byte) error {
+	_, err := DecodeReference(b)
+	return err
+}
+
+const referenceFormat = 1
+
+// EncodeReference returns the stored form of an index entry that names id.
+func EncodeReference(id string) []byte { return append([]byte{referenceFormat}, id...) }
+
+// DecodeReference returns the ID an index entry names.
+func DecodeReference(b []byte) (string, error) {
+	switch {
+	case len(b) < 2:
+		return "", secret.Errorf(secret.CodeCorrupt, "empty index record")
+	case b[0] != referenceFormat:
+		return "", secret.Errorf(secret.CodeUnknownFormat, "index record has format %d, this release reads %d", b[0], referenceFormat)
+	case len(b) > math.MaxUint16:
+		return "", secret.Errorf(secret.CodeCorrupt, "index record of %d bytes", len(b))
+	}
+	return string(b[1:]), nil
+}

@@ -1,0 +1,92 @@
+package secret
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Epoch numbers the spells of ownership of a record. It rises when ownership
+// moves and is compared by counter, then by region, so that two survivors that
+// take over at once are still ordered.
+type Epoch struct {
+	Counter uint64
+	Region  RegionName
+}
+
+// Compare returns -1, 0 or +1 as e is before, equal to or after o.
+func (e Epoch) Compare(o Epoch) int {
+	return cmp.Or(cmp.Compare(e.Counter, o.Counter), cmp.Compare(e.Region, o.Region))
+}
+
+// Order places a state of a record in its history. It is a field of the
+// record, never a revision of a store and never a clock.
+type Order struct {
+	Epoch Epoch
+	// Seq rises by one with each mutation and does not restart with an epoch.
+	Seq uint64
+}
+
+// Compare returns -1, 0 or +1 as o is before, equal to or after p.
+func (o Order) Compare(p Order) int {
+	return cmp.Or(o.Epoch.Compare(p.Epoch), cmp.Compare(o.Seq, p.Seq))
+}
+
+// String returns the order as counter:region:seq.
+func (o Order) String() string {
+	return fmt.Sprintf("%d:%s:%d", o.Epoch.Counter, o.Epoch.Region, o.Seq)
+}
+
+// Fork says at which order an epoch began.
+type Fork struct {
+	Epoch Epoch
+	// Began is the last order of the previous epoch that the new one builds on.
+	Began Order
+}
+
+// Lineage is the list of the epochs of a record, oldest first. The first epoch
+// is not listed: a lineage of a record that never moved is empty.
+type Lineage []Fork
+
+// PastFork reports whether a copy at order held lies past the point where the
+// history described by l left the epoch of held: whether it holds mutations
+// that this history does not contain.
+func (l Lineage) PastFork(held Order) bool {
+	for _, fork := range l {
+		if fork.Epoch.Compare(held.Epoch) > 0 {
+			return held.Compare(fork.Began) > 0
+		}
+	}
+	return false
+}
+
+// Ownership says which region may mutate a record and where in its history the
+// record stands. Every record that replicates carries one.
+type Ownership struct {
+	// Home is the one region that accepts mutations of the record.
+	Home RegionName
+	// Incarnation is that of the home region when it last mutated the record.
+	Incarnation Incarnation
+	Order       Order
+	Lineage     Lineage
+}
+
+// NewOwnership returns that of a record created at home: epoch 1, seq 1.
+func NewOwnership(home RegionName, incarnation Incarnation) Ownership {
+	return Ownership{
+		Home:        home,
+		Incarnation: incarnation,
+		Order:       Order{Epoch: Epoch{Counter: 1, Region: home}, Seq: 1},
+	}
+}
+
+// Advance raises the order by one mutation made at the present home.
+func (o *Ownership) Advance(incarnation Incarnation) {
+	o.Order.Seq++
+	o.Incarnation = incarnation
+}
+
+func (o Ownership) clone() Ownership {
+	o.Lineage = slices.Clone(o.Lineage)
+	return o
+}
