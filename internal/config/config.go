@@ -1,0 +1,246 @@
+// Package config is the configuration of one `lifeboat server` process: one
+// YAML file, checked strictly, with a few overrides from the environment.
+// reference.yaml describes every field and holds every default; a test proves
+// that it and Default agree.
+package config
+
+import (
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Role is a part that a process plays in its region.
+type Role string
+
+// The roles.
+const (
+	// Store runs a member of the region's embedded store.
+	Store Role = "store"
+	// Control commits mutations and drives what follows them. Such a process
+	// always keeps a local store too, and so can serve reads.
+	Control Role = "control"
+	// Host keeps a local store, serves reads from it and forwards mutations to
+	// the control processes.
+	Host Role = "host"
+)
+
+// Config is the whole configuration. File paths that are relative are taken
+// from process.data_dir; Load makes them absolute.
+type Config struct {
+	Region      Region      `yaml:"region"`
+	Process     Process     `yaml:"process"`
+	Listen      Listen      `yaml:"listen"`
+	TLS         TLS         `yaml:"tls"`
+	Store       StoreConfig `yaml:"store"`
+	Control     ControlSet  `yaml:"control"`
+	KMS         KMS         `yaml:"kms"`
+	Audit       Audit       `yaml:"audit"`
+	Credentials Credentials `yaml:"credentials"`
+	Reads       Reads       `yaml:"reads"`
+	Limits      Limits      `yaml:"limits"`
+	Log         Log         `yaml:"log"`
+}
+
+// Region names the region that the process is a part of.
+type Region struct {
+	// Name is 1 to 32 lower-case letters, digits and dashes; required.
+	Name secret.RegionName `yaml:"name"`
+}
+
+// Process says which process of the region this is.
+type Process struct {
+	// ID is the stable name of the process, unique in the region: 1 to 32
+	// letters, digits and any of _.- ; required.
+	ID string `yaml:"id"`
+	// DataDir holds what the process keeps on disk; default /var/lib/lifeboat.
+	DataDir string `yaml:"data_dir"`
+	// Roles default to all three.
+	Roles []Role `yaml:"roles"`
+}
+
+// Listen says where the process can be reached.
+type Listen struct {
+	// Address of the public front door, host:port; default :8200.
+	Address string `yaml:"address"`
+	// AdminAddress serves metrics, profiles and health without authentication;
+	// default 127.0.0.1:8201, empty for none.
+	AdminAddress string `yaml:"admin_address"`
+	// Advertise is the host:port that the other processes of the region use;
+	// default: none, for a region of one process.
+	Advertise string `yaml:"advertise"`
+}
+
+// TLS names PEM files. Certificates and keys are read again when they change.
+type TLS struct {
+	// CertFile and KeyFile are those of the public front door; default
+	// tls/server.pem and tls/server-key.pem.
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// CAFile is what clients on this machine trust; default tls/ca.pem.
+	CAFile string `yaml:"ca_file"`
+	// Peer are the files for mutual TLS among the processes of the region.
+	Peer PeerTLS `yaml:"peer"`
+}
+
+// PeerTLS are all set, or all empty (the default) in a region of one process.
+type PeerTLS struct {
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	CAFile   string `yaml:"ca_file"`
+}
+
+// StoreConfig says where the authoritative copy is: one of Embedded and
+// External. Without either in the file, Embedded has its defaults.
+type StoreConfig struct {
+	Embedded *EmbeddedStore `yaml:"embedded,omitempty"`
+	External *ExternalStore `yaml:"external,omitempty"`
+	// Prefix of all keys; default /lifeboat/.
+	Prefix string `yaml:"prefix"`
+	// CompactionKeep is how much of the change feed's past is kept; default 1h,
+	// at least 5m. A consumer that was away for longer resynchronises.
+	CompactionKeep time.Duration `yaml:"compaction_keep"`
+}
+
+// EmbeddedStore is a member of an etcd cluster inside the process.
+type EmbeddedStore struct {
+	// Name of the member; default: the ID of the process.
+	Name string `yaml:"name"`
+	// ClientAddress is where other processes reach the store, host:port;
+	// default 127.0.0.1:2379.
+	ClientAddress string `yaml:"client_address"`
+	// PeerAddress is where the other members reach this one, host:port;
+	// default 127.0.0.1:2380.
+	PeerAddress string `yaml:"peer_address"`
+	// InitialCluster maps the name of every member to its peer address when
+	// the cluster is first made; default: this member alone.
+	InitialCluster map[string]string `yaml:"initial_cluster"`
+	// QuotaBytes bounds the database; default 8 GiB. One million secrets of
+	// 1 KB take about 2.1 GB.
+	QuotaBytes int64 `yaml:"quota_bytes"`
+}
+
+// ExternalStore is an etcd cluster that runs elsewhere.
+type ExternalStore struct {
+	// Endpoints are URLs, e.g. https://etcd-1:2379.
+	Endpoints []string `yaml:"endpoints"`
+	// CAFile, CertFile and KeyFile are for https endpoints.
+	CAFile   string `yaml:"ca_file"`
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+	// Username and PasswordFile are for a cluster with authentication; the
+	// file holds the password alone.
+	Username     string `yaml:"username"`
+	PasswordFile string `yaml:"password_file"`
+}
+
+// ControlSet names the control processes of the region.
+type ControlSet struct {
+	// Addresses are host:port, the advertised ones; required without the role
+	// control.
+	Addresses []string `yaml:"addresses"`
+}
+
+// KMS is the key service that wraps data keys.
+type KMS struct {
+	// Driver is file, the default.
+	Driver string  `yaml:"driver"`
+	File   KMSFile `yaml:"file"`
+	// CacheFor is how long an unwrapped data key is used without asking again;
+	// default 1h.
+	CacheFor time.Duration `yaml:"cache_for"`
+	// StaleFor is how much longer it is used while the key service does not
+	// answer, 0 for not at all; default 24h.
+	StaleFor time.Duration `yaml:"stale_for"`
+}
+
+// KMSFile keeps wrapping keys in a file; not for production.
+type KMSFile struct {
+	// Path defaults to kms-keys.
+	Path string `yaml:"path"`
+}
+
+// Audit configures the audit log.
+type Audit struct {
+	// Paths are one or two files, default audit.log; the second takes the lines
+	// that the first refuses.
+	Paths []string `yaml:"paths"`
+	// Sync is none, the default, or interval: fsync every second.
+	Sync string `yaml:"sync"`
+}
+
+// Credentials configure authentication.
+type Credentials struct {
+	// MaxAgeWhenCutOff is how long a process honours what it knows of
+	// credentials while it cannot reach the store; default 24h.
+	MaxAgeWhenCutOff time.Duration `yaml:"max_age_when_cut_off"`
+}
+
+// Reads bound what a read waits for.
+type Reads struct {
+	// StoreFallbackTimeout bounds a read that the local store cannot answer and
+	// that asks the store; default 500ms.
+	StoreFallbackTimeout time.Duration `yaml:"store_fallback_timeout"`
+	// WaitClearedTimeout bounds how long a mutation waits, if the caller wants
+	// it, until the live hosts have it; default 5s.
+	WaitClearedTimeout time.Duration `yaml:"wait_cleared_timeout"`
+}
+
+// Limits protect the process.
+type Limits struct {
+	// MaxRequestBytes bounds the body of a request; default 256 KiB.
+	MaxRequestBytes int64 `yaml:"max_request_bytes"`
+	// MaxConcurrentRequests bounds the requests in progress, 0 for no bound;
+	// default 4096.
+	MaxConcurrentRequests int `yaml:"max_concurrent_requests"`
+	// PerAccount and PerVault default to no limit.
+	PerAccount Rate `yaml:"per_account"`
+	PerVault   Rate `yaml:"per_vault"`
+}
+
+// Rate is that of a token bucket in one process.
+type Rate struct {
+	// RequestsPerSecond is 0 for no limit.
+	RequestsPerSecond float64 `yaml:"requests_per_second"`
+	// Burst is how many requests may come at once; at least 1 with a rate.
+	Burst int `yaml:"burst"`
+}
+
+// Log configures the log for operators, on standard error.
+type Log struct {
+	// Level is debug, info (default), warn or error.
+	Level string `yaml:"level"`
+	// Format is text (default) or json.
+	Format string `yaml:"format"`
+}
+
+// Default returns the defaults; only region.name and process.id are missing.
+func Default() *Config {
+	return &Config{
+		Process: Process{DataDir: "/var/lib/lifeboat", Roles: []Role{Store, Control, Host}},
+		Listen:  Listen{Address: ":8200", AdminAddress: "127.0.0.1:8201"},
+		TLS:     TLS{CertFile: "tls/server.pem", KeyFile: "tls/server-key.pem", CAFile: "tls/ca.pem"},
+		Store: StoreConfig{
+			Embedded:       defaultEmbedded(),
+			Prefix:         "/lifeboat/",
+			CompactionKeep: time.Hour,
+		},
+		KMS: KMS{
+			Driver: "file", File: KMSFile{Path: "kms-keys"},
+			CacheFor: time.Hour, StaleFor: 24 * time.Hour,
+		},
+		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},
+		Credentials: Credentials{MaxAgeWhenCutOff: 24 * time.Hour},
+		Reads:       Reads{StoreFallbackTimeout: 500 * time.Millisecond, WaitClearedTimeout: 5 * time.Second},
+		Limits:      Limits{MaxRequestBytes: 256 << 10, MaxConcurrentRequests: 4096},
+		Log:         Log{Level: "info", Format: "text"},
+	}
+}
+
+func defaultEmbedded() *EmbeddedStore {
+	return &EmbeddedStore{
+		ClientAddress: "127.0.0.1:2379",
+		PeerAddress:   "127.0.0.1:2380",
+		QuotaBytes:    8 << 30,
+	}
+}
