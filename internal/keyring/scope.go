@@ -1,0 +1,172 @@
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// NewKeys are data keys that no transaction has stored yet. They enter the cache
+// only when they are read back.
+type NewKeys struct {
+	sealer Sealer
+	txn    record.Txn
+}
+
+// AddTo adds the conditions and writes that store the keys. If the transaction
+// fails because a condition does not hold, the keys are useless.
+func (n *NewKeys) AddTo(txn *record.Txn) {
+	txn.Conditions = append(txn.Conditions, n.txn.Conditions...)
+	txn.Writes = append(txn.Writes, n.txn.Writes...)
+}
+
+// Sealer seals what the same transaction stores: only together with AddTo.
+func (n *NewKeys) Sealer() *Sealer { return &n.sealer }
+
+// NewScope makes the MAC key and the first SEAL key of a new vault or account.
+// The transaction they are added to fails if the scope has keys already. Errors:
+// those of kms.Wrapper.
+func (k *Keyring) NewScope(ctx context.Context, scope string, now time.Time) (*NewKeys, error) {
+	return k.newScope(ctx, scope, randomKey(), now)
+}
+
+// NewReplicaScope is NewScope for a vault or account that another region has:
+// with that region's MAC key and a SEAL key of its own. It takes macKey over.
+func (k *Keyring) NewReplicaScope(ctx context.Context, scope string, macKey secret.Plaintext, now time.Time) (*NewKeys, error) {
+	if macKey.Len() != keyBytes {
+		return nil, secret.Invalid("mac_key", "must have %d bytes, has %d", keyBytes, macKey.Len())
+	}
+	return k.newScope(ctx, scope, macKey.Reveal(), now)
+}
+
+func (k *Keyring) newScope(ctx context.Context, scope string, macKey []byte, now time.Time) (*NewKeys, error) {
+	n := new(NewKeys)
+	var err error
+	if n.sealer.mac, err = k.addKey(ctx, n, keyID{scope, macGeneration}, macKey, now); err != nil {
+		return nil, err
+	}
+	if n.sealer.seal, err = k.addKey(ctx, n, keyID{scope, firstGeneration}, randomKey(), now); err != nil {
+		return nil, err
+	}
+	n.activate(scope, firstGeneration, 0)
+	return n, nil
+}
+
+// NewGeneration makes the next SEAL key of a scope and makes it the active one;
+// content sealed under the others can still be opened. The transaction fails if
+// another generation became active meanwhile. Errors: those of Sealer and of
+// kms.Wrapper.
+func (k *Keyring) NewGeneration(ctx context.Context, view record.View, scope string, now time.Time) (*NewKeys, error) {
+	current, err := k.Sealer(ctx, view, scope)
+	if err != nil {
+		return nil, err
+	}
+	n := &NewKeys{sealer: Sealer{mac: current.mac}}
+	generation := current.Generation() + 1
+	if n.sealer.seal, err = k.addKey(ctx, n, keyID{scope, generation}, randomKey(), now); err != nil {
+		return nil, err
+	}
+	n.activate(scope, generation, current.condition.Revision)
+	return n, nil
+}
+
+// MACKey returns the MAC key of a scope, to hand it to a region that will hold a
+// replica. It always asks the key service. Errors: those of Open.
+func (k *Keyring) MACKey(ctx context.Context, view record.View, scope string) (secret.Plaintext, error) {
+	id := keyID{scope, macGeneration}
+	wrapped, err := loadDataKey(view, id)
+	if err != nil {
+		return secret.Plaintext{}, err
+	}
+	raw, err := k.opts.Wrapper.Unwrap(ctx, wrapped, id.binding())
+	if err != nil {
+		return secret.Plaintext{}, err
+	}
+	return secret.NewPlaintext(raw), nil
+}
+
+// Rewrap adds to txn the writes that put those data keys of a scope under the
+// active master key which are not, and returns how many. The data keys
+// themselves stay, so sealing and opening go on. Errors: those of kms.Wrapper
+// and of the view.
+func (k *Keyring) Rewrap(ctx context.Context, view record.View, scope string, txn *record.Txn) (int, error) {
+	active := k.opts.Wrapper.Describe().ActiveKey
+	prefix := record.DataKeyPrefix + scope + "/"
+	var old []*recordpb.DataKey
+	var revisions []int64
+	var decodeErr error
+	err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+		key, err := record.DataKeys.Decode(slices.Clone(stored.Value))
+		if err != nil {
+			decodeErr = secret.Wrap(secret.CodeOf(err), err, "record "+string(stored.Key))
+			return false
+		}
+		if key.GetMasterKey() != active {
+			old, revisions = append(old, key), append(revisions, stored.Revision)
+		}
+		return true
+	})
+	if err = errors.Join(err, decodeErr); err != nil {
+		return 0, err
+	}
+	for i, key := range old {
+		write, err := k.rewrap(ctx, view, keyID{scope, key.GetGeneration()}, record.FromNanos(key.GetCreatedAt()))
+		if err != nil {
+			return 0, fmt.Errorf("rewrap data key %s/%d: %w", scope, key.GetGeneration(), err)
+		}
+		txn.Require(write.Key, revisions[i])
+		txn.Put(write.Key, write.Value)
+	}
+	return len(old), nil
+}
+
+func (k *Keyring) rewrap(ctx context.Context, view record.View, id keyID, createdAt time.Time) (record.Write, error) {
+	wrapped, err := loadDataKey(view, id)
+	if err != nil {
+		return record.Write{}, err
+	}
+	raw, err := k.opts.Wrapper.Unwrap(ctx, wrapped, id.binding())
+	if err != nil {
+		return record.Write{}, err
+	}
+	defer clear(raw)
+	if wrapped, err = k.opts.Wrapper.Wrap(ctx, raw, id.binding()); err != nil {
+		return record.Write{}, err
+	}
+	return record.Write{Key: id.key(), Value: encodeDataKey(id, wrapped, createdAt)}, nil
+}
+
+// addKey wraps raw, adds its record to n and returns the key. It wipes raw.
+func (k *Keyring) addKey(ctx context.Context, n *NewKeys, id keyID, raw []byte, now time.Time) (*dataKey, error) {
+	defer clear(raw)
+	wrapped, err := k.opts.Wrapper.Wrap(ctx, raw, id.binding())
+	if err != nil {
+		return nil, err
+	}
+	n.txn.Require(id.key(), 0)
+	n.txn.Put(id.key(), encodeDataKey(id, wrapped, now))
+	// Its own count of uses: the key may never be stored.
+	return newDataKey(id, raw, new(usage))
+}
+
+// activate adds the pointer to the active generation, which must still be at
+// revision, and so the sealer's condition.
+func (n *NewKeys) activate(scope string, generation uint32, revision int64) {
+	key := record.ActiveDataKeyKey(scope)
+	n.txn.Require(key, revision)
+	n.txn.Put(key, record.ActiveDataKeys.Encode(&recordpb.ActiveDataKey{Scope: scope, Generation: generation}))
+	n.sealer.condition = record.Condition{Key: key, Revision: revision}
+}
+
+func randomKey() []byte {
+	key := make([]byte, keyBytes)
+	_, _ = rand.Read(key) // never fails
+	return key
+}
