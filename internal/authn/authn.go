@@ -1,0 +1,238 @@
+package authn
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+	"strings"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// How a caller proved who it is, for the audit log and as context.method in
+// policies.
+const (
+	MethodToken     = "token"     // a bearer token
+	MethodSignature = "signature" // a request signed with an access key
+)
+
+// DefaultCacheEntries is how many credentials an Authenticator keeps decoded
+// unless told otherwise; an entry takes 1 to 2 KiB.
+const DefaultCacheEntries = 16 << 10
+
+// Caller is who makes a request.
+type Caller struct {
+	// Principal is shared between requests and must not be changed.
+	Principal  *secret.Principal
+	Credential secret.CredentialID
+	// Account is that of the principal.
+	Account secret.AccountID
+	// Method is MethodToken or MethodSignature.
+	Method string
+	// BreakGlass is set if the credential was accepted only because break-glass
+	// is on: the host has been cut off for longer than MaxAge. It is audited.
+	BreakGlass bool
+}
+
+// Options of an Authenticator.
+type Options struct {
+	// MaxAge is how long a host that cannot hear of revocations goes on
+	// accepting credentials; 0 means for ever. The configuration's default is
+	// 24 h.
+	MaxAge time.Duration
+	// Age returns how long ago the host was last known to be in sync, by a clock
+	// that nobody sets. Required if MaxAge is not 0.
+	Age func() time.Duration
+	// BreakGlass reports whether an operator has suspended MaxAge; nil means no.
+	BreakGlass func() bool
+	// CacheEntries bounds the cache; 0 means DefaultCacheEntries.
+	CacheEntries int
+}
+
+// Authenticator checks credentials against the records of a view. It is safe
+// for concurrent use.
+type Authenticator struct {
+	maxAge     time.Duration
+	age        func() time.Duration
+	breakGlass func() bool
+	cache      *cache
+}
+
+// New returns an Authenticator. It returns a CodeInvalid error for a negative
+// MaxAge, and for a MaxAge without Age.
+func New(o Options) (*Authenticator, error) {
+	switch {
+	case o.MaxAge < 0:
+		return nil, secret.Invalid("max_age", "is %s; it must not be negative", o.MaxAge)
+	case o.MaxAge > 0 && o.Age == nil:
+		return nil, secret.Invalid("age", "is required with a maximum age of %s", o.MaxAge)
+	case o.CacheEntries < 0:
+		return nil, secret.Invalid("cache_entries", "is %d; it must not be negative", o.CacheEntries)
+	}
+	if o.CacheEntries == 0 {
+		o.CacheEntries = DefaultCacheEntries
+	}
+	return &Authenticator{maxAge: o.MaxAge, age: o.Age, breakGlass: o.BreakGlass, cache: newCache(o.CacheEntries)}, nil
+}
+
+// Bearer returns who presents a bearer token. Errors: CodeUnauthenticated, with
+// one message for an unknown ID and a wrong secret half, so that it does not
+// tell which IDs exist; CodeUnavailable past MaxAge; those of the view.
+func (a *Authenticator) Bearer(view record.View, token string, now time.Time) (Caller, error) {
+	id, half, ok := parseToken(token)
+	if !ok {
+		return Caller{}, secret.Errorf(secret.CodeUnauthenticated, "the token is malformed").
+			WithHint("a token begins with lbt_ and has 81 characters; check that it was copied whole")
+	}
+	e, cached, err := a.load(view, id)
+	if err != nil {
+		return Caller{}, err
+	}
+	// An unknown ID is hashed and compared like a known one.
+	var want [sha256.Size]byte
+	known := e != nil && e.credential.Kind == secret.Token && len(e.credential.TokenHash) == len(want)
+	if known {
+		copy(want[:], e.credential.TokenHash)
+	}
+	got := sha256.Sum256([]byte(half))
+	if equal := subtle.ConstantTimeCompare(got[:], want[:]) == 1; !equal || !known {
+		return Caller{}, refused()
+	}
+	return a.admit(view, e, cached, now, MethodToken)
+}
+
+// Signature returns who signed a request with the access key id. It calls prove
+// with the access key's record, which must not be changed: prove opens the
+// sealed key, checks the signature in constant time and returns nil only if it
+// is right. Errors: those of prove; CodeUnauthenticated if there is no such
+// access key; else as Bearer. The ID of an access key is sent in clear and is no
+// secret, so prove is not called for an unknown one.
+func (a *Authenticator) Signature(
+	view record.View, id secret.CredentialID, now time.Time, prove func(*secret.Credential) error,
+) (Caller, error) {
+	if !IsAccessKey(string(id)) {
+		return Caller{}, refused()
+	}
+	e, cached, err := a.load(view, id)
+	if err != nil {
+		return Caller{}, err
+	}
+	if e == nil || e.credential.Kind != secret.AccessKey {
+		return Caller{}, refused()
+	}
+	if err := prove(e.credential); err != nil {
+		return Caller{}, err
+	}
+	return a.admit(view, e, cached, now, MethodSignature)
+}
+
+func refused() error {
+	return secret.Errorf(secret.CodeUnauthenticated, "the credential is not valid")
+}
+
+// load returns the credential, nil if there is none. cached says that e also
+// holds a principal, which is to be compared with the view's.
+func (a *Authenticator) load(view record.View, id secret.CredentialID) (e *entry, cached bool, err error) {
+	e = a.cache.get(id)
+	key := record.Key("")
+	if e != nil {
+		key = e.credentialKey
+	} else {
+		key = record.CredentialKey(id)
+	}
+	stored, ok, err := view.Get(key)
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	if e != nil && bytes.Equal(stored.Value, e.credentialValue) {
+		return e, true, nil
+	}
+	c, err := record.Credentials.Decode(stored.Value)
+	if err != nil {
+		return nil, false, secret.Wrap(secret.CodeOf(err), err, "record "+string(key))
+	}
+	if c.ID != id {
+		return nil, false, secret.Errorf(secret.CodeCorrupt, "record %s holds credential %s", key, c.ID)
+	}
+	return &entry{credential: c, credentialKey: key, credentialValue: bytes.Clone(stored.Value)}, false, nil
+}
+
+// admit decides whether a credential that was proven works now.
+func (a *Authenticator) admit(view record.View, e *entry, cached bool, now time.Time, method string) (Caller, error) {
+	if err := e.credential.Usable(now); err != nil {
+		return Caller{}, err
+	}
+	e, err := a.withPrincipal(view, e, cached)
+	if err != nil {
+		return Caller{}, err
+	}
+	if e.principal.Disabled {
+		return Caller{}, secret.Errorf(secret.CodeUnauthenticated, "the principal is disabled")
+	}
+	breakGlass, err := a.confirmed()
+	if err != nil {
+		return Caller{}, err
+	}
+	return Caller{
+		Principal: e.principal, Credential: e.credential.ID, Account: e.principal.Account, Method: method, BreakGlass: breakGlass,
+	}, nil
+}
+
+// withPrincipal returns an entry with the principal that the view holds.
+func (a *Authenticator) withPrincipal(view record.View, e *entry, cached bool) (*entry, error) {
+	key := e.principalKey
+	if !cached {
+		key = record.PrincipalKey(e.credential.Account, e.credential.Principal)
+	}
+	stored, ok, err := view.Get(key)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, secret.Errorf(secret.CodeUnauthenticated, "the principal was deleted")
+	case cached && bytes.Equal(stored.Value, e.principalValue):
+		return e, nil
+	}
+	p, err := record.Principals.Decode(stored.Value)
+	if err != nil {
+		return nil, secret.Wrap(secret.CodeOf(err), err, "record "+string(key))
+	}
+	if p.ID != e.credential.Principal || p.Account != e.credential.Account {
+		return nil, secret.Errorf(secret.CodeCorrupt, "record %s holds principal %s of account %s", key, p.ID, p.Account)
+	}
+	full := *e
+	full.principal, full.principalKey, full.principalValue = p, key, bytes.Clone(stored.Value)
+	a.cache.put(&full)
+	return &full, nil
+}
+
+// confirmed reports whether credentials are recent enough to be trusted, and
+// whether only break-glass makes them so.
+func (a *Authenticator) confirmed() (breakGlass bool, err error) {
+	if a.maxAge == 0 {
+		return false, nil
+	}
+	age := a.age()
+	switch {
+	case age <= a.maxAge:
+		return false, nil
+	case a.breakGlass != nil && a.breakGlass():
+		return true, nil
+	}
+	return false, secret.Errorf(secret.CodeUnavailable,
+		"credentials have not been confirmed for %s; this host accepts them for %s", age.Round(time.Second), a.maxAge).
+		WithHint("ask another host, or let an operator switch break-glass on")
+}
+
+// Changed drops what the cache holds of changed credentials. Correctness does
+// not depend on it: it frees the memory of credentials that were revoked or
+// deleted. It is cheap, and may be called before or after the commit.
+func (a *Authenticator) Changed(changes []record.Change) {
+	for _, c := range changes {
+		if id, ok := strings.CutPrefix(string(c.Key), record.CredentialPrefix); ok {
+			a.cache.remove(secret.CredentialID(id))
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package authz
+
+import "slices"
+
+// Action is what a caller wants to do; Cedar's name for it is Action::"NAME".
+type Action string
+
+// The actions. They are the calls of the API, but for PurgeSecret, which is
+// DeleteSecret at once, and BatchGetSecretValues and WhoAmI: the former is
+// GetSecretValue for each secret, the latter is open to every principal.
+const (
+	CreateSecret     Action = "CreateSecret"
+	PutSecretVersion Action = "PutSecretVersion"
+	UpdateSecret     Action = "UpdateSecret"
+	DescribeSecret   Action = "DescribeSecret"
+	GetSecretValue   Action = "GetSecretValue"
+	ListSecrets      Action = "ListSecrets"
+	MoveStage        Action = "MoveStage"
+	DeleteSecret     Action = "DeleteSecret"
+	PurgeSecret      Action = "PurgeSecret"
+	RestoreSecret    Action = "RestoreSecret"
+	GenerateValue    Action = "GenerateValue"
+	WatchSecrets     Action = "WatchSecrets"
+
+	CreateVault Action = "CreateVault"
+	GetVault    Action = "GetVault"
+	ListVaults  Action = "ListVaults"
+	UpdateVault Action = "UpdateVault"
+	DeleteVault Action = "DeleteVault"
+
+	CreatePrincipal  Action = "CreatePrincipal"
+	GetPrincipal     Action = "GetPrincipal"
+	ListPrincipals   Action = "ListPrincipals"
+	UpdatePrincipal  Action = "UpdatePrincipal"
+	DeletePrincipal  Action = "DeletePrincipal"
+	CreateToken      Action = "CreateToken"
+	CreateAccessKey  Action = "CreateAccessKey"
+	ListCredentials  Action = "ListCredentials"
+	RevokeCredential Action = "RevokeCredential"
+	PutPolicy        Action = "PutPolicy"
+	GetPolicy        Action = "GetPolicy"
+	ListPolicies     Action = "ListPolicies"
+	DeletePolicy     Action = "DeletePolicy"
+
+	CreateAccount       Action = "CreateAccount"
+	GetAccount          Action = "GetAccount"
+	ListAccounts        Action = "ListAccounts"
+	GetStatus           Action = "GetStatus"
+	ListHosts           Action = "ListHosts"
+	RemoveHost          Action = "RemoveHost"
+	ListFailedMutations Action = "ListFailedMutations"
+	RetryFailedMutation Action = "RetryFailedMutation"
+)
+
+// Group is a set of actions that policies can name at once: action in
+// Action::"read".
+type Group string
+
+// The groups. None implies another.
+const (
+	// GroupRead is to find and read secrets, and the vaults they are in.
+	GroupRead Group = "read"
+	// GroupWrite is to create and change secrets, up to a deletion that can be
+	// restored; not to read values.
+	GroupWrite Group = "write"
+	// GroupPurge is to delete secrets beyond recall.
+	GroupPurge Group = "purge"
+	// GroupManage is to make and change vaults, principals, credentials and policies.
+	// Who has it can give itself the rest.
+	GroupManage Group = "manage"
+	// GroupOperate is to run the region and to make accounts; it has effect only in
+	// policies of the operators' account.
+	GroupOperate Group = "operate"
+)
+
+// definition says in which groups an action is and what it is done to.
+type definition struct {
+	action    Action
+	groups    []Group
+	resources []ResourceKind
+}
+
+func definitions() []definition {
+	var all []definition
+	add := func(groups []Group, resources []ResourceKind, actions ...Action) {
+		for _, a := range actions {
+			all = append(all, definition{a, groups, resources})
+		}
+	}
+	kinds := func(k ...ResourceKind) []ResourceKind { return k }
+	groups := func(g ...Group) []Group { return g }
+
+	add(groups(GroupRead), kinds(SecretResource), GetSecretValue, DescribeSecret)
+	add(groups(GroupRead), kinds(VaultResource), ListSecrets, WatchSecrets)
+	add(groups(GroupRead), kinds(AccountResource), GenerateValue)
+	add(groups(GroupRead, GroupManage), kinds(VaultResource), GetVault)
+	add(groups(GroupRead, GroupManage), kinds(AccountResource), ListVaults)
+	add(groups(GroupWrite), kinds(SecretResource),
+		PutSecretVersion, UpdateSecret, MoveStage, DeleteSecret, RestoreSecret)
+	add(groups(GroupWrite), kinds(SecretResource, VaultResource), CreateSecret)
+	add(groups(GroupPurge), kinds(SecretResource), PurgeSecret)
+	add(groups(GroupManage), kinds(VaultResource), UpdateVault, DeleteVault)
+	add(groups(GroupManage), kinds(VaultResource, AccountResource), CreateVault)
+	add(groups(GroupManage), kinds(PrincipalResource),
+		GetPrincipal, UpdatePrincipal, DeletePrincipal, CreateToken, CreateAccessKey)
+	add(groups(GroupManage), kinds(PrincipalResource, AccountResource), CreatePrincipal, ListCredentials)
+	add(groups(GroupManage), kinds(CredentialResource), RevokeCredential)
+	add(groups(GroupManage), kinds(PolicyResource), PutPolicy, GetPolicy, DeletePolicy)
+	add(groups(GroupManage), kinds(AccountResource), ListPrincipals, ListPolicies)
+	add(groups(GroupManage, GroupOperate), kinds(AccountResource, RegionResource), GetAccount)
+	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,
+		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation)
+	return all
+}
+
+// Actions returns all actions, sorted.
+func Actions() []Action {
+	var all []Action
+	for _, d := range definitions() {
+		all = append(all, d.action)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Groups returns all groups of actions.
+func Groups() []Group { return []Group{GroupRead, GroupWrite, GroupPurge, GroupManage, GroupOperate} }
+
+// Actions returns the actions of a group, sorted.
+func (g Group) Actions() []Action {
+	var in []Action
+	for _, d := range definitions() {
+		if slices.Contains(d.groups, g) {
+			in = append(in, d.action)
+		}
+	}
+	slices.Sort(in)
+	return in
+}
