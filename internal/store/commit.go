@@ -1,0 +1,218 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// MaxOps bounds the conditions and, apart from them, the writes of one
+// transaction: etcd's default for --max-txn-ops.
+const MaxOps = 128
+
+// Commit does all writes of txn in one atomic step if all its conditions hold,
+// and returns the revision it committed at (without writes: the current one).
+// When it returns, a majority of the store's members have it on disk.
+//
+// Errors: *ConflictError with the current records if a condition does not hold
+// (secret.CodeStale); CodeLimit for more than MaxOps operations or 1.5 MiB;
+// CodeStoreFull; CodeUnavailable if it certainly did not commit;
+// CodeOutcomeUnknown if it may have, now or within the next seconds. The
+// transaction is sent at most once. The values must not be changed afterwards.
+func (s *Shard) Commit(ctx context.Context, txn record.Txn) (int64, error) {
+	if err := s.check(txn); err != nil {
+		return 0, err
+	}
+	cmps, then, otherwise := s.ops(txn)
+	resp, err := s.send(ctx, cmps, then, otherwise)
+	if secret.HasCode(err, secret.CodeStoreFull) {
+		return s.settleFull(ctx, txn, err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !resp.Succeeded {
+		return 0, s.conflict(txn, (*etcdserverpb.TxnResponse)(resp))
+	}
+	return resp.Header.Revision, nil
+}
+
+// check refuses what etcd would refuse less clearly.
+func (s *Shard) check(txn record.Txn) error {
+	if n := max(len(txn.Conditions), len(txn.Writes)); n > MaxOps {
+		return secret.Errorf(secret.CodeLimit, "a transaction may have %d conditions and %d writes, not %d", MaxOps, MaxOps, n)
+	}
+	written := make(map[record.Key]bool, len(txn.Writes))
+	for _, w := range txn.Writes {
+		if w.Key < firstRecord || written[w.Key] {
+			return secret.Errorf(secret.CodeInternal, "key %q is reserved or written twice in one transaction", w.Key)
+		}
+		written[w.Key] = true
+	}
+	return nil
+}
+
+// ops returns txn in etcd's terms; on failure of a condition the records of the
+// condition keys are read in the same step.
+func (s *Shard) ops(txn record.Txn) (cmps []clientv3.Cmp, then, otherwise []clientv3.Op) {
+	for _, c := range txn.Conditions {
+		cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(s.key(c.Key)), "=", c.Revision))
+	}
+	for _, w := range txn.Writes {
+		if w.Value == nil {
+			then = append(then, clientv3.OpDelete(s.key(w.Key)))
+			continue
+		}
+		then = append(then, clientv3.OpPut(s.key(w.Key), string(w.Value)))
+	}
+	for _, key := range conditionKeys(txn) {
+		otherwise = append(otherwise, clientv3.OpGet(s.key(key)))
+	}
+	return cmps, then, otherwise
+}
+
+// conditionKeys returns the keys of the conditions in order without repeats.
+func conditionKeys(txn record.Txn) []record.Key {
+	keys := make([]record.Key, 0, len(txn.Conditions))
+	seen := make(map[record.Key]bool, len(txn.Conditions))
+	for _, c := range txn.Conditions {
+		if !seen[c.Key] {
+			seen[c.Key] = true
+			keys = append(keys, c.Key)
+		}
+	}
+	return keys
+}
+
+// send does one etcd transaction, once.
+func (s *Shard) send(ctx context.Context, cmps []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, secret.Wrap(secret.CodeUnavailable, err, "the request ended before its transaction was sent")
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	ctx, a := withAttempt(ctx)
+	resp, err := s.client.Txn(ctx).If(cmps...).Then(then...).Else(otherwise...).Commit()
+	if err != nil {
+		return nil, writeError(ctx, err, a)
+	}
+	return resp, nil
+}
+
+// conflict returns the error for a transaction whose conditions did not hold.
+func (s *Shard) conflict(txn record.Txn, resp *etcdserverpb.TxnResponse) error {
+	keys := conditionKeys(txn)
+	current := make([]record.Stored, len(keys))
+	for i, key := range keys {
+		current[i].Key = key
+		if kvs := resp.Responses[i].GetResponseRange().GetKvs(); len(kvs) > 0 {
+			current[i] = s.stored(kvs[0])
+		}
+	}
+	return &ConflictError{Current: current}
+}
+
+// settleFull finds out what became of a transaction that the store answered
+// with "no space": a member that passes its quota while it applies a
+// transaction answers so although the transaction has committed.
+func (s *Shard) settleFull(ctx context.Context, txn record.Txn, full error) (int64, error) {
+	now, err := s.read(ctx, txn)
+	if err != nil {
+		return 0, secret.Wrap(secret.CodeOutcomeUnknown, errors.Join(full, err), "the store is full; the transaction may have committed")
+	}
+	if revision, done := committedAt(txn, now); done {
+		return revision, nil
+	}
+	if provablyAbsent(txn, now) {
+		return 0, full
+	}
+	return 0, secret.Wrap(secret.CodeOutcomeUnknown, full, "the store is full; the transaction may have committed and been overwritten")
+}
+
+// read returns the records of all keys that txn names, at one revision.
+func (s *Shard) read(ctx context.Context, txn record.Txn) (map[record.Key]record.Stored, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	keys := make(map[record.Key]bool)
+	for _, c := range txn.Conditions {
+		keys[c.Key] = true
+	}
+	for _, w := range txn.Writes {
+		keys[w.Key] = true
+	}
+	now := make(map[record.Key]record.Stored, len(keys))
+	ops := make([]clientv3.Op, 0, min(len(keys), MaxOps))
+	flush := func() error {
+		resp, err := s.client.Txn(ctx).Then(ops...).Commit()
+		if err != nil {
+			return readError(ctx, err)
+		}
+		for _, r := range resp.Responses {
+			for _, kv := range r.GetResponseRange().GetKvs() {
+				now[record.Key(kv.Key[len(s.prefix):])] = s.stored(kv)
+			}
+		}
+		ops = ops[:0]
+		return nil
+	}
+	for key := range keys {
+		if ops = append(ops, clientv3.OpGet(s.key(key))); len(ops) == MaxOps {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(ops) == 0 {
+		return now, nil
+	}
+	return now, flush()
+}
+
+// committedAt reports whether now shows all writes of txn, done at one revision
+// that is later than those it was conditional on.
+func committedAt(txn record.Txn, now map[record.Key]record.Stored) (int64, bool) {
+	var at int64
+	for _, w := range txn.Writes {
+		r, exists := now[w.Key]
+		if exists != (w.Value != nil) || string(r.Value) != string(w.Value) {
+			return 0, false
+		}
+		if exists && at != 0 && r.Revision != at {
+			return 0, false
+		}
+		at = max(at, r.Revision)
+	}
+	for _, c := range txn.Conditions {
+		if at <= c.Revision {
+			return 0, false
+		}
+	}
+	return at, at > 0
+}
+
+// provablyAbsent reports whether now shows that txn did not commit: a condition
+// on a key that it puts still holds, although the put would have broken it; or,
+// if it has no such condition, nothing of what it puts is there.
+func provablyAbsent(txn record.Txn, now map[record.Key]record.Stored) bool {
+	puts := make(map[record.Key]bool, len(txn.Writes))
+	none := true
+	for _, w := range txn.Writes {
+		if w.Value != nil {
+			puts[w.Key] = true
+			none = none && string(now[w.Key].Value) != string(w.Value)
+		}
+	}
+	conditional := false
+	for _, c := range txn.Conditions {
+		if puts[c.Key] && now[c.Key].Revision == c.Revision {
+			return true
+		}
+		conditional = conditional || puts[c.Key]
+	}
+	return none && !conditional
+}

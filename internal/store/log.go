@@ -1,0 +1,83 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// logSampling is the period in which etcd may say the same thing once.
+const logSampling = time.Minute
+
+// etcdLogger returns a logger for etcd that passes warnings and errors on to
+// log, each message at most once a minute, and drops the rest.
+func etcdLogger(log *slog.Logger, opts ...zap.Option) *zap.Logger {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	core := zapcore.NewSamplerWithOptions(slogCore{handler: log.Handler()}, logSampling, 1, 0)
+	return zap.New(core, opts...)
+}
+
+// slogCore is a zapcore.Core that writes to a slog.Handler.
+type slogCore struct{ handler slog.Handler }
+
+// Enabled implements zapcore.LevelEnabler.
+func (c slogCore) Enabled(level zapcore.Level) bool {
+	return level >= zapcore.WarnLevel && c.handler.Enabled(context.Background(), slogLevel(level))
+}
+
+// With implements zapcore.Core.
+func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
+	return slogCore{handler: c.handler.WithAttrs(attrs(fields))}
+}
+
+// Check implements zapcore.Core.
+func (c slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return checked.AddCore(e, c)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core.
+func (c slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	r := slog.NewRecord(e.Time, slogLevel(e.Level), "etcd: "+e.Message, 0)
+	r.AddAttrs(attrs(fields)...)
+	return c.handler.Handle(context.Background(), r)
+}
+
+// Sync implements zapcore.Core.
+func (c slogCore) Sync() error { return nil }
+
+// slogLevel takes etcd's warnings for what they mostly are, remarks, and its
+// errors for warnings: what matters to the operator is reported by Health and
+// by the errors of this package.
+func slogLevel(level zapcore.Level) slog.Level {
+	switch {
+	case level >= zapcore.DPanicLevel:
+		return slog.LevelError
+	case level >= zapcore.ErrorLevel:
+		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
+	}
+}
+
+func attrs(fields []zapcore.Field) []slog.Attr {
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(enc)
+	}
+	as := make([]slog.Attr, 0, len(enc.Fields))
+	for _, f := range fields {
+		if v, ok := enc.Fields[f.Key]; ok {
+			as = append(as, slog.Any(f.Key, v))
+			delete(enc.Fields, f.Key)
+		}
+	}
+	return as
+}
