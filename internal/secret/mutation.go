@@ -1,9 +1,7 @@
 package secret
 
 import (
-	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -59,25 +57,17 @@ func (s *Secret) PutVersion(m Mutation, v NewVersion) (PutResult, error) {
 	if err := s.CheckActive(); err != nil {
 		return PutResult{}, err
 	}
-	if prior, err := s.replayOf(v); prior != nil || err != nil {
-		if err != nil {
-			return PutResult{}, err
-		}
+	if prior, err := s.replayOf(v); err != nil {
+		return PutResult{}, err
+	} else if prior != nil {
 		return PutResult{Version: *prior, Replayed: true}, nil
 	}
 	stages := v.Stages
 	if len(stages) == 0 {
 		stages = []Stage{Current}
 	}
-	if err := CheckStages("stages", stages); err != nil {
+	if err := s.checkPut(v, stages); err != nil {
 		return PutResult{}, err
-	}
-	if err := s.checkReuse(v.MAC); err != nil {
-		return PutResult{}, err
-	}
-	if s.namedVersionsWithout(stages) >= MaxVersions {
-		return PutResult{}, Errorf(CodeLimit, "the secret has %d versions that stages or labels name, the limit", MaxVersions-1).
-			WithHint("remove labels that are no longer needed")
 	}
 	info := VersionInfo{
 		ID: v.ID, Number: s.LastNumber + 1, CreatedAt: m.At, CreatedBy: m.By,
@@ -88,34 +78,64 @@ func (s *Secret) PutVersion(m Mutation, v NewVersion) (PutResult, error) {
 	}
 	s.LastNumber++
 	s.Versions = append(s.Versions, info)
+	// CURRENT first, because it takes PENDING off: named with it, PENDING stays.
+	if slices.Contains(stages, Current) {
+		s.setStage(Current, v.ID)
+	}
 	for _, stage := range stages {
-		s.setStage(stage, v.ID)
+		if stage != Current {
+			s.setStage(stage, v.ID)
+		}
 	}
 	pruned := s.prune(m.At)
 	s.advance(m)
 	return PutResult{Version: info, Pruned: pruned}, nil
 }
 
+func (s *Secret) checkPut(v NewVersion, stages []Stage) error {
+	if err := CheckVersionID("version_id", v.ID); err != nil {
+		return err
+	}
+	if err := CheckRequestToken("request_token", v.RequestToken); err != nil {
+		return err
+	}
+	if err := CheckStages("stages", stages); err != nil {
+		return err
+	}
+	if err := s.checkReuse(v.MAC); err != nil {
+		return err
+	}
+	if s.namedVersionsWithout(stages) > MaxVersions {
+		return Errorf(CodeLimit, "the secret would have more than %d versions that stages or labels name", MaxVersions).
+			WithHint("remove labels that are no longer needed")
+	}
+	return nil
+}
+
+// replayOf returns the version that v repeats, nil if there is none. A request
+// token decides before a version ID does.
 func (s *Secret) replayOf(v NewVersion) (*VersionInfo, error) {
-	for i := range s.Versions {
-		prior := &s.Versions[i]
-		sameToken := v.RequestToken != "" && prior.RequestToken == v.RequestToken
-		if !sameToken && prior.ID != v.ID {
-			continue
+	if v.RequestToken != "" {
+		for i := range s.Versions {
+			prior := &s.Versions[i]
+			switch {
+			case prior.RequestToken != v.RequestToken:
+			case !prior.MAC.Equal(v.MAC):
+				return nil, tokenReused()
+			default:
+				return prior, nil
+			}
 		}
-		switch {
-		case prior.MAC.Equal(v.MAC):
-			return prior, nil
-		case sameToken:
+		// The creation may put the first version with its own token.
+		if v.RequestToken == s.RequestToken && s.LastNumber > 0 {
 			return nil, tokenReused()
-		default:
-			return nil, Errorf(CodeExists, "version %s exists with another value", v.ID)
 		}
 	}
-	if v.RequestToken != "" && v.RequestToken == s.RequestToken {
-		return nil, tokenReused()
+	prior := s.Version(v.ID)
+	if prior != nil && !prior.MAC.Equal(v.MAC) {
+		return nil, &Error{Code: CodeExists, Field: "version_id", Message: "version " + string(v.ID) + " exists with another value"}
 	}
-	return nil, nil
+	return prior, nil
 }
 
 func tokenReused() *Error {
@@ -244,8 +264,8 @@ func (s *Secret) prune(now time.Time) []VersionID {
 	return pruned
 }
 
-// PruneExpired drops versions that retention by age no longer keeps; it returns
-// none, and changes nothing, if there are none.
+// PruneExpired drops versions that retention, by age or number, no longer
+// keeps; it returns none, and changes nothing, if there are none.
 func (s *Secret) PruneExpired(m Mutation) []VersionID {
 	if s.State == Deleted {
 		return nil
@@ -283,18 +303,22 @@ func (s *Secret) MoveStage(m Mutation, stage Stage, to, from VersionID) (bool, e
 		s.advance(m)
 		return true, nil
 	}
-	if n := s.countStages(to); n >= MaxLabelsPerVersion {
-		return false, Errorf(CodeLimit, "version %s has %d stages and labels, the limit", to, n)
+	if s.stagesWith(to, stage) > MaxLabelsPerVersion {
+		return false, Errorf(CodeLimit, "version %s has %d stages and labels, the limit", to, MaxLabelsPerVersion).
+			WithHint("remove labels that are no longer needed")
 	}
 	s.setStage(stage, to)
 	s.advance(m)
 	return true, nil
 }
 
-func (s *Secret) countStages(id VersionID) int {
-	n := 0
-	for _, at := range s.Stages {
-		if at == id {
+// stagesWith counts the stages and labels of a version once setStage has put
+// another one on it.
+func (s *Secret) stagesWith(id VersionID, stage Stage) int {
+	n := 1
+	for other, at := range s.Stages {
+		replaced := stage == Current && (other == Pending || other == Previous)
+		if at == id && other != stage && !replaced {
 			n++
 		}
 	}
@@ -313,20 +337,14 @@ type Changes struct {
 	Retention  *Retention
 }
 
-// Update changes metadata. Errors: CodeWrongState, CodeInvalid.
+// Update changes metadata; it counts as a mutation also if what it sets was
+// there before. Errors: CodeWrongState, CodeInvalid. On error nothing changed.
 func (s *Secret) Update(m Mutation, c Changes) error {
 	if err := s.CheckActive(); err != nil {
 		return err
 	}
-	tags := maps.Clone(s.Tags)
-	for _, k := range c.RemoveTags {
-		delete(tags, k)
-	}
-	if len(c.SetTags) > 0 && tags == nil {
-		tags = make(map[string]string, len(c.SetTags))
-	}
-	maps.Copy(tags, c.SetTags)
-	if err := CheckTags("tags", tags); err != nil {
+	tags, err := editTags(s.Tags, c.SetTags, c.RemoveTags)
+	if err != nil {
 		return err
 	}
 	if c.ContentType != nil {
@@ -391,7 +409,7 @@ func (s *Secret) ScheduleDeletion(m Mutation, window time.Duration) error {
 		window = DefaultDeletionWindow
 	}
 	if window < MinDeletionWindow || window > MaxDeletionWindow {
-		return Invalid("recovery_window", "is %s; allowed are 7 to 30 days", strings.TrimSuffix(window.String(), "0m0s"))
+		return Invalid("recovery_window", "is %s; allowed are 7 to 30 days", window)
 	}
 	if err := s.CheckActive(); err != nil {
 		return err

@@ -12,21 +12,35 @@ const redacted = "[redacted]"
 // Plaintext is the clear content of a value, a description, custom metadata or
 // a credential. It prints as [redacted] in fmt, slog, JSON and every encoder
 // that honours encoding.TextMarshaler; only Reveal hands out the bytes. Below
-// package service everything is Sealed.
-type Plaintext struct{ bytes []byte }
+// package service everything is Sealed. The zero value is empty.
+type Plaintext struct {
+	_ [0]func() // == would compare pointers: refuse it at compile time
+	// content is behind two pointers because fmt prints the unexported fields of
+	// a struct without calling their methods, and may follow one pointer: so it
+	// finds an address, not bytes.
+	content **[]byte
+}
 
 // NewPlaintext wraps b, which the caller must not use any more.
-func NewPlaintext(b []byte) Plaintext { return Plaintext{bytes: b} }
+func NewPlaintext(b []byte) Plaintext {
+	c := &b
+	return Plaintext{content: &c}
+}
 
 // Reveal returns the bytes themselves, not a copy.
-func (p Plaintext) Reveal() []byte { return p.bytes }
+func (p Plaintext) Reveal() []byte {
+	if p.content == nil {
+		return nil
+	}
+	return **p.content
+}
 
 // Len returns the number of bytes.
-func (p Plaintext) Len() int { return len(p.bytes) }
+func (p Plaintext) Len() int { return len(p.Reveal()) }
 
 // Equal compares in time that depends only on the lengths.
 func (p Plaintext) Equal(q Plaintext) bool {
-	return subtle.ConstantTimeCompare(p.bytes, q.bytes) == 1
+	return subtle.ConstantTimeCompare(p.Reveal(), q.Reveal()) == 1
 }
 
 // Format prints [redacted] for every verb.

@@ -199,6 +199,9 @@ func (s *Secret) Validate() error {
 		return Errorf(CodeCorrupt, "secret %s: version number %d above the last given, %d", s.ID, last, s.LastNumber)
 	}
 	for stage, id := range s.Stages {
+		if stage == Latest || stage == Deprecated {
+			return Errorf(CodeCorrupt, "secret %s: stage %s is stored, but it follows from the others", s.ID, stage)
+		}
 		if !seen[id] {
 			return Errorf(CodeCorrupt, "secret %s: stage %s is on the missing version %s", s.ID, stage, id)
 		}

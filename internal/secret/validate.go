@@ -20,24 +20,43 @@ func checkChars(field, s string, limit int, allowed, readable string) error {
 	case len(s) > limit:
 		return Invalid(field, "is %d bytes long; the limit is %d", len(s), limit)
 	}
-	for i := range len(s) {
-		if strings.IndexByte(allowed, s[i]) < 0 {
-			return Invalid(field, "has the character %q; allowed are %s", s[i], readable)
+	for _, c := range s {
+		if !strings.ContainsRune(allowed, c) {
+			return Invalid(field, "has the character %q; allowed are %s", c, readable)
 		}
 	}
 	return nil
 }
 
 // CheckName checks the name of a secret: 1 to MaxNameBytes letters, digits and
-// any of /_+=.@!- (the set that AWS Secrets Manager allows).
+// any of /_+=.@!- (the set that AWS Secrets Manager allows). Slashes have no
+// meaning of their own. A name may not look like an ID, since references to
+// secrets accept either.
 func CheckName(field, name string) error {
-	return checkChars(field, name, MaxNameBytes, nameChars, "letters, digits and /_+=.@!-")
+	if err := checkChars(field, name, MaxNameBytes, nameChars, "letters, digits and /_+=.@!-"); err != nil {
+		return err
+	}
+	if ID(name).Valid() {
+		return Invalid(field, "has the form of a secret's ID, which references would take it for")
+	}
+	return nil
 }
 
 // CheckContainerName checks the name of an account, vault, principal, role or
-// policy: 1 to MaxContainerNameBytes letters, digits and any of _.-
+// policy: 1 to MaxContainerNameBytes letters, digits and any of _.- A name may
+// not look like an ID, since references accept either, nor be . or .. which
+// have a meaning in paths.
 func CheckContainerName(field, name string) error {
-	return checkChars(field, name, MaxContainerNameBytes, containerChars, "letters, digits and _.-")
+	err := checkChars(field, name, MaxContainerNameBytes, containerChars, "letters, digits and _.-")
+	switch {
+	case err != nil:
+		return err
+	case ValidULID(name):
+		return Invalid(field, "has the form of an ID, which references would take it for")
+	case name == "." || name == "..":
+		return Invalid(field, "must not be %q", name)
+	}
+	return nil
 }
 
 // CheckVersionID checks a version ID chosen by a caller.
