@@ -1,0 +1,198 @@
+package record_test
+
+import (
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// The generators make records as a caller may hand them over: lists and maps
+// that are nil or filled, times of any nanosecond in UTC or not set.
+
+func text[T ~string]() *rapid.Generator[T] {
+	return rapid.Custom(func(t *rapid.T) T { return T(rapid.StringN(0, 8, 24).Draw(t, "text")) })
+}
+
+func content[T ~[]byte]() *rapid.Generator[T] {
+	return rapid.Custom(func(t *rapid.T) T {
+		b := rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "content")
+		if len(b) == 0 {
+			return nil
+		}
+		return T(b)
+	})
+}
+
+func list[T any](element *rapid.Generator[T]) *rapid.Generator[[]T] {
+	return rapid.Custom(func(t *rapid.T) []T {
+		l := rapid.SliceOfN(element, 0, 4).Draw(t, "list")
+		if len(l) == 0 {
+			return nil
+		}
+		return l
+	})
+}
+
+func mapping[K ~string, V any](value *rapid.Generator[V]) *rapid.Generator[map[K]V] {
+	return rapid.Custom(func(t *rapid.T) map[K]V {
+		m := rapid.MapOfN(text[K](), value, 0, 5).Draw(t, "map")
+		if len(m) == 0 {
+			return nil
+		}
+		return m
+	})
+}
+
+var (
+	count   = rapid.Uint64()
+	instant = rapid.Custom(func(t *rapid.T) time.Time { return record.FromNanos(rapid.Int64().Draw(t, "time")) })
+	epochs  = rapid.Custom(func(t *rapid.T) secret.Epoch {
+		return secret.Epoch{Counter: count.Draw(t, "counter"), Region: text[secret.RegionName]().Draw(t, "region")}
+	})
+	orders = rapid.Custom(func(t *rapid.T) secret.Order {
+		return secret.Order{Epoch: epochs.Draw(t, "epoch"), Seq: count.Draw(t, "seq")}
+	})
+	forks = rapid.Custom(func(t *rapid.T) secret.Fork {
+		return secret.Fork{Epoch: epochs.Draw(t, "epoch"), Began: orders.Draw(t, "began")}
+	})
+	lineages = list(forks)
+
+	ownerships = rapid.Custom(func(t *rapid.T) secret.Ownership {
+		return secret.Ownership{
+			Home: text[secret.RegionName]().Draw(t, "home"), Incarnation: text[secret.Incarnation]().Draw(t, "incarnation"),
+			Order: orders.Draw(t, "order"), Lineage: lineages.Draw(t, "lineage"),
+		}
+	})
+	retentions = rapid.Custom(func(t *rapid.T) secret.Retention {
+		return secret.Retention{MaxVersions: rapid.IntRange(0, secret.MaxVersions).Draw(t, "max versions"), MaxAge: duration.Draw(t, "max age")}
+	})
+	duration = rapid.Custom(func(t *rapid.T) time.Duration { return time.Duration(rapid.Int64().Draw(t, "duration")) })
+)
+
+var (
+	accounts = rapid.Custom(func(t *rapid.T) *secret.Account {
+		return &secret.Account{
+			ID: text[secret.AccountID]().Draw(t, "ID"), Name: text[string]().Draw(t, "name"), Ownership: ownerships.Draw(t, "ownership"),
+			CreatedAt: instant.Draw(t, "created"), UpdatedAt: instant.Draw(t, "updated"), RequestToken: text[string]().Draw(t, "token"),
+		}
+	})
+	principals = rapid.Custom(func(t *rapid.T) *secret.Principal {
+		return &secret.Principal{
+			ID: text[secret.PrincipalID]().Draw(t, "ID"), Account: text[secret.AccountID]().Draw(t, "account"),
+			Name: text[string]().Draw(t, "name"), Kind: text[secret.PrincipalKind]().Draw(t, "kind"),
+			Roles: list(text[string]()).Draw(t, "roles"), Disabled: rapid.Bool().Draw(t, "disabled"), Ownership: ownerships.Draw(t, "ownership"),
+			CreatedAt: instant.Draw(t, "created"), UpdatedAt: instant.Draw(t, "updated"), RequestToken: text[string]().Draw(t, "token"),
+		}
+	})
+	credentials = rapid.Custom(func(t *rapid.T) *secret.Credential {
+		return &secret.Credential{
+			ID: text[secret.CredentialID]().Draw(t, "ID"), Account: text[secret.AccountID]().Draw(t, "account"),
+			Principal: text[secret.PrincipalID]().Draw(t, "principal"), Kind: text[secret.CredentialKind]().Draw(t, "kind"),
+			Description: text[string]().Draw(t, "description"), TokenHash: content[[]byte]().Draw(t, "hash"),
+			SealedKey: content[secret.Sealed]().Draw(t, "key"), Ownership: ownerships.Draw(t, "ownership"),
+			CreatedAt: instant.Draw(t, "created"), ExpiresAt: instant.Draw(t, "expires"), RevokedAt: instant.Draw(t, "revoked"),
+		}
+	})
+	policies = rapid.Custom(func(t *rapid.T) *secret.Policy {
+		return &secret.Policy{
+			Account: text[secret.AccountID]().Draw(t, "account"), Name: text[string]().Draw(t, "name"), Text: text[string]().Draw(t, "text"),
+			Description: text[string]().Draw(t, "description"), Ownership: ownerships.Draw(t, "ownership"),
+			CreatedAt: instant.Draw(t, "created"), UpdatedAt: instant.Draw(t, "updated"),
+		}
+	})
+	vaults = rapid.Custom(func(t *rapid.T) *secret.Vault {
+		return &secret.Vault{
+			ID: text[secret.VaultID]().Draw(t, "ID"), Account: text[secret.AccountID]().Draw(t, "account"), Name: text[string]().Draw(t, "name"),
+			Ownership: ownerships.Draw(t, "ownership"), State: text[secret.State]().Draw(t, "state"),
+			Description: text[string]().Draw(t, "description"), Tags: mapping[string](text[string]()).Draw(t, "tags"),
+			Retention: retentions.Draw(t, "retention"), CreatedAt: instant.Draw(t, "created"), UpdatedAt: instant.Draw(t, "updated"),
+			RequestToken: text[string]().Draw(t, "token"),
+		}
+	})
+	versions = rapid.Custom(func(t *rapid.T) *secret.Version {
+		return &secret.Version{
+			Secret: text[secret.ID]().Draw(t, "secret"), ID: text[secret.VersionID]().Draw(t, "ID"),
+			Value: content[secret.Sealed]().Draw(t, "value"), MAC: content[secret.MAC]().Draw(t, "MAC"),
+		}
+	})
+)
+
+var (
+	versionInfos = rapid.Custom(func(t *rapid.T) secret.VersionInfo {
+		return secret.VersionInfo{
+			ID: text[secret.VersionID]().Draw(t, "ID"), Number: count.Draw(t, "number"), CreatedAt: instant.Draw(t, "created"),
+			CreatedBy: text[secret.PrincipalID]().Draw(t, "by"), ExpiresAt: instant.Draw(t, "expires"),
+			RequestToken: text[string]().Draw(t, "token"), MAC: content[secret.MAC]().Draw(t, "MAC"),
+			Size: rapid.IntRange(0, secret.MaxValueBytes).Draw(t, "size"),
+		}
+	})
+	secrets = rapid.Custom(func(t *rapid.T) *secret.Secret {
+		return &secret.Secret{
+			ID: text[secret.ID]().Draw(t, "ID"), Account: text[secret.AccountID]().Draw(t, "account"), Name: text[string]().Draw(t, "name"),
+			Ownership: ownerships.Draw(t, "ownership"), State: text[secret.State]().Draw(t, "state"),
+			CreatedAt: instant.Draw(t, "created"), UpdatedAt: instant.Draw(t, "updated"), DeleteAt: instant.Draw(t, "delete"),
+			ContentType: text[string]().Draw(t, "content type"), Tags: mapping[string](text[string]()).Draw(t, "tags"),
+			Description: content[secret.Sealed]().Draw(t, "description"), Metadata: content[secret.Sealed]().Draw(t, "metadata"),
+			Rules: secret.Rules{
+				ExpiresAt: instant.Draw(t, "expires"), VersionTTL: duration.Draw(t, "TTL"), ForbidReuse: rapid.Bool().Draw(t, "forbid reuse"),
+			},
+			Retention: retentions.Draw(t, "retention"), RequestToken: text[string]().Draw(t, "token"),
+			RequestMAC: content[secret.MAC]().Draw(t, "request MAC"), Versions: list(versionInfos).Draw(t, "versions"),
+			LastNumber: count.Draw(t, "last number"), Stages: mapping[secret.Stage](text[secret.VersionID]()).Draw(t, "stages"),
+			RetiredMACs: list(rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 32), func(b []byte) secret.MAC { return b })).Draw(t, "retired"),
+		}
+	})
+)
+
+var (
+	protoOrders = rapid.Map(orders, record.OrderToProto)
+	dataKeys    = rapid.Custom(func(t *rapid.T) *recordpb.DataKey {
+		return &recordpb.DataKey{
+			Scope: text[string]().Draw(t, "scope"), Generation: rapid.Uint32().Draw(t, "generation"), Purpose: text[string]().Draw(t, "purpose"),
+			Wrapped: content[[]byte]().Draw(t, "wrapped"), MasterKey: text[string]().Draw(t, "master"), CreatedAt: rapid.Int64().Draw(t, "created"),
+		}
+	})
+	activeDataKeys = rapid.Custom(func(t *rapid.T) *recordpb.ActiveDataKey {
+		return &recordpb.ActiveDataKey{Scope: text[string]().Draw(t, "scope"), Generation: rapid.Uint32().Draw(t, "generation")}
+	})
+	regions = rapid.Custom(func(t *rapid.T) *recordpb.Region {
+		return &recordpb.Region{
+			Name: text[string]().Draw(t, "name"), Incarnation: text[string]().Draw(t, "incarnation"), RestoreEpoch: count.Draw(t, "epoch"),
+			InitializedAt: rapid.Int64().Draw(t, "initialized"), KeyCheck: content[[]byte]().Draw(t, "check"), MasterKey: text[string]().Draw(t, "master"),
+		}
+	})
+	fences = rapid.Custom(func(t *rapid.T) *recordpb.Fence {
+		return &recordpb.Fence{Incarnation: text[string]().Draw(t, "incarnation"), Role: text[string]().Draw(t, "role"), RestoreEpoch: count.Draw(t, "epoch")}
+	})
+	workItems = rapid.Custom(func(t *rapid.T) *recordpb.WorkItem {
+		return &recordpb.WorkItem{
+			Record: text[string]().Draw(t, "record"), Order: protoOrders.Draw(t, "order"), CommittedAt: rapid.Int64().Draw(t, "committed"),
+			Mutation: text[string]().Draw(t, "mutation"),
+		}
+	})
+	events = rapid.Custom(func(t *rapid.T) *recordpb.Event {
+		return &recordpb.Event{
+			Id: text[string]().Draw(t, "ID"), Type: text[string]().Draw(t, "type"), Account: text[string]().Draw(t, "account"),
+			Vault: text[string]().Draw(t, "vault"), Subject: text[string]().Draw(t, "subject"), Name: text[string]().Draw(t, "name"),
+			Version: text[string]().Draw(t, "version"), Order: protoOrders.Draw(t, "order"),
+			Principal: text[string]().Draw(t, "principal"), At: rapid.Int64().Draw(t, "at"),
+		}
+	})
+	hosts = rapid.Custom(func(t *rapid.T) *recordpb.Host {
+		return &recordpb.Host{
+			Id: text[string]().Draw(t, "ID"), Cell: text[string]().Draw(t, "cell"), Address: text[string]().Draw(t, "address"),
+			RegisteredAt: rapid.Int64().Draw(t, "registered"), Release: text[string]().Draw(t, "release"),
+			Formats: mapping[string](rapid.Uint32()).Draw(t, "formats"),
+		}
+	})
+	quarantines = rapid.Custom(func(t *rapid.T) *recordpb.Quarantine {
+		return &recordpb.Quarantine{
+			Record: text[string]().Draw(t, "record"), Revision: rapid.Int64().Draw(t, "revision"), Host: text[string]().Draw(t, "host"),
+			Reason: text[string]().Draw(t, "reason"), At: rapid.Int64().Draw(t, "at"),
+		}
+	})
+)
