@@ -41,11 +41,11 @@ func (k *Keyring) cached(id keyID) *dataKey {
 // a stale key, callers wait for a short time only and then use that.
 func (k *Keyring) renew(ctx context.Context, view record.View, id keyID, stale *dataKey) (*dataKey, error) {
 	k.misses.Add(1)
-	wrapped, err := loadDataKey(view, id)
+	stored, _, err := loadRecord(view, id)
 	if err != nil {
 		return nil, err
 	}
-	flight := k.flights.DoChan(id.String(), func() (any, error) { return k.unwrap(id, wrapped) })
+	flight := k.flights.DoChan(id.String(), func() (any, error) { return k.unwrap(id, wrappedOf(stored)) })
 	var enough <-chan time.Time
 	if stale != nil {
 		timer := time.NewTimer(staleWait)

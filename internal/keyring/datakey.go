@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -102,21 +101,25 @@ func newDataKey(id keyID, raw []byte, u *usage) (*dataKey, error) {
 	return k, nil
 }
 
-// loadDataKey reads the record of a key and returns what the key service wrapped,
-// which stays valid when the view does not.
-func loadDataKey(view record.View, id keyID) (kms.Wrapped, error) {
-	stored, _, err := record.Load(view, record.DataKeys, id.key())
+// loadRecord reads the record of a key. It stays valid when the view does not,
+// since decoding a protobuf copies its bytes.
+func loadRecord(view record.View, id keyID) (*recordpb.DataKey, int64, error) {
+	stored, revision, err := record.Load(view, record.DataKeys, id.key())
 	if errors.Is(err, record.ErrNotFound) {
-		return kms.Wrapped{}, secret.Wrap(secret.CodeKeyUnavailable, err, fmt.Sprintf("data key %s", id))
+		return nil, 0, secret.Wrap(secret.CodeKeyUnavailable, err, fmt.Sprintf("data key %s", id))
 	}
 	if err != nil {
-		return kms.Wrapped{}, err
+		return nil, 0, err
 	}
 	if stored.GetScope() != id.scope || stored.GetGeneration() != id.generation || stored.GetPurpose() != id.purpose() {
-		return kms.Wrapped{}, secret.Errorf(secret.CodeTampered, "the record of data key %s is that of another", id).
+		return nil, 0, secret.Errorf(secret.CodeTampered, "the record of data key %s is that of another", id).
 			WithHint("restore the record from a backup or another region")
 	}
-	return kms.Wrapped{MasterKey: stored.GetMasterKey(), Bytes: slices.Clone(stored.GetWrapped())}, nil
+	return stored, revision, nil
+}
+
+func wrappedOf(stored *recordpb.DataKey) kms.Wrapped {
+	return kms.Wrapped{MasterKey: stored.GetMasterKey(), Bytes: stored.GetWrapped()}
 }
 
 func encodeDataKey(id keyID, wrapped kms.Wrapped, now time.Time) []byte {

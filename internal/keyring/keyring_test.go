@@ -150,7 +150,10 @@ func newWorld(t testing.TB, opts keyring.Options) *world {
 		t.Fatal(err)
 	}
 	w.service.Wrapper = wrapper
-	opts.Wrapper, opts.Now = &w.service, w.clock
+	opts.Wrapper = &w.service
+	if opts.Now == nil {
+		opts.Now = w.clock
+	}
 	w.Keyring = keyring.New(opts)
 	t.Cleanup(func() { _, _ = w.Close(), wrapper.Close() })
 	for _, scope := range []string{account, vault, other} {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -81,66 +80,69 @@ func (k *Keyring) NewGeneration(ctx context.Context, view record.View, scope str
 // replica. It always asks the key service. Errors: those of Open.
 func (k *Keyring) MACKey(ctx context.Context, view record.View, scope string) (secret.Plaintext, error) {
 	id := keyID{scope, macGeneration}
-	wrapped, err := loadDataKey(view, id)
+	stored, _, err := loadRecord(view, id)
 	if err != nil {
 		return secret.Plaintext{}, err
 	}
-	raw, err := k.opts.Wrapper.Unwrap(ctx, wrapped, id.binding())
+	raw, err := k.opts.Wrapper.Unwrap(ctx, wrappedOf(stored), id.binding())
 	if err != nil {
 		return secret.Plaintext{}, err
 	}
 	return secret.NewPlaintext(raw), nil
 }
 
-// Rewrap adds to txn the writes that put those data keys of a scope under the
-// active master key which are not, and returns how many. The data keys
-// themselves stay, so sealing and opening go on. Errors: those of kms.Wrapper
-// and of the view.
-func (k *Keyring) Rewrap(ctx context.Context, view record.View, scope string, txn *record.Txn) (int, error) {
+// Rewrap returns a transaction that puts those data keys of a scope under the
+// active master key that are under another, without writes if there are none. A
+// data key itself stays the same, so sealing and opening go on meanwhile. Errors:
+// those of kms.Wrapper and of the view.
+func (k *Keyring) Rewrap(ctx context.Context, view record.View, scope string) (record.Txn, error) {
+	var txn record.Txn
+	stale, err := k.underOtherMasterKey(view, scope)
+	if err != nil {
+		return txn, err
+	}
+	for _, id := range stale {
+		if err := k.rewrap(ctx, view, id, &txn); err != nil {
+			return record.Txn{}, fmt.Errorf("rewrap data key %s: %w", id, err)
+		}
+	}
+	return txn, nil
+}
+
+func (k *Keyring) underOtherMasterKey(view record.View, scope string) (found []keyID, err error) {
 	active := k.opts.Wrapper.Describe().ActiveKey
 	prefix := record.DataKeyPrefix + scope + "/"
-	var old []*recordpb.DataKey
-	var revisions []int64
-	var decodeErr error
-	err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-		key, err := record.DataKeys.Decode(slices.Clone(stored.Value))
-		if err != nil {
-			decodeErr = secret.Wrap(secret.CodeOf(err), err, "record "+string(stored.Key))
+	scanErr := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+		var key *recordpb.DataKey
+		if key, err = record.DataKeys.Decode(stored.Value); err != nil {
+			err = secret.Wrap(secret.CodeOf(err), err, "record "+string(stored.Key))
 			return false
 		}
 		if key.GetMasterKey() != active {
-			old, revisions = append(old, key), append(revisions, stored.Revision)
+			found = append(found, keyID{scope, key.GetGeneration()})
 		}
 		return true
 	})
-	if err = errors.Join(err, decodeErr); err != nil {
-		return 0, err
-	}
-	for i, key := range old {
-		write, err := k.rewrap(ctx, view, keyID{scope, key.GetGeneration()}, record.FromNanos(key.GetCreatedAt()))
-		if err != nil {
-			return 0, fmt.Errorf("rewrap data key %s/%d: %w", scope, key.GetGeneration(), err)
-		}
-		txn.Require(write.Key, revisions[i])
-		txn.Put(write.Key, write.Value)
-	}
-	return len(old), nil
+	return found, errors.Join(scanErr, err)
 }
 
-func (k *Keyring) rewrap(ctx context.Context, view record.View, id keyID, createdAt time.Time) (record.Write, error) {
-	wrapped, err := loadDataKey(view, id)
+func (k *Keyring) rewrap(ctx context.Context, view record.View, id keyID, txn *record.Txn) error {
+	stored, revision, err := loadRecord(view, id)
 	if err != nil {
-		return record.Write{}, err
+		return err
 	}
-	raw, err := k.opts.Wrapper.Unwrap(ctx, wrapped, id.binding())
+	raw, err := k.opts.Wrapper.Unwrap(ctx, wrappedOf(stored), id.binding())
 	if err != nil {
-		return record.Write{}, err
+		return err
 	}
 	defer clear(raw)
-	if wrapped, err = k.opts.Wrapper.Wrap(ctx, raw, id.binding()); err != nil {
-		return record.Write{}, err
+	wrapped, err := k.opts.Wrapper.Wrap(ctx, raw, id.binding())
+	if err != nil {
+		return err
 	}
-	return record.Write{Key: id.key(), Value: encodeDataKey(id, wrapped, createdAt)}, nil
+	txn.Require(id.key(), revision)
+	txn.Put(id.key(), encodeDataKey(id, wrapped, record.FromNanos(stored.GetCreatedAt())))
+	return nil
 }
 
 // addKey wraps raw, adds its record to n and returns the key. It wipes raw.
