@@ -1,0 +1,325 @@
+package replica
+
+import (
+	"bytes"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/faultpoint"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// txn is one write transaction of the local store.
+type txn struct {
+	local      *Local
+	records    *bolt.Bucket
+	quarantine *bolt.Bucket
+	suspects   *bolt.Bucket
+	// meta is written when the transaction commits.
+	meta meta
+	// mark is what a crash in this transaction leaves behind, without the record.
+	mark mark
+	// alone is set if the transaction applies one record: then the record is to
+	// blame for a crash in the commit as well.
+	alone bool
+
+	changes     []record.Change
+	quarantined int64
+	reports     []Quarantined
+}
+
+// write runs fn in a transaction, commits, tells OnApply and then those who wait.
+func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
+	f := l.file.Load()
+	t := &txn{local: l, meta: l.meta, mark: m, alone: alone}
+	err := f.update(func(tx *bolt.Tx) error {
+		t.records, t.quarantine, t.suspects = tx.Bucket(recordsBucket), tx.Bucket(quarantineBucket), tx.Bucket(suspectsBucket)
+		if err := fn(t); err != nil {
+			return err
+		}
+		t.meta.Contact = l.opts.Now().UnixNano()
+		if err := writeMeta(tx, t.meta); err != nil {
+			return err
+		}
+		if !alone && m.phase != idle {
+			return l.marker.set(m)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	l.meta = t.meta
+	if err := l.marker.set(mark{}); err != nil {
+		return err
+	}
+	if err := f.renew(); err != nil {
+		return err
+	}
+	for _, q := range t.reports {
+		l.log.Error("record quarantined: the older copy stays", "record", q.Record, "revision", q.Revision, "reason", q.Reason)
+	}
+	if len(t.changes) > 0 {
+		l.opts.OnApply(t.changes)
+	}
+	l.status.update(func(p *Position) { p.Quarantined += t.quarantined })
+	l.publish()
+	return nil
+}
+
+// lookup returns the local copy of a record; ok is false if there is none of the
+// present life that passes its checksum.
+func (t *txn) lookup(key []byte) (v localValue, ok bool) {
+	v, err := decodeValue(key, t.records.Get(key))
+	return v, err == nil && v.generation == t.meta.Generation
+}
+
+// feed applies a change from the feed.
+func (t *txn) feed(ch record.Change) error {
+	if ch.Key.HasPrefix(record.OutboxPrefix) {
+		t.changes = append(t.changes, ch)
+		return nil
+	}
+	key := []byte(ch.Key)
+	if have, ok := t.lookup(key); ok && have.revision >= ch.Revision {
+		return nil
+	}
+	if t.local.catchUp.floor(ch.Key) >= ch.Revision {
+		return nil
+	}
+	return t.apply(key, ch)
+}
+
+// apply puts or deletes a record, or quarantines it.
+func (t *txn) apply(key []byte, ch record.Change) error {
+	q, err := t.quarantineOf(key)
+	if err != nil {
+		return err
+	}
+	if q != nil && q.Suspected && q.Revision >= ch.Revision {
+		return nil
+	}
+	m := t.mark
+	m.key, m.revision = ch.Key, ch.Revision
+	if err := t.local.marker.set(m); err != nil {
+		return err
+	}
+	faultpoint.Hit("replica.apply", string(ch.Key))
+	if ch.Deleted {
+		err = t.delete(key)
+	} else if refused := check(ch.Key, ch.Value); refused != nil {
+		return t.refuse(key, ch, refused)
+	} else {
+		err = t.put(key, ch.Stored)
+	}
+	if err != nil {
+		return err
+	}
+	if q != nil {
+		if err := t.lift(key); err != nil {
+			return err
+		}
+	}
+	t.changes = append(t.changes, ch)
+	return nil
+}
+
+func (t *txn) put(key []byte, r record.Stored) error {
+	if t.records.Get(key) == nil {
+		t.meta.Records++
+	}
+	return t.records.Put(key, encodeValue(key, localValue{
+		generation: t.meta.Generation, revision: r.Revision, value: r.Value,
+	}))
+}
+
+func (t *txn) delete(key []byte) error {
+	if t.records.Get(key) == nil {
+		return nil
+	}
+	t.meta.Records--
+	return t.records.Delete(key)
+}
+
+// refuse quarantines a record that cannot be applied. A copy of another life of
+// the store goes: nothing of the present life stands behind it.
+func (t *txn) refuse(key []byte, ch record.Change, reason error) error {
+	if _, ok := t.lookup(key); !ok {
+		if err := t.delete(key); err != nil {
+			return err
+		}
+	}
+	return t.hold(key, Quarantined{Record: ch.Key, Revision: ch.Revision, Code: secret.CodeOf(reason), Reason: reason.Error()})
+}
+
+// check is record.Check; a panic in decoding is a refusal.
+func check(key record.Key, value []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = secret.Errorf(secret.CodeCorrupt, "decoding the record panics (%T)", p)
+		}
+	}()
+	return record.Check(key, value)
+}
+
+// applyBatches applies batches of the feed in one commit, or, where the process
+// crashed before, one record at a time to find the culprit.
+func (l *Local) applyBatches(batches []record.Batch) error {
+	through := batches[len(batches)-1].Revision
+	if through < l.meta.Applied {
+		return secret.Errorf(secret.CodeInternal, "the feed went back from revision %d to %d", l.meta.Applied, through)
+	}
+	if err := l.refuseOtherLife(batches); err != nil {
+		return err
+	}
+	m := mark{phase: applyingBatch, through: through}
+	if l.isolate != nil {
+		if err := l.applyOneByOne(m, batches); err != nil {
+			return err
+		}
+	}
+	return l.write(m, false, func(t *txn) error {
+		if l.isolate == nil {
+			for _, b := range batches {
+				for _, ch := range b.Changes {
+					if err := t.feed(ch); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		t.reach(through)
+		return nil
+	})
+}
+
+// applyOneByOne commits each change by itself. It leaves the applied revision
+// where it was, so that a crash repeats all of them.
+func (l *Local) applyOneByOne(m mark, batches []record.Batch) error {
+	for _, b := range batches {
+		for _, ch := range b.Changes {
+			err := l.write(m, true, func(t *txn) error {
+				if err := t.feed(ch); err != nil {
+					return err
+				}
+				return t.suspects.Delete([]byte(ch.Key))
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// reach moves the applied revision and ends the catching-up that it completes.
+func (t *txn) reach(revision int64) {
+	t.meta.Applied = max(t.meta.Applied, revision)
+	if c := t.local.catchUp; c != nil && t.meta.Applied >= c.through {
+		t.meta.Resync = false
+	}
+}
+
+// settle forgets what a commit has completed.
+func (l *Local) settle() {
+	if !l.meta.Resync {
+		l.catchUp = nil
+	}
+	if l.isolate != nil && l.meta.Applied >= l.isolate.through && l.meta.Synced {
+		l.isolate = nil
+	}
+}
+
+// refuseOtherLife looks for a region record of another life of the store.
+func (l *Local) refuseOtherLife(batches []record.Batch) error {
+	for _, b := range batches {
+		for _, ch := range b.Changes {
+			if ch.Key != record.RegionKey || ch.Deleted {
+				continue
+			}
+			if err := l.sameLife(ch.Value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// errOtherLife says that the store has begun a new life.
+var errOtherLife = fmt.Errorf("the store has begun a new life")
+
+func (l *Local) sameLife(regionRecord []byte) error {
+	id, err := identityOf(regionRecord)
+	if err != nil {
+		return nil // the record is quarantined like any other
+	}
+	if l.meta.Identity.known() && id != l.meta.Identity {
+		return errOtherLife
+	}
+	return nil
+}
+
+// merge brings the local records with start <= key < end in line with those of
+// the page, whose records are all in that range. It handles at most limit local
+// records and returns where to go on, and whether it is done.
+func (t *txn) merge(records []record.Stored, revision int64, start, end record.Key, limit int) (next record.Key, rest []record.Stored, done bool, err error) {
+	gone, stop, err := t.missing(records, start, end, limit)
+	if err != nil {
+		return "", nil, false, err
+	}
+	for _, key := range gone {
+		ch := record.Change{Stored: record.Stored{Key: record.Key(key), Revision: revision}, Deleted: true}
+		if err := t.apply(key, ch); err != nil {
+			return "", nil, false, err
+		}
+	}
+	for i, r := range records {
+		if stop != nil && string(r.Key) >= string(stop) {
+			return record.Key(stop), records[i:], false, nil
+		}
+		if err := t.page(r); err != nil {
+			return "", nil, false, err
+		}
+	}
+	return record.Key(stop), nil, stop == nil, nil
+}
+
+// page applies a record of a page.
+func (t *txn) page(r record.Stored) error {
+	if r.Key.HasPrefix(record.OutboxPrefix) {
+		t.changes = append(t.changes, record.Change{Stored: r})
+		return nil
+	}
+	if r.Key == record.RegionKey {
+		if id, err := identityOf(r.Value); err == nil && !t.meta.Identity.known() {
+			t.meta.Identity = id
+		}
+	}
+	key := []byte(r.Key)
+	if have, ok := t.lookup(key); ok && have.revision >= r.Revision {
+		return nil
+	}
+	return t.apply(key, record.Change{Stored: r})
+}
+
+// missing returns the local keys of the range that the page lacks. If it has
+// looked at limit records it stops and returns where.
+func (t *txn) missing(records []record.Stored, start, end record.Key, limit int) (gone [][]byte, stop []byte, err error) {
+	c := t.records.Cursor()
+	i, n := 0, 0
+	for k, _ := c.Seek([]byte(start)); k != nil && (end == "" || string(k) < string(end)); k, _ = c.Next() {
+		if n++; n > limit {
+			return gone, bytes.Clone(k), nil
+		}
+		for i < len(records) && string(records[i].Key) < string(k) {
+			i++
+		}
+		if i < len(records) && string(records[i].Key) == string(k) {
+			continue
+		}
+		gone = append(gone, bytes.Clone(k))
+	}
+	return gone, nil, nil
+}

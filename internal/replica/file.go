@@ -1,0 +1,209 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+var (
+	recordsBucket    = []byte("records")
+	metaBucket       = []byte("meta")
+	quarantineBucket = []byte("quarantine")
+	suspectsBucket   = []byte("suspects")
+)
+
+// mapped is how much address space the file is mapped into at first, in bytes.
+// bbolt waits for all read transactions before it maps a larger space, which
+// would hold up reads and commits; address space costs no memory.
+const mapped = 64 << 30
+
+// file is one open bbolt database and the snapshot of it that reads share.
+type file struct {
+	db      *bolt.DB
+	current atomic.Pointer[snapshot]
+	isBad   atomic.Bool
+	// stuck is set if bbolt panicked with its locks held: it cannot be closed.
+	stuck bool
+	// exclusive is set when the file nears the mapped space: a shared snapshot
+	// would then hold up the commit that needs more, so reads open their own.
+	exclusive bool
+	closing   sync.Mutex
+}
+
+// errDamaged is the cause of every failure that a damaged file explains.
+var errDamaged = errors.New("the local store's file is damaged")
+
+func damage(cause any) error { return fmt.Errorf("%w: %v", errDamaged, cause) }
+
+// guard makes reads of a damaged file fail with a panic that can be recovered:
+// a page number that points past the end of the file is a memory fault, which
+// would end the process. Call the result to restore the previous setting.
+func guard() (restore func()) {
+	before := debug.SetPanicOnFault(true)
+	return func() { debug.SetPanicOnFault(before) }
+}
+
+// isFault reports whether a recovered panic is a memory fault.
+func isFault(p any) bool {
+	err, ok := p.(runtime.Error)
+	if !ok {
+		return false
+	}
+	_, ok = err.(interface{ Addr() uintptr })
+	return ok
+}
+
+// openFile opens the database, moving a damaged one aside.
+func (l *Local) openFile() (*file, error) {
+	f, err := open(l.opts.Path, l.opts.NoSync)
+	if err == nil || !errors.Is(err, errDamaged) {
+		return f, err
+	}
+	if err := l.moveAside(err); err != nil {
+		return nil, err
+	}
+	return open(l.opts.Path, l.opts.NoSync)
+}
+
+// moveAside keeps the damaged file under another name, in place of the last one.
+func (l *Local) moveAside(cause error) error {
+	aside := l.opts.Path + ".damaged"
+	l.log.Error("local store damaged: moved aside, rebuilding it from the store", "file", aside, "cause", cause)
+	l.status.update(func(p *Position) { p.Rebuilds++ })
+	if err := os.Rename(l.opts.Path, aside); err != nil {
+		return secret.Wrap(secret.CodeUnavailable, err, "cannot move the damaged local store aside")
+	}
+	return nil
+}
+
+func open(path string, noSync bool) (f *file, err error) {
+	defer guard()()
+	defer func() {
+		if p := recover(); p != nil {
+			f, err = nil, damage(p)
+		}
+	}()
+	db, err := bolt.Open(path, 0o600, &bolt.Options{
+		Timeout: time.Second, NoSync: noSync, InitialMmapSize: mapped, NoStatistics: true,
+		// A synced free list makes opening independent of the file's size.
+		FreelistType: bolt.FreelistMapType, NoFreelistSync: false,
+	})
+	if err != nil {
+		return nil, openError(err)
+	}
+	f = &file{db: db}
+	err = f.update(func(tx *bolt.Tx) error {
+		for _, name := range [][]byte{recordsBucket, metaBucket, quarantineBucket, suspectsBucket} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		_, _, err = f.state()
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+// state reads what the file says about itself.
+func (f *file) state() (m meta, quarantined int64, err error) {
+	defer guard()()
+	defer func() {
+		if p := recover(); p != nil {
+			err = damage(p)
+		}
+	}()
+	err = f.db.View(func(tx *bolt.Tx) error {
+		if m, err = readMeta(tx); err != nil {
+			return err
+		}
+		return tx.Bucket(quarantineBucket).ForEach(func(_, _ []byte) error {
+			quarantined++
+			return nil
+		})
+	})
+	return m, quarantined, err
+}
+
+func openError(err error) error {
+	_, isPath := errors.AsType[*fs.PathError](err)
+	_, isErrno := errors.AsType[syscall.Errno](err)
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return secret.Wrap(secret.CodeUnavailable, err, "another process has the local store open")
+	case isPath || isErrno:
+		return secret.Wrap(secret.CodeUnavailable, err, "cannot open the local store")
+	}
+	return damage(err)
+}
+
+// update runs fn in a write transaction. A panic of bbolt is damage.
+func (f *file) update(fn func(*bolt.Tx) error) (err error) {
+	defer guard()()
+	var tx *bolt.Tx
+	defer func() {
+		if p := recover(); p != nil {
+			err = damage(p)
+			f.abandon(tx)
+		}
+	}()
+	if tx, err = f.db.Begin(true); err != nil {
+		return secret.Wrap(secret.CodeUnavailable, err, "cannot write the local store")
+	}
+	if err := fn(tx); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return secret.Wrap(secret.CodeUnavailable, err, "cannot write the local store")
+	}
+	return nil
+}
+
+// abandon ends a write transaction that panicked; if that panics too, bbolt's
+// locks stay held and the file can only be left to the end of the process.
+func (f *file) abandon(tx *bolt.Tx) {
+	f.isBad.Store(true)
+	defer func() {
+		if recover() != nil {
+			f.stuck = true
+		}
+	}()
+	if tx == nil || tx.DB() == nil {
+		f.stuck = true
+		return
+	}
+	f.stuck = tx.Rollback() != nil
+}
+
+// close waits for the views in use and closes the file.
+func (f *file) close() (err error) {
+	f.closing.Lock()
+	defer f.closing.Unlock()
+	f.share(nil)
+	if f.stuck {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = damage(p)
+		}
+	}()
+	return f.db.Close()
+}

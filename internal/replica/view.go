@@ -1,0 +1,207 @@
+package replica
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// snapshot is one read transaction that all readers share until the next
+// commit: to begin one per read costs ten allocations and two global locks.
+// bbolt's read transactions hold no state of their own that reads change.
+type snapshot struct {
+	tx      *bolt.Tx
+	records *bolt.Bucket
+	refs    atomic.Int64 // 1 for being current, 1 for each view
+	views   sync.Pool    // of *view
+}
+
+func (f *file) newSnapshot() (*snapshot, error) {
+	tx, err := f.db.Begin(false)
+	if err != nil {
+		return nil, err
+	}
+	s := &snapshot{tx: tx, records: tx.Bucket(recordsBucket)}
+	if s.records == nil {
+		return nil, errors.Join(damage("no records bucket"), tx.Rollback())
+	}
+	s.refs.Store(1)
+	s.views.New = func() any { return &view{snapshot: s, cursor: s.records.Cursor()} }
+	return s, nil
+}
+
+func (s *snapshot) release() {
+	if s.refs.Add(-1) == 0 {
+		_ = s.tx.Rollback() // fails only if it was closed before
+	}
+}
+
+// share makes s the snapshot that reads use and lets go of the last one.
+func (f *file) share(s *snapshot) {
+	if last := f.current.Swap(s); last != nil {
+		last.release()
+	}
+}
+
+// acquire returns a snapshot that the caller must release.
+func (f *file) acquire() (*snapshot, error) {
+	for {
+		s := f.current.Load()
+		if s == nil {
+			return f.newSnapshot()
+		}
+		for n := s.refs.Load(); n > 0; n = s.refs.Load() {
+			if s.refs.CompareAndSwap(n, n+1) {
+				return s, nil
+			}
+		}
+	}
+}
+
+// renew makes reads see what has been committed.
+func (f *file) renew() (err error) {
+	defer guard()()
+	defer func() {
+		if p := recover(); p != nil {
+			f.isBad.Store(true)
+			err = damage(p)
+		}
+	}()
+	s, err := f.newSnapshot()
+	if err != nil {
+		return err
+	}
+	if s.tx.Size() > mapped/2 { // see file.exclusive
+		f.share(nil)
+		s.release()
+		return nil
+	}
+	f.share(s)
+	return nil
+}
+
+// view reads one snapshot. It belongs to one call of View.
+type view struct {
+	local    *Local
+	file     *file
+	snapshot *snapshot
+	cursor   *bolt.Cursor
+	key      []byte
+}
+
+var errRebuilding = secret.Errorf(secret.CodeUnavailable, "the local store was damaged and is being rebuilt")
+
+// View calls fn with a consistent view of the local store, which is valid only
+// until fn returns; so are the values of the records it returns. A long call
+// keeps the file from reusing space. Errors besides those of fn: CodeUnavailable
+// when the file is damaged or closed. The view's Get and Scan return CodeCorrupt
+// for a record that fails its checksum, which is then fetched anew from the
+// source in the background.
+func (l *Local) View(fn func(record.View) error) (err error) {
+	f := l.file.Load()
+	if f == nil {
+		return errClosed
+	}
+	if f.isBad.Load() {
+		return errRebuilding
+	}
+	defer guard()()
+	s, err := f.acquire()
+	if err != nil {
+		return secret.Wrap(secret.CodeUnavailable, err, "cannot read the local store")
+	}
+	v := s.views.Get().(*view)
+	v.local, v.file = l, f
+	defer func() {
+		s.views.Put(v)
+		s.release()
+		if p := recover(); p != nil {
+			if !isFault(p) {
+				panic(p)
+			}
+			err = l.found(f, p)
+		}
+	}()
+	return fn(v)
+}
+
+// found records that the file is damaged and has Run rebuild it.
+func (l *Local) found(f *file, cause any) error {
+	f.isBad.Store(true)
+	select {
+	case l.damaged <- struct{}{}:
+	default:
+	}
+	return secret.Wrap(secret.CodeUnavailable, damage(cause), "cannot read the local store")
+}
+
+// Get returns the record, if it exists.
+func (v *view) Get(key record.Key) (record.Stored, bool, error) {
+	v.key = append(v.key[:0], key...)
+	k, b, err := v.seek(v.key)
+	if err != nil || !bytes.Equal(k, v.key) {
+		return record.Stored{}, false, err
+	}
+	lv, err := decodeValue(k, b)
+	if err != nil {
+		return record.Stored{}, false, v.local.corrupt(key, err)
+	}
+	return record.Stored{Key: key, Value: lv.value, Revision: lv.revision}, true, nil
+}
+
+// Scan visits the records with start <= key < end; an empty end means no end.
+func (v *view) Scan(start, end record.Key, visit func(record.Stored) bool) error {
+	// A cursor of its own: visit may read through this view.
+	c := &view{local: v.local, file: v.file, snapshot: v.snapshot, cursor: v.snapshot.records.Cursor()}
+	limit := []byte(end)
+	k, b, err := c.seek([]byte(start))
+	for ; err == nil && k != nil && (end == "" || bytes.Compare(k, limit) < 0); k, b, err = c.next() {
+		key := record.Key(k)
+		lv, err := decodeValue(k, b)
+		if err != nil {
+			return v.local.corrupt(key, err)
+		}
+		if !visit(record.Stored{Key: key, Value: lv.value, Revision: lv.revision}) {
+			return nil
+		}
+	}
+	return err
+}
+
+func (v *view) seek(key []byte) (k, b []byte, err error) {
+	defer v.recovered(&err)
+	k, b = v.cursor.Seek(key)
+	return k, b, nil
+}
+
+func (v *view) next() (k, b []byte, err error) {
+	defer v.recovered(&err)
+	k, b = v.cursor.Next()
+	return k, b, nil
+}
+
+// recovered turns a panic of bbolt, which is how it meets a damaged page, into
+// an error.
+func (v *view) recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = v.local.found(v.file, p)
+	}
+}
+
+// corrupt counts a record that failed its checksum and has it fetched anew.
+func (l *Local) corrupt(key record.Key, cause error) error {
+	l.status.update(func(p *Position) { p.CorruptionsFound++ })
+	select {
+	case l.heals <- key:
+	default: // the queue is full; the next read or scrub finds it again
+	}
+	l.log.Error("record of the local store fails its checksum", "record", key)
+	return secret.Wrap(secret.CodeCorrupt, cause, fmt.Sprintf("record %q of the local store", key))
+}
