@@ -24,6 +24,7 @@ const (
 	CodeNotHome            Code = "not_home"             // mutate in the named home region
 	CodeUnknownIncarnation Code = "unknown_incarnation"  // the revision token is of another life of the region
 	CodeNotReached         Code = "revision_not_reached" // retry, or ask another host or the home region
+	CodeResumeGone         Code = "resume_gone"          // list anew, then watch without a token
 	CodeExpired            Code = "expired"              // the secret or version is past its expiry
 	CodeUnavailable        Code = "unavailable"          // retry with the same request token
 	CodeOutcomeUnknown     Code = "outcome_unknown"      // may have committed; retry with the same request token

@@ -1,0 +1,210 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+const (
+	leaseName = "pipeline"
+	// batch bounds the work items finished at once. While one batch commits the
+	// next one gathers, so that under load clearing costs little per mutation.
+	batch = 60
+	// idleCheck bounds how late the loop notices what no event tells it: a host
+	// that stopped reporting, events that have become old.
+	idleCheck = time.Second
+)
+
+// Run clears mutations while this process owns the pipeline's lease, until ctx
+// ends.
+func (p *Pipeline) Run(ctx context.Context) error {
+	return p.Store.Hold(ctx, leaseName, p.own)
+}
+
+func (p *Pipeline) own(ctx context.Context) error {
+	p.Logger.Info("this process owns the pipeline")
+	trimmed := p.Now()
+	for {
+		p.mu.Lock()
+		changed := p.changed
+		p.advance()
+		p.mu.Unlock()
+		err := p.clearBatch(ctx)
+		if err == nil {
+			err = p.markFailed(ctx)
+		}
+		if err == nil && p.Now().Sub(trimmed) > p.OutboxFor/60 {
+			trimmed = p.Now()
+			err = p.trimOutbox(ctx)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			p.Logger.Warn("pipeline step failed; it will be repeated", "error", err)
+		} else if p.ready() > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		case <-time.After(idleCheck):
+		}
+	}
+}
+
+// ready counts the items that can be finished now.
+func (p *Pipeline) ready() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.due())
+}
+
+// due returns at most a batch of items that all live hosts have applied, oldest
+// first; mu is held.
+func (p *Pipeline) due() []item {
+	p.dropFinished()
+	var due []item
+	for _, it := range p.queue {
+		if it.revision > p.cleared || len(due) == batch {
+			break
+		}
+		if _, failed := p.failed[it.record]; !failed && p.items[it.record] == it && !p.quarantined(it.record) {
+			due = append(due, it)
+		}
+	}
+	return due
+}
+
+// dropFinished removes leading entries of the queue that no longer stand for an
+// open item; mu is held.
+func (p *Pipeline) dropFinished() {
+	n := 0
+	for n < len(p.queue) && p.items[p.queue[n].record] != p.queue[n] {
+		n++
+	}
+	p.queue = p.queue[n:]
+}
+
+// quarantined reports whether a live host could not apply the record; mu is held.
+func (p *Pipeline) quarantined(key record.Key) bool {
+	for _, r := range p.liveHosts() {
+		for _, q := range r.Quarantined {
+			if q.Record == key {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// clearBatch finishes one batch of work items. An item that was put again
+// meanwhile is left alone.
+func (p *Pipeline) clearBatch(ctx context.Context) error {
+	p.mu.Lock()
+	due := p.due()
+	p.mu.Unlock()
+	if len(due) == 0 {
+		return nil
+	}
+	txns := make([]record.Txn, len(due))
+	for i, it := range due {
+		key := record.WorkKey(it.record)
+		txns[i].Require(key, it.revision)
+		txns[i].Delete(key)
+	}
+	done, _, err := p.Store.CommitEach(ctx, txns)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, it := range due {
+		// An item that was not deleted is gone already or was replaced by a newer
+		// one, of which the feed tells.
+		_ = done[i]
+		if p.items[it.record] == it {
+			delete(p.items, it.record)
+		}
+	}
+	p.dropFinished()
+	return nil
+}
+
+// markFailed makes what hosts could not apply visible in the store, and takes
+// the mark away when no live host reports it any more.
+func (p *Pipeline) markFailed(ctx context.Context) error {
+	p.mu.Lock()
+	reported := map[record.Key]*recordpb.Quarantine{}
+	for _, r := range p.liveHosts() {
+		for _, q := range r.Quarantined {
+			reported[q.Record] = &recordpb.Quarantine{
+				Record: string(q.Record), Revision: q.Revision, Host: r.Host, Reason: q.Reason, At: p.Now().UnixNano(),
+			}
+		}
+	}
+	var txns []record.Txn
+	for key, q := range reported {
+		if _, marked := p.failed[key]; !marked {
+			var txn record.Txn
+			txn.Require(record.QuarantineKey(key), 0)
+			txn.Put(record.QuarantineKey(key), record.Quarantines.Encode(q))
+			txns = append(txns, txn)
+			p.Logger.Error("a host cannot apply a record", "record", key, "host", q.GetHost(), "reason", q.GetReason())
+		}
+	}
+	for key, revision := range p.failed {
+		if reported[key] == nil && 2*len(p.liveHosts()) > len(p.registered) {
+			var txn record.Txn
+			txn.Require(record.QuarantineKey(key), revision)
+			txn.Delete(record.QuarantineKey(key))
+			txns = append(txns, txn)
+			p.Logger.Info("hosts apply the record again", "record", key)
+		}
+	}
+	p.mu.Unlock()
+	if len(txns) == 0 {
+		return nil
+	}
+	_, _, err := p.Store.CommitEach(ctx, txns)
+	return err
+}
+
+// trimOutbox deletes events that are older than they are kept.
+func (p *Pipeline) trimOutbox(ctx context.Context) error {
+	var oldest ulid.ULID
+	if err := oldest.SetTime(ulid.Timestamp(p.Now().Add(-p.OutboxFor))); err != nil {
+		return err
+	}
+	n, err := p.Store.DeleteRange(ctx, record.OutboxPrefix, record.OutboxKey(oldest.String()))
+	if n > 0 {
+		p.Logger.Debug("outbox trimmed", "events", n)
+	}
+	return err
+}
+
+// Failed lists what hosts could not apply.
+func (p *Pipeline) Failed(view record.View) ([]*recordpb.Quarantine, error) {
+	var failed []*recordpb.Quarantine
+	var decodeErr error
+	err := view.Scan(record.QuarantinePrefix, record.PrefixEnd(record.QuarantinePrefix), func(s record.Stored) bool {
+		q, err := record.Quarantines.Decode(s.Value)
+		decodeErr = errors.Join(decodeErr, err)
+		if err == nil {
+			failed = append(failed, q)
+		}
+		return true
+	})
+	return failed, errors.Join(err, decodeErr)
+}
+
+// ErrNotFailed is returned for a retry of a record that no host failed on.
+var ErrNotFailed = secret.Errorf(secret.CodeNotFound, "no host failed on that record")

@@ -1,0 +1,314 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Store is what the pipeline needs of the shard.
+type Store interface {
+	View(ctx context.Context) record.View
+	Commit(ctx context.Context, txn record.Txn) (revision int64, err error)
+	// CommitEach commits independent transactions in few round trips and says of
+	// each whether its conditions held.
+	CommitEach(ctx context.Context, txns []record.Txn) (done []bool, revision int64, err error)
+	// DeleteRange deletes the records with start <= key < end.
+	DeleteRange(ctx context.Context, start, end record.Key) (deleted int64, err error)
+	// Hold runs run while this process owns the named lease, and again whenever
+	// it regains it, until ctx ends.
+	Hold(ctx context.Context, name string, run func(context.Context) error) error
+}
+
+// LocalStore is this process's copy of the shard.
+type LocalStore interface {
+	View(fn func(record.View) error) error
+}
+
+// Options of a Pipeline. Store and Local are required.
+type Options struct {
+	Store  Store
+	Local  LocalStore
+	Logger *slog.Logger
+	Now    func() time.Time
+	// LiveFor is how long after its last report a host counts as live; default
+	// 3 s. A host that loses its stream stops counting after that.
+	LiveFor time.Duration
+	// OutboxFor is how long events stay in the outbox; default 1 h.
+	OutboxFor time.Duration
+}
+
+// Pipeline is one control process's part in clearing mutations. Safe for
+// concurrent use.
+type Pipeline struct {
+	Options
+
+	mu sync.Mutex
+	// registered are the hosts of the durable set.
+	registered map[string]*recordpb.Host
+	// reports are the last ones of connected or recently connected hosts.
+	reports map[string]Report
+	// items are the open work items by record, queue the same by revision; an
+	// entry of queue that items no longer names is skipped.
+	items map[record.Key]item
+	queue []item
+	// failed are the records in quarantine, by the revision of their entry.
+	failed  map[record.Key]int64
+	cleared int64
+	// changed is closed and replaced whenever cleared rises or there is new work.
+	changed chan struct{}
+}
+
+type item struct {
+	record    record.Key
+	revision  int64
+	committed time.Time
+}
+
+// Report is the present state of a host.
+type Report struct {
+	Host         string
+	Cell         string
+	Address      string
+	Release      string
+	Formats      map[string]uint32
+	Applied      int64
+	RestoreEpoch uint64
+	Quarantined  []Quarantined
+	// At is when it arrived.
+	At time.Time
+}
+
+// Quarantined is a mutation that a host could not apply.
+type Quarantined struct {
+	Record   record.Key
+	Revision int64
+	Reason   string
+}
+
+// New returns a Pipeline that knows what the local store holds. Feed it with
+// Changed from then on, and Run it.
+func New(o Options) *Pipeline {
+	o.LiveFor = cmp.Or(o.LiveFor, 3*time.Second)
+	o.OutboxFor = cmp.Or(o.OutboxFor, time.Hour)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Pipeline{
+		Options:    o,
+		registered: make(map[string]*recordpb.Host),
+		reports:    make(map[string]Report),
+		items:      make(map[record.Key]item),
+		failed:     make(map[record.Key]int64),
+		changed:    make(chan struct{}),
+	}
+}
+
+// Changed takes note of what the local store applied: work items, registered
+// hosts and quarantine entries.
+func (p *Pipeline) Changed(changes []record.Change) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	touched := false
+	for _, c := range changes {
+		touched = p.note(c) || touched
+	}
+	if touched {
+		p.wake()
+	}
+}
+
+func (p *Pipeline) note(c record.Change) bool {
+	switch {
+	case c.Key.HasPrefix(record.WorkPrefix):
+		key := c.Key[len(record.WorkPrefix):]
+		if c.Deleted {
+			delete(p.items, key)
+			return false
+		}
+		work, err := record.WorkItems.Decode(c.Value)
+		if err != nil {
+			p.Logger.Error("work item cannot be decoded", "record", key, "error", err)
+			return false
+		}
+		it := item{record: key, revision: c.Revision, committed: record.FromNanos(work.GetCommittedAt())}
+		if p.items[key].revision == c.Revision {
+			return false
+		}
+		p.items[key] = it
+		p.queue = append(p.queue, it)
+	case c.Key.HasPrefix(record.HostPrefix):
+		id := string(c.Key[len(record.HostPrefix):])
+		if c.Deleted {
+			delete(p.registered, id)
+			break
+		}
+		host, err := record.Hosts.Decode(c.Value)
+		if err != nil {
+			p.Logger.Error("host record cannot be decoded", "host", id, "error", err)
+			return false
+		}
+		p.registered[id] = host
+	case c.Key.HasPrefix(record.QuarantinePrefix):
+		key := c.Key[len(record.QuarantinePrefix):]
+		if c.Deleted {
+			delete(p.failed, key)
+		} else {
+			p.failed[key] = c.Revision
+		}
+	default:
+		return false
+	}
+	p.advance()
+	return true
+}
+
+// wake tells everyone who waits that the state changed; mu is held.
+func (p *Pipeline) wake() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// Load takes note of all that the local store holds, after it has been opened or
+// has resynchronised.
+func (p *Pipeline) Load() error {
+	var changes []record.Change
+	err := p.Local.View(func(view record.View) error {
+		for _, prefix := range []string{record.HostPrefix, record.QuarantinePrefix, record.WorkPrefix} {
+			err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(s record.Stored) bool {
+				changes = append(changes, record.Change{Stored: record.Stored{Key: s.Key, Value: slices.Clone(s.Value), Revision: s.Revision}})
+				return true
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(changes, func(a, b record.Change) int { return cmp.Compare(a.Revision, b.Revision) })
+	p.mu.Lock()
+	clear(p.registered)
+	clear(p.items)
+	clear(p.failed)
+	p.queue = nil
+	p.mu.Unlock()
+	p.Changed(changes)
+	return nil
+}
+
+// advance recomputes the cleared revision; mu is held. It never falls: a host
+// that comes back with an old copy does not unmake what had been cleared.
+func (p *Pipeline) advance() {
+	live := p.liveHosts()
+	if len(p.registered) == 0 || 2*len(live) <= len(p.registered) {
+		return
+	}
+	lowest := live[0].Applied
+	for _, r := range live[1:] {
+		lowest = min(lowest, r.Applied)
+	}
+	p.cleared = max(p.cleared, lowest)
+}
+
+// liveHosts returns the last reports of the registered hosts that are live; mu
+// is held.
+func (p *Pipeline) liveHosts() []Report {
+	now := p.Now()
+	var live []Report
+	for id := range p.registered {
+		if r, ok := p.reports[id]; ok && now.Sub(r.At) <= p.LiveFor {
+			live = append(live, r)
+		}
+	}
+	return live
+}
+
+// WaitCleared waits until every live host, and a majority of the registered
+// ones, has applied revision. Errors: the context's.
+func (p *Pipeline) WaitCleared(ctx context.Context, revision int64) error {
+	for {
+		p.mu.Lock()
+		cleared, changed := p.cleared, p.changed
+		p.mu.Unlock()
+		if cleared >= revision {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// Host is a registered host as the operator sees it.
+type Host struct {
+	Record *recordpb.Host
+	Live   bool
+	// Report is the last one; zero if this process had none.
+	Report Report
+}
+
+// Status is what an operator asks the pipeline.
+type Status struct {
+	Hosts     []Host
+	Open      int
+	OldestAge time.Duration
+	Failed    int
+	Cleared   int64
+}
+
+// Status returns the present state.
+func (p *Pipeline) Status() Status {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.Now()
+	s := Status{Open: len(p.items), Failed: len(p.failed), Cleared: p.cleared}
+	for _, it := range p.items {
+		s.OldestAge = max(s.OldestAge, now.Sub(it.committed))
+	}
+	for id, host := range p.registered {
+		r, ok := p.reports[id]
+		s.Hosts = append(s.Hosts, Host{Record: host, Report: r, Live: ok && now.Sub(r.At) <= p.LiveFor})
+	}
+	slices.SortFunc(s.Hosts, func(a, b Host) int { return cmp.Compare(a.Record.GetId(), b.Record.GetId()) })
+	return s
+}
+
+// Registered returns whether a host is in the durable set.
+func (p *Pipeline) Registered(id string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.registered[id]
+	return ok
+}
+
+// Forget takes a host that is gone for good out of the durable set.
+func (p *Pipeline) Forget(ctx context.Context, id string) error {
+	key := record.HostKey(id)
+	_, revision, err := record.Load(p.Store.View(ctx), record.Hosts, key)
+	if err != nil {
+		if err == record.ErrNotFound {
+			return &secret.Error{Code: secret.CodeNotFound, Field: "host", Message: "there is no such registered host"}
+		}
+		return err
+	}
+	var txn record.Txn
+	txn.Require(key, revision)
+	txn.Delete(key)
+	_, err = p.Store.Commit(ctx, txn)
+	return err
+}

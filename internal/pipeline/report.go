@@ -1,0 +1,68 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"maps"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Report takes the present state of a host and puts it in the durable set, or
+// updates what the set says of it, before it returns. A report that fails may be
+// repeated.
+func (p *Pipeline) Report(ctx context.Context, r Report) error {
+	if r.Host == "" {
+		return secret.Invalid("host", "must not be empty")
+	}
+	r.At = p.Now()
+	p.mu.Lock()
+	known := p.registered[r.Host]
+	p.mu.Unlock()
+	if known == nil || known.GetAddress() != r.Address || known.GetRelease() != r.Release || !maps.Equal(known.GetFormats(), r.Formats) {
+		if err := p.register(ctx, r); err != nil {
+			return err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.cleared
+	p.reports[r.Host] = r
+	p.advance()
+	if p.cleared != before || len(r.Quarantined) > 0 {
+		p.wake()
+	}
+	return nil
+}
+
+func (p *Pipeline) register(ctx context.Context, r Report) error {
+	key := record.HostKey(r.Host)
+	old, revision, err := record.Load(p.Store.View(ctx), record.Hosts, key)
+	if err != nil && !errors.Is(err, record.ErrNotFound) {
+		return err
+	}
+	host := &recordpb.Host{
+		Id: r.Host, Cell: r.Cell, Address: r.Address, Release: r.Release, Formats: r.Formats, RegisteredAt: r.At.UnixNano(),
+	}
+	if old != nil {
+		host.RegisteredAt = old.GetRegisteredAt()
+	}
+	var txn record.Txn
+	txn.Require(key, revision)
+	txn.Put(key, record.Hosts.Encode(host))
+	committed, err := p.Store.Commit(ctx, txn)
+	if secret.HasCode(err, secret.CodeStale) {
+		return nil // another control process registered it; the next report compares again
+	}
+	if err != nil {
+		return err
+	}
+	p.Logger.Info("host registered", "host", r.Host, "address", r.Address)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.registered[r.Host] = host
+	_ = committed
+	return nil
+}

@@ -1,0 +1,117 @@
+package service
+
+import (
+	"context"
+	"errors"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// maxPlans bounds how often a mutation is planned before its caller is told that
+// others keep changing the record. The first plan is on the local copy.
+const maxPlans = 8
+
+// plan makes the transaction of a mutation from what a view holds. It returns a
+// nil transaction if there is nothing to do. It may be called several times.
+type plan func(view record.View) (*record.Txn, error)
+
+// commit plans on the local copy and commits. A refusal that a newer state might
+// lift, or a finding that there is nothing to do, counts only if the store
+// itself confirms it. It returns revision 0 if there was nothing to do.
+func (s *Service) commit(ctx context.Context, make plan) (int64, error) {
+	var txn *record.Txn
+	err := s.Local.View(func(view record.View) error {
+		var err error
+		txn, err = make(view)
+		return err
+	})
+	switch secret.CodeOf(err) {
+	case secret.CodeInvalid, secret.CodeUnauthenticated, secret.CodeDenied:
+		return 0, err
+	}
+	for range maxPlans {
+		if err != nil || txn == nil {
+			if txn, err = make(s.Store.View(ctx)); err != nil || txn == nil {
+				return 0, err
+			}
+		}
+		var revision int64
+		if revision, err = s.Store.Commit(ctx, *txn); err == nil {
+			return revision, nil
+		}
+		if !secret.HasCode(err, secret.CodeStale) {
+			return 0, err
+		}
+	}
+	return 0, secret.Errorf(secret.CodeUnavailable, "the record keeps changing; %d attempts failed", maxPlans).
+		WithHint("try again; with expected_order if others write to it as well")
+}
+
+// mutation returns what the record's rules need to know of this call.
+func (c *call) mutationIn(region *recordpb.Region) secret.Mutation {
+	return secret.Mutation{By: c.caller.Principal.ID, At: c.now, Incarnation: secret.Incarnation(region.GetIncarnation())}
+}
+
+// newTxn starts the transaction of any mutation: it holds only if this life of
+// the region may still acknowledge mutations in this shard.
+func newTxn(view record.View) (*record.Txn, *recordpb.Region, error) {
+	region, _, err := record.Load(view, record.Regions, record.RegionKey)
+	if errors.Is(err, record.ErrNotFound) {
+		return nil, nil, notInitialized()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	fence, revision, err := record.Load(view, record.Fences, record.FenceKey)
+	if errors.Is(err, record.ErrNotFound) {
+		return nil, nil, notInitialized()
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if fence.GetRole() != FenceServing || fence.GetIncarnation() != region.GetIncarnation() {
+		return nil, nil, secret.Errorf(secret.CodeUnavailable, "the region is fenced and accepts no mutations")
+	}
+	txn := &record.Txn{}
+	txn.Require(record.FenceKey, revision)
+	return txn, region, nil
+}
+
+// Roles of a fence record.
+const (
+	FenceServing = "SERVING"
+	FenceFenced  = "FENCED"
+)
+
+// The kinds of mutation that a work item names.
+const (
+	mutationCreate = "CREATE"
+	mutationUpdate = "UPDATE"
+	mutationDelete = "DELETE"
+)
+
+// track adds the work item of a mutated record and its event to the transaction.
+func (c *call) track(txn *record.Txn, key record.Key, mutation string, event *recordpb.Event, ownership secret.Ownership) {
+	order := record.OrderToProto(ownership.Order)
+	txn.Put(record.WorkKey(key), record.WorkItems.Encode(&recordpb.WorkItem{
+		Record: string(key), Order: order, CommittedAt: c.now.UnixNano(), Mutation: mutation,
+	}))
+	id := ulid.MustNewDefault(c.now).String()
+	event.Id, event.Order, event.At = id, order, c.now.UnixNano()
+	event.Principal = string(c.caller.Principal.ID)
+	txn.Put(record.OutboxKey(id), record.Events.Encode(event))
+}
+
+// cleared waits, within bounds, until every live host has applied revision.
+func (s *Service) cleared(ctx context.Context, revision int64) bool {
+	if s.Clearing == nil || revision == 0 {
+		return revision == 0
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.WaitCleared)
+	defer cancel()
+	return s.Clearing.WaitCleared(ctx, revision) == nil
+}

@@ -1,0 +1,238 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"slices"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Page sizes of lists; a list without filters returns full pages.
+const (
+	DefaultPageSize = 100
+	MaxPageSize     = 1000
+	// maxExamined bounds the records that one page with filters looks at, so that
+	// a rare tag costs many short requests instead of one long one.
+	maxExamined = 20_000
+)
+
+func pageSize(n, limit int) (int, error) {
+	switch {
+	case n == 0:
+		return DefaultPageSize, nil
+	case n < 0 || n > limit:
+		return 0, secret.Invalid("page_size", "is %d; allowed are 1 to %d, or 0 for %d", n, limit, DefaultPageSize)
+	}
+	return n, nil
+}
+
+// ListQuery selects secrets of a vault.
+type ListQuery struct {
+	Vault      string
+	NamePrefix string
+	// Tags must all be there; an empty value matches any.
+	Tags map[string]string
+	// States are those to show; none means all but PENDING_DELETION.
+	States    []secret.State
+	PageSize  int
+	PageToken string
+}
+
+// fingerprint ties a page token to its query.
+func (q ListQuery) fingerprint(vault secret.VaultID) string {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%q %q %q", vault, q.NamePrefix, q.States)
+	for _, k := range slices.Sorted(maps.Keys(q.Tags)) {
+		_, _ = fmt.Fprintf(h, " %q=%q", k, q.Tags[k])
+	}
+	return fmt.Sprintf("%x", h.Sum64())
+}
+
+func (q ListQuery) check() error {
+	if q.NamePrefix != "" {
+		if err := secret.CheckName("name_prefix", q.NamePrefix); err != nil {
+			return err
+		}
+	}
+	return secret.CheckTags("tags", q.Tags)
+}
+
+// ListItem is one secret of a list, without its sealed fields.
+type ListItem struct {
+	Secret      *secret.Secret
+	State       secret.State
+	StateReason string
+}
+
+// ListPage is one page of a list.
+type ListPage struct {
+	Items         []ListItem
+	NextPageToken string
+	Freshness     Freshness
+}
+
+// ListSecrets answers a page of a vault's secrets in the order of their names.
+// Pages are stable: a secret that exists during the whole walk is shown exactly
+// once. A page of a filtered list may be short, even empty, and still have a
+// next one.
+func (s *Service) ListSecrets(ctx context.Context, q ListQuery) (ListPage, error) {
+	c, err := s.begin(ctx, authz.ListSecrets, false)
+	if err != nil {
+		return ListPage{}, c.end(err)
+	}
+	var page ListPage
+	fresh, err := s.read(ctx, func(view record.View) error {
+		if err := c.authenticate(view); err != nil {
+			return err
+		}
+		vault, _, err := c.vault(view, q.Vault)
+		if err != nil {
+			return err
+		}
+		if err := c.authorize(view, vaultResource(vault)); err != nil {
+			return err
+		}
+		page, err = q.page(view, vault.ID)
+		return err
+	})
+	page.Freshness = fresh
+	if err = c.end(err); err != nil {
+		return ListPage{}, err
+	}
+	return page, nil
+}
+
+func (q ListQuery) page(view record.View, vault secret.VaultID) (ListPage, error) {
+	if err := q.check(); err != nil {
+		return ListPage{}, err
+	}
+	size, err := pageSize(q.PageSize, MaxPageSize)
+	if err != nil {
+		return ListPage{}, err
+	}
+	fingerprint := q.fingerprint(vault)
+	last, err := parsePageToken(q.PageToken, fingerprint)
+	if err != nil {
+		return ListPage{}, err
+	}
+	prefix := string(record.SecretNameKey(vault, q.NamePrefix))
+	start := record.Key(prefix)
+	if last != "" {
+		start = record.SecretNameKey(vault, last) + "\x00"
+	}
+	var page ListPage
+	examined := 0
+	nameStart := len(record.SecretNameKey(vault, ""))
+	var visitErr error
+	err = view.Scan(start, record.PrefixEnd(prefix), func(stored record.Stored) bool {
+		if len(page.Items) == size || examined == maxExamined {
+			page.NextPageToken = pageToken{query: fingerprint, last: last}.String()
+			return false
+		}
+		examined++
+		var item *ListItem
+		if item, visitErr = q.item(view, stored); visitErr != nil {
+			return false
+		}
+		if item != nil {
+			page.Items = append(page.Items, *item)
+		}
+		last = string(stored.Key)[nameStart:]
+		return true
+	})
+	if err == nil {
+		err = visitErr
+	}
+	return page, err
+}
+
+// item loads the secret that an index entry names; nil if the query leaves it out.
+func (q ListQuery) item(view record.View, entry record.Stored) (*ListItem, error) {
+	id, err := record.DecodeReference(entry.Value)
+	if err != nil {
+		return nil, err
+	}
+	sec, _, err := load(view, record.Secrets, record.SecretKey(secret.ID(id)), "secret", "secret")
+	if secret.HasCode(err, secret.CodeNotFound) {
+		return nil, nil // purged between two reads of a view of the store
+	}
+	if err != nil {
+		return nil, err
+	}
+	for k, want := range q.Tags {
+		if got, ok := sec.Tags[k]; !ok || want != "" && got != want {
+			return nil, nil
+		}
+	}
+	state, reason, err := progress(view, sec)
+	if err != nil {
+		return nil, err
+	}
+	if len(q.States) == 0 && state == secret.PendingDeletion || len(q.States) > 0 && !slices.Contains(q.States, state) {
+		return nil, nil
+	}
+	return &ListItem{Secret: sec, State: state, StateReason: reason}, nil
+}
+
+// walk visits the records with a key prefix a page at a time, in the order of
+// their keys, and returns the token of the next page.
+func walk(view record.View, prefix string, size int, token string, visit func(record.Stored) error) (string, error) {
+	size, err := pageSize(size, DefaultPageSize)
+	if err != nil {
+		return "", err
+	}
+	last, err := parsePageToken(token, prefix)
+	if err != nil {
+		return "", err
+	}
+	start := record.Key(prefix)
+	if last != "" {
+		start = record.Key(prefix+last) + "\x00"
+	}
+	var next string
+	var visitErr error
+	seen := 0
+	err = view.Scan(start, record.PrefixEnd(prefix), func(stored record.Stored) bool {
+		if seen == size {
+			next = pageToken{query: prefix, last: last}.String()
+			return false
+		}
+		seen++
+		last = string(stored.Key)[len(prefix):]
+		visitErr = visit(stored)
+		return visitErr == nil
+	})
+	return next, firstError(err, visitErr)
+}
+
+// listRecords answers a page of the records with a key prefix.
+func listRecords[T any](view record.View, kind record.Kind[T], prefix string, size int, token string) (items []*T, next string, err error) {
+	next, err = walk(view, prefix, size, token, func(stored record.Stored) error {
+		item, err := kind.Decode(stored.Value)
+		items = append(items, item)
+		return err
+	})
+	return items, next, err
+}
+
+// listNamed answers a page of what the index entries with a key prefix name.
+func listNamed[T any](view record.View, prefix string, size int, token string, get func(id string) (*T, error)) (items []*T, next string, err error) {
+	next, err = walk(view, prefix, size, token, func(stored record.Stored) error {
+		id, err := record.DecodeReference(stored.Value)
+		if err != nil {
+			return err
+		}
+		item, err := get(id)
+		if secret.HasCode(err, secret.CodeNotFound) {
+			return nil // deleted between two reads of a view of the store
+		}
+		items = append(items, item)
+		return err
+	})
+	return items, next, err
+}

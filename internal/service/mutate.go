@@ -1,0 +1,553 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Outcome is the answer to a mutation of a secret. It says nothing that the
+// caller might not be permitted to read.
+type Outcome struct {
+	Secret *secret.Secret
+	State  secret.State
+	Token  RevisionToken
+	// Version is the one that was put, if one was.
+	Version *secret.VersionInfo
+	// Replayed is set if the same request had been done before.
+	Replayed bool
+	// Cleared is set if every live host is known to have applied the mutation.
+	Cleared bool
+}
+
+// NewSecret is what CreateSecret makes.
+type NewSecret struct {
+	Vault string
+	Name  string
+	// Value is empty for a secret without a version.
+	Value        secret.Plaintext
+	Description  secret.Plaintext
+	Metadata     map[string]string
+	ContentType  string
+	Tags         map[string]string
+	Rules        secret.Rules
+	Retention    secret.Retention
+	VersionID    secret.VersionID
+	RequestToken string
+	WaitCleared  bool
+}
+
+func (n *NewSecret) check() error {
+	checks := []error{
+		secret.CheckName("name", n.Name),
+		secret.CheckRequestToken("request_token", n.RequestToken),
+		secret.CheckText("content_type", n.ContentType, secret.MaxContentTypeBytes),
+		checkDescription(n.Description),
+		secret.CheckTags("tags", n.Tags),
+		n.Rules.Check(),
+		n.Retention.Check(),
+	}
+	if n.Value.Len() > 0 {
+		checks = append(checks, secret.CheckValue("value", n.Value))
+	}
+	if n.VersionID != "" {
+		checks = append(checks, secret.CheckVersionID("version_id", n.VersionID))
+	}
+	return firstError(checks...)
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkDescription(p secret.Plaintext) error {
+	return secret.CheckText("description", string(p.Reveal()), secret.MaxDescriptionBytes)
+}
+
+// CreateSecret makes a secret, with a first version unless the value is empty.
+// A name that is taken is CodeExists, or CodeWrongState if its holder is
+// scheduled for deletion; a repeated request token answers the first result.
+func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error) {
+	id := secret.ID("")
+	return s.mutate(ctx, authz.CreateSecret, n.WaitCleared, func(c *call, view record.View) (*edit, error) {
+		if err := n.check(); err != nil {
+			return nil, err
+		}
+		vault, _, err := c.vault(view, n.Vault)
+		if err != nil {
+			return nil, err
+		}
+		resource := target{vault: vault, name: n.Name}.resource()
+		resource.Tags = n.Tags
+		if err := c.authorize(view, resource); err != nil {
+			return nil, err
+		}
+		if vault.State != secret.Active {
+			return nil, secret.Errorf(secret.CodeWrongState, "the vault is being deleted")
+		}
+		e, err := c.newEdit(ctx, view, vault)
+		if err != nil {
+			return nil, err
+		}
+		mac, metadata, err := n.mac(e.sealer)
+		if err != nil {
+			return nil, err
+		}
+		nameKey := record.SecretNameKey(vault.ID, n.Name)
+		if holder, err := c.target(view, SecretRef{Vault: string(vault.ID), Secret: n.Name}); err != nil {
+			return nil, err
+		} else if holder.secret != nil {
+			if err := holder.secret.ReplayOfCreate(n.RequestToken, mac); err != nil {
+				return nil, err
+			}
+			return e.replay(holder.secret, firstVersion(holder.secret)), nil
+		}
+		if id == "" {
+			id = secret.NewID(vault.ID, ulid.MustNewDefault(c.now).String())
+		}
+		return e, e.create(c, id, n, mac, metadata, nameKey)
+	})
+}
+
+func firstVersion(s *secret.Secret) *secret.VersionInfo { return s.VersionByNumber(1) }
+
+// mac is the digest of all content of the request, by which a repeated request
+// token is judged.
+func (n *NewSecret) mac(sealer *keyring.Sealer) (secret.MAC, []byte, error) {
+	metadata, err := encodeMetadata(n.Metadata)
+	if err != nil {
+		return nil, nil, err
+	}
+	tags, _ := json.Marshal(n.Tags)
+	rules, _ := json.Marshal(struct {
+		secret.Rules
+		secret.Retention
+	}{n.Rules, n.Retention})
+	return sealer.MAC("create", []byte(n.Name), n.Value.Reveal(), n.Description.Reveal(), metadata, tags, rules,
+		[]byte(n.ContentType), []byte(n.VersionID)), metadata, nil
+}
+
+func encodeMetadata(m map[string]string) ([]byte, error) {
+	if len(m) == 0 {
+		return nil, nil
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, secret.Invalid("metadata", "cannot be encoded")
+	}
+	if len(b) > secret.MaxMetadataBytes {
+		return nil, secret.Invalid("metadata", "is %d bytes long as JSON; the limit is %d", len(b), secret.MaxMetadataBytes)
+	}
+	return b, nil
+}
+
+func (e *edit) create(c *call, id secret.ID, n NewSecret, mac secret.MAC, metadata []byte, nameKey record.Key) error {
+	m := c.mutationIn(e.region)
+	sec := &secret.Secret{
+		ID: id, Account: e.vault.Account, Name: n.Name, State: secret.Active,
+		Ownership:   secret.NewOwnership(secret.RegionName(e.region.GetName()), m.Incarnation),
+		CreatedAt:   m.At,
+		UpdatedAt:   m.At,
+		ContentType: n.ContentType, Tags: maps.Clone(n.Tags), Rules: n.Rules, Retention: n.Retention,
+		RequestToken: n.RequestToken, RequestMAC: mac,
+	}
+	if sec.Retention == (secret.Retention{}) {
+		sec.Retention = e.vault.Retention
+	}
+	if err := e.sealText(sec, n.Description, metadata); err != nil {
+		return err
+	}
+	if n.Value.Len() > 0 {
+		created := sec.Ownership
+		if err := e.put(c, sec, secret.NewVersion{ID: n.VersionID, RequestToken: n.RequestToken}, n.Value); err != nil {
+			return err
+		}
+		sec.Ownership = created // creation and first version are one mutation
+	}
+	e.txn.Require(nameKey, 0)
+	e.txn.Put(nameKey, record.EncodeReference(string(id)))
+	e.finish(c, sec, 0, mutationCreate, "created")
+	return nil
+}
+
+// NewValue is what PutSecretVersion adds.
+type NewValue struct {
+	SecretRef
+	Value        secret.Plaintext
+	Stages       []secret.Stage
+	VersionID    secret.VersionID
+	ExpiresAt    time.Time
+	RequestToken string
+	// Expected, if set, is the order the secret must have.
+	Expected *secret.Order
+	// ExpectedCurrent, if set, is the version that must be CURRENT.
+	ExpectedCurrent secret.VersionID
+	WaitCleared     bool
+}
+
+// PutSecretVersion adds a version. Errors: those of secret.Secret.PutVersion,
+// CodeStale if an expectation does not hold.
+func (s *Service) PutSecretVersion(ctx context.Context, n NewValue) (Outcome, error) {
+	check := func() error {
+		errs := []error{secret.CheckValue("value", n.Value), secret.CheckRequestToken("request_token", n.RequestToken)}
+		if n.VersionID != "" {
+			errs = append(errs, secret.CheckVersionID("version_id", n.VersionID))
+		}
+		return firstError(errs...)
+	}
+	return s.mutateSecret(ctx, authz.PutSecretVersion, n.SecretRef, n.WaitCleared, n.Expected, check,
+		func(c *call, e *edit, sec *secret.Secret) (string, error) {
+			err := e.put(c, sec, secret.NewVersion{
+				ID: n.VersionID, Stages: n.Stages, ExpiresAt: n.ExpiresAt, RequestToken: n.RequestToken,
+			}, n.Value)
+			if err != nil || e.replayed {
+				return "", err
+			}
+			if at := e.before.Stages[secret.Current]; n.ExpectedCurrent != "" && at != n.ExpectedCurrent {
+				return "", &secret.Error{
+					Code: secret.CodeStale, Field: "expected_current_version_id", Message: "CURRENT is version " + string(at),
+				}
+			}
+			return "version_added", nil
+		})
+}
+
+// Update is what UpdateSecret changes; a nil field stays as it is.
+type Update struct {
+	SecretRef
+	Description *secret.Plaintext
+	// Metadata replaces all custom metadata if SetMetadata is set.
+	Metadata    map[string]string
+	SetMetadata bool
+	ContentType *string
+	SetTags     map[string]string
+	RemoveTags  []string
+	Rules       *secret.Rules
+	Retention   *secret.Retention
+	Expected    *secret.Order
+	WaitCleared bool
+}
+
+// UpdateSecret changes metadata.
+func (s *Service) UpdateSecret(ctx context.Context, u Update) (Outcome, error) {
+	check := func() error {
+		if u.Description != nil {
+			return checkDescription(*u.Description)
+		}
+		return nil
+	}
+	return s.mutateSecret(ctx, authz.UpdateSecret, u.SecretRef, u.WaitCleared, u.Expected, check,
+		func(c *call, e *edit, sec *secret.Secret) (string, error) {
+			changes := secret.Changes{
+				ContentType: u.ContentType, SetTags: u.SetTags, RemoveTags: u.RemoveTags, Rules: u.Rules, Retention: u.Retention,
+			}
+			if u.Description != nil {
+				sealed, err := e.seal(sec, "", keyring.Description, *u.Description)
+				if err != nil {
+					return "", err
+				}
+				changes.Description = &sealed
+			}
+			if u.SetMetadata {
+				encoded, err := encodeMetadata(u.Metadata)
+				if err != nil {
+					return "", err
+				}
+				sealed, err := e.seal(sec, "", keyring.Metadata, secret.NewPlaintext(encoded))
+				if err != nil {
+					return "", err
+				}
+				changes.Metadata = &sealed
+			}
+			return "updated", sec.Update(c.mutationIn(e.region), changes)
+		})
+}
+
+// StageMove is what MoveStage does: it moves Stage to the version To, or takes it
+// off if To is empty. If From is set the stage must be there now.
+type StageMove struct {
+	SecretRef
+	Stage       secret.Stage
+	To, From    secret.VersionID
+	Expected    *secret.Order
+	WaitCleared bool
+}
+
+// MoveStage moves a stage or label.
+func (s *Service) MoveStage(ctx context.Context, mv StageMove) (Outcome, error) {
+	return s.mutateSecret(ctx, authz.MoveStage, mv.SecretRef, mv.WaitCleared, mv.Expected, nil,
+		func(c *call, e *edit, sec *secret.Secret) (string, error) {
+			changed, err := sec.MoveStage(c.mutationIn(e.region), mv.Stage, mv.To, mv.From)
+			e.nothing = !changed
+			e.version = sec.Version(mv.To)
+			return "stage_moved", err
+		})
+}
+
+// Deletion is what DeleteSecret does.
+type Deletion struct {
+	SecretRef
+	// Window is 7 to 30 days; zero means 30.
+	Window time.Duration
+	// Immediate purges at once, for which the action PurgeSecret is needed.
+	Immediate   bool
+	Expected    *secret.Order
+	WaitCleared bool
+}
+
+// DeleteSecret schedules the deletion of a secret, or purges it.
+func (s *Service) DeleteSecret(ctx context.Context, d Deletion) (Outcome, error) {
+	action := authz.DeleteSecret
+	check := func() error { return nil }
+	if d.Immediate {
+		action = authz.PurgeSecret
+		check = func() error {
+			if d.Window != 0 {
+				return secret.Invalid("recovery_window", "cannot be given with immediate")
+			}
+			return nil
+		}
+	}
+	return s.mutateSecret(ctx, action, d.SecretRef, d.WaitCleared, d.Expected, check,
+		func(c *call, e *edit, sec *secret.Secret) (string, error) {
+			if d.Immediate {
+				return "purged", e.purge(c.mutationIn(e.region), sec)
+			}
+			return "deletion_scheduled", sec.ScheduleDeletion(c.mutationIn(e.region), d.Window)
+		})
+}
+
+// RestoreSecret takes a scheduled deletion back; it changes nothing if none is.
+func (s *Service) RestoreSecret(ctx context.Context, ref SecretRef, waitCleared bool) (Outcome, error) {
+	return s.mutateSecret(ctx, authz.RestoreSecret, ref, waitCleared, nil, nil,
+		func(c *call, e *edit, sec *secret.Secret) (string, error) {
+			changed, err := sec.Restore(c.mutationIn(e.region))
+			e.nothing = !changed
+			return "restored", err
+		})
+}
+
+// edit is a mutation of one secret being planned.
+type edit struct {
+	vault  *secret.Vault
+	region *recordpb.Region
+	sealer *keyring.Sealer
+	txn    *record.Txn
+
+	before   *secret.Secret
+	after    *secret.Secret
+	version  *secret.VersionInfo
+	replayed bool
+	// nothing is set if the secret already is as asked.
+	nothing bool
+}
+
+func (c *call) newEdit(ctx context.Context, view record.View, vault *secret.Vault) (*edit, error) {
+	txn, region, err := newTxn(view)
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := c.service.Keyring.Sealer(ctx, view, string(vault.ID))
+	if err != nil {
+		return nil, err
+	}
+	txn.Conditions = append(txn.Conditions, sealer.Condition())
+	return &edit{vault: vault, region: region, sealer: sealer, txn: txn}, nil
+}
+
+func (e *edit) replay(s *secret.Secret, version *secret.VersionInfo) *edit {
+	e.after, e.version, e.replayed, e.nothing = s, version, true, true
+	return e
+}
+
+func (e *edit) seal(sec *secret.Secret, version secret.VersionID, field keyring.Field, p secret.Plaintext) (secret.Sealed, error) {
+	if p.Len() == 0 {
+		return nil, nil
+	}
+	return e.sealer.Seal(p, associatedData(sec, version, field))
+}
+
+func (e *edit) sealText(sec *secret.Secret, description secret.Plaintext, metadata []byte) (err error) {
+	if sec.Description, err = e.seal(sec, "", keyring.Description, description); err != nil {
+		return err
+	}
+	sec.Metadata, err = e.seal(sec, "", keyring.Metadata, secret.NewPlaintext(metadata))
+	return err
+}
+
+// put adds a version with its sealed value.
+func (e *edit) put(c *call, sec *secret.Secret, v secret.NewVersion, value secret.Plaintext) error {
+	if v.ID == "" {
+		v.ID = secret.VersionID(ulid.MustNewDefault(c.now).String())
+	}
+	v.MAC, v.Size = e.sealer.MAC("value", []byte(sec.ID), value.Reveal()), value.Len()
+	result, err := sec.PutVersion(c.mutationIn(e.region), v)
+	if err != nil {
+		return err
+	}
+	e.version = &result.Version
+	if result.Replayed {
+		e.replayed, e.nothing = true, true
+		return nil
+	}
+	sealed, err := e.seal(sec, v.ID, keyring.Value, value)
+	if err != nil {
+		return err
+	}
+	e.txn.Put(record.VersionKey(sec.ID, v.ID), record.Versions.Encode(&secret.Version{
+		Secret: sec.ID, ID: v.ID, Value: sealed, MAC: v.MAC,
+	}))
+	for _, id := range result.Pruned {
+		e.txn.Delete(record.VersionKey(sec.ID, id))
+	}
+	return nil
+}
+
+// purge leaves a tombstone and frees the name.
+func (e *edit) purge(m secret.Mutation, sec *secret.Secret) error {
+	name := sec.Name
+	versions, err := sec.Purge(m)
+	if err != nil {
+		return err
+	}
+	for _, id := range versions {
+		e.txn.Delete(record.VersionKey(sec.ID, id))
+	}
+	e.txn.Delete(record.SecretNameKey(e.vault.ID, name))
+	return nil
+}
+
+// finish adds what every mutation of a secret writes.
+func (e *edit) finish(c *call, sec *secret.Secret, revision int64, mutation, event string) {
+	e.after = sec
+	key := record.SecretKey(sec.ID)
+	e.txn.Require(key, revision)
+	e.txn.Put(key, record.Secrets.Encode(sec))
+	outbox := &recordpb.Event{
+		Type: event, Account: string(sec.Account), Vault: string(e.vault.ID), Subject: string(sec.ID), Name: sec.Name,
+	}
+	if e.version != nil {
+		outbox.Version = string(e.version.ID)
+	}
+	c.track(e.txn, key, mutation, outbox, sec.Ownership)
+}
+
+// mutateSecret carries out a mutation of an existing secret. change alters the
+// copy it is given and returns the type of the event.
+func (s *Service) mutateSecret(ctx context.Context, action authz.Action, ref SecretRef, wait bool, expected *secret.Order,
+	check func() error, change func(*call, *edit, *secret.Secret) (string, error),
+) (Outcome, error) {
+	return s.mutate(ctx, action, wait, func(c *call, view record.View) (*edit, error) {
+		if check != nil {
+			if err := check(); err != nil {
+				return nil, err
+			}
+		}
+		t, err := c.target(view, ref)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.authorize(view, t.resource()); err != nil {
+			return nil, err
+		}
+		if t.secret == nil {
+			return nil, noSecret()
+		}
+		e, err := c.newEdit(ctx, view, t.vault)
+		if err != nil {
+			return nil, err
+		}
+		if home := t.secret.Ownership.Home; string(home) != e.region.GetName() {
+			return nil, secret.Errorf(secret.CodeNotHome, "the secret is a replica; its home region is %s", home)
+		}
+		e.before = t.secret
+		sec := t.secret.Clone()
+		event, err := change(c, e, sec)
+		if err != nil {
+			return nil, err
+		}
+		if e.nothing {
+			e.after = t.secret
+			return e, nil
+		}
+		if expected != nil && t.secret.Ownership.Order != *expected {
+			return nil, &secret.Error{
+				Code: secret.CodeStale, Field: "expected_order", Message: "the secret is at order " + t.secret.Ownership.Order.String(),
+				Hint: "read it again, then decide",
+			}
+		}
+		mutation := mutationUpdate
+		if sec.State == secret.Deleted {
+			mutation = mutationDelete
+		}
+		e.finish(c, sec, t.revision, mutation, event)
+		return e, nil
+	})
+}
+
+// mutate carries out a mutation of a secret that make plans.
+func (s *Service) mutate(ctx context.Context, action authz.Action, wait bool, make func(*call, record.View) (*edit, error)) (Outcome, error) {
+	c, err := s.begin(ctx, action, true)
+	if err != nil {
+		return Outcome{}, c.end(err)
+	}
+	var last *edit
+	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
+		if err := c.authenticate(view); err != nil {
+			return nil, err
+		}
+		e, err := make(c, view)
+		if err != nil {
+			return nil, err
+		}
+		last = e
+		if e.nothing {
+			return nil, nil
+		}
+		return e.txn, nil
+	})
+	if err != nil {
+		return Outcome{}, c.end(err)
+	}
+	outcome := c.outcome(last)
+	if wait {
+		outcome.Cleared = s.cleared(ctx, revision)
+	}
+	if err = c.end(err); err != nil {
+		return Outcome{}, err
+	}
+	return outcome, nil
+}
+
+func (c *call) outcome(e *edit) Outcome {
+	c.entry.Resource.ID = string(e.after.ID)
+	c.entry.Order = e.after.Ownership.Order
+	if e.version != nil {
+		c.entry.Version = e.version.ID
+	}
+	o := Outcome{Version: e.version, Replayed: e.replayed}
+	o.Secret = e.after
+	o.Token = TokenOf(e.after, secret.Incarnation(e.region.GetIncarnation()))
+	o.State = e.after.State
+	if !e.nothing && o.State == secret.Active {
+		o.State = secret.Updating
+		if e.after.Ownership.Order.Seq == 1 {
+			o.State = secret.Creating
+		}
+	}
+	return o
+}

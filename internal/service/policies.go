@@ -1,0 +1,152 @@
+package service
+
+import (
+	"context"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// NewPolicy is what PutPolicy makes or replaces.
+type NewPolicy struct {
+	Account     string
+	Name        string
+	Text        string
+	Description string
+	// Expected, if set, is the order the policy must have; seq 0 means that it
+	// must not exist.
+	Expected *secret.Order
+}
+
+func policyResource(account secret.AccountID, name string) authz.Resource {
+	return authz.Resource{Kind: authz.PolicyResource, ID: string(account) + "/" + name, Name: name, Account: account}
+}
+
+// permittedPolicy authorises the call on a policy and finds it; nil if there is
+// none.
+func (c *call) permittedPolicy(view record.View, accountRef, name string) (secret.AccountID, *secret.Policy, int64, error) {
+	account, err := c.account(view, accountRef)
+	if err != nil {
+		return "", nil, 0, err
+	}
+	if err := secret.CheckContainerName("name", name); err != nil {
+		return "", nil, 0, err
+	}
+	if err := c.authorize(view, policyResource(account.ID, name)); err != nil {
+		return "", nil, 0, err
+	}
+	p, revision, err := load(view, record.Policies, record.PolicyKey(account.ID, name), "name", "policy")
+	if secret.HasCode(err, secret.CodeNotFound) {
+		return account.ID, nil, 0, nil
+	}
+	return account.ID, p, revision, err
+}
+
+// PutPolicy makes or replaces a policy of an account. Errors: CodeInvalid for a
+// text that does not parse, CodeStale.
+func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy, err error) {
+	_, err = s.administer(ctx, authz.PutPolicy, func(c *call, view record.View) (*record.Txn, error) {
+		account, old, revision, err := c.permittedPolicy(view, n.Account, n.Name)
+		if err != nil {
+			return nil, err
+		}
+		err = firstError(authz.ParsePolicy(n.Name, n.Text), secret.CheckText("description", n.Description, secret.MaxDescriptionBytes))
+		if err != nil {
+			return nil, err
+		}
+		var at secret.Order
+		if old != nil {
+			at = old.Ownership.Order
+		}
+		if n.Expected != nil && (*n.Expected != at && (old != nil || n.Expected.Seq != 0)) {
+			return nil, staleOrder(at)
+		}
+		txn, region, err := newTxn(view)
+		if err != nil {
+			return nil, err
+		}
+		m := c.mutationIn(region)
+		p = &secret.Policy{
+			Account: account, Name: n.Name, Text: n.Text, Description: n.Description,
+			Ownership: secret.NewOwnership(s.Region, m.Incarnation), CreatedAt: m.At, UpdatedAt: m.At,
+		}
+		mutation := mutationCreate
+		if old != nil {
+			mutation = mutationUpdate
+			p.CreatedAt, p.Ownership = old.CreatedAt, old.Ownership
+			p.Ownership.Advance(m.Incarnation)
+		}
+		c.putPolicy(txn, p, revision, mutation)
+		return txn, nil
+	})
+	return p, err
+}
+
+func (c *call) putPolicy(txn *record.Txn, p *secret.Policy, revision int64, mutation string) {
+	key := record.PolicyKey(p.Account, p.Name)
+	txn.Require(key, revision)
+	txn.Put(key, record.Policies.Encode(p))
+	c.track(txn, key, mutation, &recordpb.Event{
+		Type: "policy_put", Account: string(p.Account), Subject: p.Name, Name: p.Name,
+	}, p.Ownership)
+}
+
+// GetPolicy answers a policy.
+func (s *Service) GetPolicy(ctx context.Context, account, name string) (p *secret.Policy, err error) {
+	err = s.inspect(ctx, authz.GetPolicy, func(c *call, view record.View) error {
+		if _, p, _, err = c.permittedPolicy(view, account, name); err != nil {
+			return err
+		}
+		if p == nil {
+			return notFound("name", "policy")
+		}
+		return nil
+	})
+	return p, err
+}
+
+// ListPolicies answers a page of an account's policies in the order of their
+// names.
+func (s *Service) ListPolicies(ctx context.Context, accountRef string, size int, token string) (ps []*secret.Policy, next string, err error) {
+	err = s.inspect(ctx, authz.ListPolicies, func(c *call, view record.View) error {
+		account, err := c.account(view, accountRef)
+		if err != nil {
+			return err
+		}
+		if err := c.authorize(view, accountResource(account)); err != nil {
+			return err
+		}
+		ps, next, err = listRecords(view, record.Policies, string(record.PolicyKey(account.ID, "")), size, token)
+		return err
+	})
+	return ps, next, err
+}
+
+// DeletePolicy deletes a policy.
+func (s *Service) DeletePolicy(ctx context.Context, account, name string) error {
+	_, err := s.administer(ctx, authz.DeletePolicy, func(c *call, view record.View) (*record.Txn, error) {
+		id, p, revision, err := c.permittedPolicy(view, account, name)
+		if err != nil {
+			return nil, err
+		}
+		if p == nil {
+			return nil, notFound("name", "policy")
+		}
+		txn, region, err := newTxn(view)
+		if err != nil {
+			return nil, err
+		}
+		key := record.PolicyKey(id, name)
+		txn.Require(key, revision)
+		txn.Delete(key)
+		ownership := p.Ownership
+		ownership.Advance(c.mutationIn(region).Incarnation)
+		c.track(txn, key, mutationDelete, &recordpb.Event{
+			Type: "policy_deleted", Account: string(id), Subject: name, Name: name,
+		}, ownership)
+		return txn, nil
+	})
+	return err
+}

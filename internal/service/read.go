@@ -1,0 +1,358 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Freshness says how old an answer may be.
+type Freshness struct {
+	// Age is how long ago the local store was last known to be up to date; zero
+	// while it follows the store.
+	Age time.Duration
+	// FromStore is set if the answer came from the store itself.
+	FromStore bool
+}
+
+// read runs fn on the local store, and on the store if the local store cannot
+// answer: the record is missing there, damaged, or older than asked for. If the
+// store does not answer either, the local error stands.
+func (s *Service) read(ctx context.Context, fn func(record.View) error) (Freshness, error) {
+	localErr := s.Local.View(fn)
+	age, connected := s.Local.Freshness()
+	fresh := Freshness{Age: age}
+	if connected {
+		fresh.Age = 0
+	}
+	if !storeMayKnow(localErr) {
+		return fresh, localErr
+	}
+	s.storeReads.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, s.StoreFallback)
+	defer cancel()
+	err := fn(s.Store.View(ctx))
+	if secret.HasCode(err, secret.CodeUnavailable) {
+		return fresh, localErr
+	}
+	return Freshness{FromStore: true}, err
+}
+
+func storeMayKnow(err error) bool {
+	switch secret.CodeOf(err) {
+	case secret.CodeNotFound, secret.CodeCorrupt, secret.CodeUnavailable, secret.CodeNotReached:
+		return true
+	}
+	return false
+}
+
+// satisfies reports whether a state that the view holds is at least as new as
+// the token asks. s is nil if the view lacks the secret.
+func satisfies(view record.View, token RevisionToken, s *secret.Secret) error {
+	if token.Secret == "" {
+		return nil
+	}
+	incarnation, err := incarnationOf(view)
+	if err != nil {
+		return err
+	}
+	switch {
+	case token.Incarnation != incarnation:
+		return secret.Errorf(secret.CodeUnknownIncarnation, "the revision token was given in another life of the region, before a restore").
+			WithHint("read without the token, and decide whether the state that you find will do")
+	case s == nil:
+		return notReached()
+	case s.ID != token.Secret:
+		return secret.Invalid("revision_token", "is of another secret")
+	case s.Ownership.Order.Compare(token.Order) < 0:
+		return notReached()
+	}
+	return nil
+}
+
+func notReached() error {
+	return secret.Errorf(secret.CodeNotReached, "this region has not reached the revision that the token names").
+		WithHint("try again shortly, or ask the secret's home region")
+}
+
+func incarnationOf(view record.View) (secret.Incarnation, error) {
+	region, _, err := record.Load(view, record.Regions, record.RegionKey)
+	if errors.Is(err, record.ErrNotFound) {
+		return "", notInitialized()
+	}
+	if err != nil {
+		return "", err
+	}
+	return secret.Incarnation(region.GetIncarnation()), nil
+}
+
+func notInitialized() error {
+	return secret.Errorf(secret.CodeUnavailable, "the region is not initialized").WithHint("run: lifeboat operator init")
+}
+
+// ValueRef names a version of a secret: by ID, number or stage, of which at most
+// one is set; none means CURRENT.
+type ValueRef struct {
+	SecretRef
+	VersionID     secret.VersionID
+	VersionNumber uint64
+	Stage         secret.Stage
+	Token         RevisionToken
+}
+
+// Value is a version of a secret in the clear.
+type Value struct {
+	Secret    *secret.Secret
+	Version   secret.VersionInfo
+	Plaintext secret.Plaintext
+	Token     RevisionToken
+	Freshness Freshness
+}
+
+// GetSecretValue answers the value of a version. Errors: those of
+// secret.Secret.Readable, CodeNotFound, CodeNotReached, CodeUnknownIncarnation,
+// CodeTampered, CodeKeyUnavailable.
+func (s *Service) GetSecretValue(ctx context.Context, ref ValueRef) (Value, error) {
+	c, err := s.begin(ctx, authz.GetSecretValue, false)
+	if err != nil {
+		return Value{}, c.end(err)
+	}
+	value, err := s.value(ctx, c, ref)
+	if err = c.end(err); err != nil {
+		return Value{}, err
+	}
+	return value, nil
+}
+
+func (s *Service) value(ctx context.Context, c *call, ref ValueRef) (Value, error) {
+	if err := ref.check(); err != nil {
+		return Value{}, err
+	}
+	var value Value
+	fresh, err := s.read(ctx, func(view record.View) error {
+		if err := c.authenticate(view); err != nil {
+			return err
+		}
+		var err error
+		value, err = c.openValue(ctx, view, ref)
+		return err
+	})
+	value.Freshness = fresh
+	return value, err
+}
+
+func (ref ValueRef) check() error {
+	named := 0
+	for _, set := range []bool{ref.VersionID != "", ref.VersionNumber != 0, ref.Stage != ""} {
+		if set {
+			named++
+		}
+	}
+	if named > 1 {
+		return secret.Invalid("version_id", "give at most one of version_id, version_number and stage")
+	}
+	return nil
+}
+
+func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (Value, error) {
+	t, err := c.target(view, ref.SecretRef)
+	if err != nil {
+		return Value{}, err
+	}
+	if err := c.authorize(view, t.resource()); err != nil {
+		return Value{}, err
+	}
+	if err := satisfies(view, ref.Token, t.secret); err != nil {
+		return Value{}, err
+	}
+	if t.secret == nil {
+		return Value{}, noSecret()
+	}
+	info, err := ref.version(t.secret)
+	if err != nil {
+		return Value{}, err
+	}
+	if err := t.secret.Readable(info, c.now); err != nil {
+		return Value{}, err
+	}
+	version, _, err := load(view, record.Versions, record.VersionKey(t.id, info.ID), "version_id", "version")
+	if err != nil {
+		return Value{}, err
+	}
+	plaintext, err := c.service.Keyring.Open(ctx, view, string(t.vault.ID), version.Value, associatedData(t.secret, info.ID, keyring.Value))
+	if err != nil {
+		return Value{}, err
+	}
+	incarnation, err := incarnationOf(view)
+	if err != nil {
+		return Value{}, err
+	}
+	c.entry.Version = info.ID
+	return Value{Secret: t.secret, Version: *info, Plaintext: plaintext, Token: TokenOf(t.secret, incarnation)}, nil
+}
+
+func (ref ValueRef) version(s *secret.Secret) (*secret.VersionInfo, error) {
+	var info *secret.VersionInfo
+	switch {
+	case ref.VersionID != "":
+		if info = s.Version(ref.VersionID); info == nil {
+			return nil, &secret.Error{Code: secret.CodeNotFound, Field: "version_id", Message: "the secret has no such version"}
+		}
+	case ref.VersionNumber != 0:
+		if info = s.VersionByNumber(ref.VersionNumber); info == nil {
+			return nil, &secret.Error{Code: secret.CodeNotFound, Field: "version_number", Message: "the secret has no such version"}
+		}
+	default:
+		stage := ref.Stage
+		if stage == "" {
+			stage = secret.Current
+		}
+		if info = s.VersionAt(stage); info == nil {
+			return nil, &secret.Error{Code: secret.CodeNotFound, Field: "stage", Message: "the secret has no version at stage " + string(stage)}
+		}
+	}
+	return info, nil
+}
+
+func associatedData(s *secret.Secret, version secret.VersionID, field keyring.Field) keyring.AssociatedData {
+	return keyring.AssociatedData{Account: s.Account, Vault: s.ID.Vault(), Secret: s.ID, Version: version, Field: field}
+}
+
+// BatchItem is one answer of a batch: a value or an error.
+type BatchItem struct {
+	Ref   string
+	Value Value
+	Err   error
+}
+
+// MaxBatch bounds the secrets of one batch.
+const MaxBatch = 100
+
+// BatchGetSecretValues answers several values of one vault, each of which may
+// fail by itself. Each is authorised as GetSecretValue; the batch is one line of
+// audit for each secret.
+func (s *Service) BatchGetSecretValues(ctx context.Context, vault string, secrets []string, stage secret.Stage) ([]BatchItem, error) {
+	if n := len(secrets); n == 0 || n > MaxBatch {
+		c, err := s.begin(ctx, authz.GetSecretValue, false)
+		if err == nil {
+			err = secret.Invalid("secrets", "has %d entries; allowed are 1 to %d", n, MaxBatch)
+		}
+		return nil, c.end(err)
+	}
+	items := make([]BatchItem, len(secrets))
+	for i, ref := range secrets {
+		items[i].Ref = ref
+		items[i].Value, items[i].Err = s.GetSecretValue(ctx, ValueRef{SecretRef: SecretRef{Vault: vault, Secret: ref}, Stage: stage})
+		switch secret.CodeOf(items[i].Err) {
+		case secret.CodeAuditUnavailable, secret.CodeUnauthenticated:
+			return nil, items[i].Err
+		}
+	}
+	return items, nil
+}
+
+// Description is all of a secret but its values.
+type Description struct {
+	Secret      *secret.Secret
+	Description secret.Plaintext
+	Metadata    map[string]string
+	// State is the stored state, or what shows while it is under way.
+	State       secret.State
+	StateReason string
+	Token       RevisionToken
+	Freshness   Freshness
+}
+
+// DescribeSecret answers all of a secret but its values.
+func (s *Service) DescribeSecret(ctx context.Context, ref SecretRef, token RevisionToken) (Description, error) {
+	c, err := s.begin(ctx, authz.DescribeSecret, false)
+	if err != nil {
+		return Description{}, c.end(err)
+	}
+	var d Description
+	fresh, err := s.read(ctx, func(view record.View) error {
+		if err := c.authenticate(view); err != nil {
+			return err
+		}
+		t, err := c.target(view, ref)
+		if err != nil {
+			return err
+		}
+		if err := c.authorize(view, t.resource()); err != nil {
+			return err
+		}
+		if err := satisfies(view, token, t.secret); err != nil {
+			return err
+		}
+		if t.secret == nil {
+			return noSecret()
+		}
+		d, err = s.describe(ctx, view, t.secret)
+		return err
+	})
+	d.Freshness = fresh
+	if err = c.end(err); err != nil {
+		return Description{}, err
+	}
+	return d, nil
+}
+
+// describe opens the sealed fields of a secret.
+func (s *Service) describe(ctx context.Context, view record.View, sec *secret.Secret) (Description, error) {
+	incarnation, err := incarnationOf(view)
+	if err != nil {
+		return Description{}, err
+	}
+	d := Description{Secret: sec, Token: TokenOf(sec, incarnation)}
+	if d.State, d.StateReason, err = progress(view, sec); err != nil {
+		return Description{}, err
+	}
+	scope := string(sec.ID.Vault())
+	if len(sec.Description) > 0 {
+		if d.Description, err = s.Keyring.Open(ctx, view, scope, sec.Description, associatedData(sec, "", keyring.Description)); err != nil {
+			return Description{}, err
+		}
+	}
+	if len(sec.Metadata) > 0 {
+		clear, err := s.Keyring.Open(ctx, view, scope, sec.Metadata, associatedData(sec, "", keyring.Metadata))
+		if err != nil {
+			return Description{}, err
+		}
+		if err := json.Unmarshal(clear.Reveal(), &d.Metadata); err != nil {
+			return Description{}, secret.Errorf(secret.CodeCorrupt, "custom metadata of secret %s cannot be decoded", sec.ID)
+		}
+	}
+	return d, nil
+}
+
+// progress returns the state of a secret as it shows: a stored ACTIVE is
+// CREATING or UPDATING while its work item is open, FAILED if a host could not
+// apply it.
+func progress(view record.View, sec *secret.Secret) (secret.State, string, error) {
+	key := record.SecretKey(sec.ID)
+	q, _, err := record.Load(view, record.Quarantines, record.QuarantineKey(key))
+	switch {
+	case err == nil:
+		return secret.Failed, q.GetReason(), nil
+	case !errors.Is(err, record.ErrNotFound):
+		return "", "", err
+	case sec.State != secret.Active:
+		return sec.State, "", nil
+	}
+	_, open, err := view.Get(record.WorkKey(key))
+	switch {
+	case err != nil:
+		return "", "", err
+	case open && sec.Ownership.Order.Seq == 1:
+		return secret.Creating, "", nil
+	case open:
+		return secret.Updating, "", nil
+	}
+	return secret.Active, "", nil
+}

@@ -1,0 +1,142 @@
+package service
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/audit"
+	"github.com/lifeboat-secrets/lifeboat/internal/authn"
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Request is what a front door knows of a request beside its payload. It lives
+// as long as the request and is used by one goroutine.
+type Request struct {
+	// ID is in the answer, in errors and in the audit log.
+	ID string
+	// Source is the client's address.
+	Source netip.Addr
+	// ForwardedBy names the host that passed the request on, if one did.
+	ForwardedBy string
+	// Authenticate proves who calls, from what the dialect found in the request.
+	Authenticate func(view record.View, now time.Time) (authn.Caller, error)
+
+	started time.Time
+	audited bool
+}
+
+type requestKey struct{}
+
+// WithRequest returns a context that carries r.
+func WithRequest(ctx context.Context, r *Request) context.Context {
+	r.started = time.Now()
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+// RequestFrom returns the request that ctx carries, nil if none.
+func RequestFrom(ctx context.Context) *Request {
+	r, _ := ctx.Value(requestKey{}).(*Request)
+	return r
+}
+
+// Audited reports whether the audit log has taken the request's line.
+func (r *Request) Audited() bool { return r.audited }
+
+// call is one use case being carried out.
+type call struct {
+	service  *Service
+	request  *Request
+	caller   authn.Caller
+	action   authz.Action
+	now      time.Time
+	entry    audit.Entry
+	mutation bool
+}
+
+// begin opens a use case. A mutation is refused while the audit log fails, so
+// that nothing is done that could not be audited.
+func (s *Service) begin(ctx context.Context, action authz.Action, mutation bool) (*call, error) {
+	r := RequestFrom(ctx)
+	if r == nil {
+		return nil, secret.Errorf(secret.CodeInternal, "use case %s without a request", action)
+	}
+	c := &call{service: s, request: r, action: action, now: s.Now(), mutation: mutation}
+	c.entry = audit.Entry{
+		Time: c.now, RequestID: r.ID, Source: r.Source, ForwardedFor: r.ForwardedBy, Action: string(action),
+	}
+	if mutation {
+		if err := s.Audit.Ready(); err != nil {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// authenticate finds out who calls, once.
+func (c *call) authenticate(view record.View) error {
+	if c.caller.Principal != nil {
+		return nil
+	}
+	caller, err := c.request.Authenticate(view, c.now)
+	if err != nil {
+		return err
+	}
+	c.caller = caller
+	c.entry.Principal = caller.Principal.ID
+	c.entry.PrincipalName = caller.Principal.Name
+	c.entry.Account = caller.Principal.Account
+	c.entry.Credential = caller.Credential
+	c.entry.BreakGlass = caller.BreakGlass
+	return nil
+}
+
+// authorize decides by the policies of the resource's account.
+func (c *call) authorize(view record.View, resource authz.Resource) error {
+	c.entry.Resource = audit.Resource{
+		Kind: string(resource.Kind), ID: resource.ID, Name: resource.Name,
+		Vault: resource.Vault, Account: resource.Account,
+	}
+	decision, err := c.service.Authorizer.Decide(view, authz.Request{
+		Caller: c.caller.Principal, Action: c.action, Resource: resource,
+		Context: authz.Context{SourceIP: c.request.Source, Time: c.now, Region: c.service.Region, Method: c.caller.Method},
+	})
+	if err != nil {
+		return err
+	}
+	c.entry.Policies = decision.Policies
+	if !decision.Allowed {
+		c.entry.Decision = audit.Deny
+		return secret.Errorf(secret.CodeDenied, "%s is not permitted to %s this %s", c.caller.Principal.Name, c.action, resource.Kind).
+			WithHint("a policy of the resource's account must permit it")
+	}
+	c.entry.Decision = audit.Allow
+	return nil
+}
+
+// end writes the audit line. The answer may leave only if it returns nil or
+// the use case's own error.
+func (c *call) end(err error) error {
+	if c == nil {
+		return err
+	}
+	c.entry.Outcome = secret.CodeOf(err)
+	c.entry.Duration = time.Since(c.request.started)
+	c.request.audited = true
+	if auditErr := c.service.Audit.Write(&c.entry); auditErr != nil {
+		return auditErr
+	}
+	return err
+}
+
+// Refuse audits a request that failed before it reached a use case: malformed,
+// too large, or for an unknown operation.
+func (s *Service) Refuse(r *Request, action string, code secret.Code) error {
+	r.audited = true
+	return s.Audit.Write(&audit.Entry{
+		Time: s.Now(), RequestID: r.ID, Source: r.Source, ForwardedFor: r.ForwardedBy, Action: action,
+		Outcome: code, Duration: time.Since(r.started),
+	})
+}

@@ -1,0 +1,185 @@
+package service
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// SecretRef names a secret the way a caller does. Vault is a vault's ID, its
+// name in the caller's account, or ACCOUNT/NAME; Secret is a secret's ID or its
+// name in the vault. With a secret's ID Vault may be empty.
+type SecretRef struct {
+	Vault  string
+	Secret string
+}
+
+// lookup follows an index entry to an ID.
+func lookup(view record.View, key record.Key, what string) (string, error) {
+	stored, ok, err := view.Get(key)
+	if err != nil {
+		return "", err
+	}
+	if !ok {
+		return "", notFound(what, what)
+	}
+	return record.DecodeReference(stored.Value)
+}
+
+func notFound(field, what string) *secret.Error {
+	return &secret.Error{Code: secret.CodeNotFound, Field: field, Message: "there is no such " + what}
+}
+
+// load is record.Load with a typed error for a missing record.
+func load[T any](view record.View, kind record.Kind[T], key record.Key, field, what string) (*T, int64, error) {
+	t, revision, err := record.Load(view, kind, key)
+	if errors.Is(err, record.ErrNotFound) {
+		return nil, 0, notFound(field, what)
+	}
+	return t, revision, err
+}
+
+// account finds the account that ref, an ID or a name, means; empty means the
+// caller's own.
+func (c *call) account(view record.View, ref string) (*secret.Account, error) {
+	id := secret.AccountID(ref)
+	switch {
+	case ref == "":
+		id = c.caller.Principal.Account
+	case !secret.ValidULID(ref):
+		found, err := lookup(view, record.AccountNameKey(ref), "account")
+		if err != nil {
+			return nil, err
+		}
+		id = secret.AccountID(found)
+	}
+	account, _, err := load(view, record.Accounts, record.AccountKey(id), "account", "account")
+	return account, err
+}
+
+// vault finds the vault that ref means.
+func (c *call) vault(view record.View, ref string) (*secret.Vault, int64, error) {
+	if ref == "" {
+		return nil, 0, secret.Invalid("vault", "must not be empty")
+	}
+	id := secret.VaultID(ref)
+	if !secret.ValidULID(ref) {
+		accountID := c.caller.Principal.Account
+		name := ref
+		if account, rest, ok := strings.Cut(ref, "/"); ok {
+			a, err := c.account(view, account)
+			if err != nil {
+				return nil, 0, err
+			}
+			accountID, name = a.ID, rest
+		}
+		found, err := lookup(view, record.VaultNameKey(accountID, name), "vault")
+		if err != nil {
+			return nil, 0, err
+		}
+		id = secret.VaultID(found)
+	}
+	return load(view, record.Vaults, record.VaultKey(id), "vault", "vault")
+}
+
+// target is a secret that a request is about, with its vault.
+type target struct {
+	vault *secret.Vault
+	id    secret.ID
+	name  string
+	// secret is nil if there is none of that ID or name.
+	secret   *secret.Secret
+	revision int64
+}
+
+// target finds the secret that ref means. A missing secret is no error here, so
+// that the caller's right to know that it is missing can be checked first.
+func (c *call) target(view record.View, ref SecretRef) (target, error) {
+	var t target
+	if ref.Secret == "" {
+		return t, secret.Invalid("secret", "must not be empty")
+	}
+	vaultRef := ref.Vault
+	if id := secret.ID(ref.Secret); id.Valid() {
+		t.id = id
+		if vaultRef == "" {
+			vaultRef = string(id.Vault())
+		}
+	} else if err := secret.CheckName("secret", ref.Secret); err != nil {
+		return t, err
+	}
+	vault, _, err := c.vault(view, vaultRef)
+	if err != nil {
+		return t, err
+	}
+	t.vault, t.name = vault, ref.Secret
+	switch {
+	case t.id != "" && t.id.Vault() != vault.ID:
+		t.id = ""
+		return t, nil
+	case t.id == "":
+		stored, ok, err := view.Get(record.SecretNameKey(vault.ID, ref.Secret))
+		if err != nil || !ok {
+			return t, err
+		}
+		id, err := record.DecodeReference(stored.Value)
+		if err != nil {
+			return t, err
+		}
+		t.id = secret.ID(id)
+	}
+	s, revision, err := record.Load(view, record.Secrets, record.SecretKey(t.id))
+	switch {
+	case errors.Is(err, record.ErrNotFound):
+		return t, nil
+	case err != nil:
+		return t, err
+	case s.State == secret.Deleted:
+		return t, nil
+	}
+	t.secret, t.revision, t.name = s, revision, s.Name
+	return t, nil
+}
+
+func noSecret() error { return notFound("secret", "secret") }
+
+// resource describes the target to the policies.
+func (t target) resource() authz.Resource {
+	r := authz.Resource{
+		Kind: authz.SecretResource, ID: string(t.id), Name: t.name, Account: t.vault.Account,
+		Vault: t.vault.ID, VaultName: t.vault.Name,
+	}
+	if t.secret != nil {
+		r.Tags = t.secret.Tags
+	}
+	return r
+}
+
+func vaultResource(v *secret.Vault) authz.Resource {
+	return authz.Resource{
+		Kind: authz.VaultResource, ID: string(v.ID), Name: v.Name, Account: v.Account, Vault: v.ID, VaultName: v.Name, Tags: v.Tags,
+	}
+}
+
+func accountResource(a *secret.Account) authz.Resource {
+	return authz.Resource{Kind: authz.AccountResource, ID: string(a.ID), Name: a.Name, Account: a.ID}
+}
+
+// principal finds the principal of an account that ref, an ID or a name, means.
+func principal(view record.View, account secret.AccountID, ref string) (*secret.Principal, int64, error) {
+	if ref == "" {
+		return nil, 0, secret.Invalid("principal", "must not be empty")
+	}
+	id := secret.PrincipalID(ref)
+	if !secret.ValidULID(ref) {
+		found, err := lookup(view, record.PrincipalNameKey(account, ref), "principal")
+		if err != nil {
+			return nil, 0, err
+		}
+		id = secret.PrincipalID(found)
+	}
+	return load(view, record.Principals, record.PrincipalKey(account, id), "principal", "principal")
+}

@@ -1,0 +1,43 @@
+package service
+
+import (
+	"context"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+)
+
+// addKeys adds the data keys of a new vault or account to the transaction that
+// makes it.
+func (s *Service) addKeys(ctx context.Context, txn *record.Txn, scope string, now time.Time) error {
+	keys, err := s.Keyring.NewScope(ctx, scope, now)
+	if err != nil {
+		return err
+	}
+	keys.AddTo(txn)
+	return nil
+}
+
+// touchActiveKey writes the record that names the active generation as it is, so
+// that every mutation planned before in that scope is planned again.
+func touchActiveKey(view record.View, txn *record.Txn, scope string) error {
+	key := record.ActiveDataKeyKey(scope)
+	active, revision, err := load(view, record.ActiveDataKeys, key, "", "active data key")
+	if err != nil {
+		return err
+	}
+	txn.Require(key, revision)
+	txn.Put(key, record.ActiveDataKeys.Encode(active))
+	return nil
+}
+
+// removeKeys deletes all data keys of a scope: what was sealed under them can
+// never be opened again.
+func removeKeys(view record.View, txn *record.Txn, scope string) error {
+	txn.Delete(record.ActiveDataKeyKey(scope))
+	prefix := record.DataKeyPrefix + scope + "/"
+	return view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+		txn.Delete(stored.Key)
+		return true
+	})
+}

@@ -1,0 +1,91 @@
+package service
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/audit"
+	"github.com/lifeboat-secrets/lifeboat/internal/authn"
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/event"
+	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Store is the authoritative copy of the shard.
+type Store interface {
+	View(ctx context.Context) record.View
+	Commit(ctx context.Context, txn record.Txn) (revision int64, err error)
+}
+
+// LocalStore is this process's copy of the shard.
+type LocalStore interface {
+	// View gives fn a consistent snapshot. Errors of the snapshot itself are
+	// CodeUnavailable (no complete copy) or CodeCorrupt.
+	View(fn func(record.View) error) error
+	// Freshness returns how long ago the copy was last known to be up to date
+	// and whether the store is connected now.
+	Freshness() (age time.Duration, connected bool)
+}
+
+// Clearing tells when every live host has applied a revision of the store.
+type Clearing interface {
+	// WaitCleared waits until the hosts have applied revision. It returns the
+	// context's error if that ends first.
+	WaitCleared(ctx context.Context, revision int64) error
+}
+
+// Options of a Service. Those without a default are required.
+type Options struct {
+	Region        secret.RegionName
+	Store         Store
+	Local         LocalStore
+	Keyring       *keyring.Keyring
+	Authenticator *authn.Authenticator
+	Authorizer    *authz.Authorizer
+	Audit         *audit.Log
+	Events        *event.Hub
+	// Clearing is nil in a process without the control role.
+	Clearing Clearing
+	Logger   *slog.Logger
+	Now      func() time.Time
+	// StoreFallback bounds a read that the local store could not answer;
+	// default 500 ms.
+	StoreFallback time.Duration
+	// EventsFor is how long the outbox keeps events; default 1 h.
+	EventsFor time.Duration
+	// WaitCleared bounds how long a mutation waits for the hosts; default 5 s.
+	WaitCleared time.Duration
+}
+
+// Service carries out the use cases. It is safe for concurrent use.
+type Service struct {
+	Options
+	storeReads atomic.Uint64
+}
+
+// New returns a Service.
+func New(o Options) *Service {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.StoreFallback == 0 {
+		o.StoreFallback = 500 * time.Millisecond
+	}
+	if o.EventsFor == 0 {
+		o.EventsFor = time.Hour
+	}
+	if o.WaitCleared == 0 {
+		o.WaitCleared = 5 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Service{Options: o}
+}
+
+// StoreReads returns how many reads fell back from the local store to the store.
+func (s *Service) StoreReads() uint64 { return s.storeReads.Load() }

@@ -1,0 +1,279 @@
+package service
+
+import (
+	"context"
+	"maps"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// NewVault is what CreateVault makes; an empty Account means the caller's.
+type NewVault struct {
+	Account      string
+	Name         string
+	Description  string
+	Tags         map[string]string
+	Retention    secret.Retention
+	RequestToken string
+}
+
+// CreateVault makes a vault and its data keys, and waits, within bounds, until
+// every live host has it; cleared says whether they had.
+func (s *Service) CreateVault(ctx context.Context, n NewVault) (vault *secret.Vault, cleared bool, err error) {
+	id := secret.VaultID(ulid.MustNewDefault(s.Now()).String())
+	cleared, err = s.administer(ctx, authz.CreateVault, func(c *call, view record.View) (*record.Txn, error) {
+		account, err := c.account(view, n.Account)
+		if err != nil {
+			return nil, err
+		}
+		resource := accountResource(account)
+		if err := c.authorize(view, resource); err != nil {
+			return nil, err
+		}
+		if err := n.check(account); err != nil {
+			return nil, err
+		}
+		nameKey := record.VaultNameKey(account.ID, n.Name)
+		if found, ok, err := view.Get(nameKey); err != nil {
+			return nil, err
+		} else if ok {
+			vault, err = replayedVault(view, found, n)
+			return nil, err
+		}
+		txn, region, err := newTxn(view)
+		if err != nil {
+			return nil, err
+		}
+		m := c.mutationIn(region)
+		vault = &secret.Vault{
+			ID: id, Account: account.ID, Name: n.Name, State: secret.Active, Description: n.Description, Tags: maps.Clone(n.Tags),
+			Ownership: secret.NewOwnership(s.Region, m.Incarnation), Retention: n.Retention,
+			CreatedAt: m.At, UpdatedAt: m.At, RequestToken: n.RequestToken,
+		}
+		if err := s.addKeys(ctx, txn, string(id), m.At); err != nil {
+			return nil, err
+		}
+		txn.Require(nameKey, 0)
+		txn.Put(nameKey, record.EncodeReference(string(id)))
+		c.putVault(txn, vault, 0, mutationCreate, "vault_created")
+		return txn, nil
+	})
+	return vault, cleared, err
+}
+
+func (n NewVault) check(account *secret.Account) error {
+	if account.ID == secret.SystemAccount {
+		return secret.Errorf(secret.CodeWrongState, "the system account has no vaults").WithHint("create an account first")
+	}
+	return firstError(
+		secret.CheckContainerName("name", n.Name),
+		secret.CheckText("description", n.Description, secret.MaxDescriptionBytes),
+		secret.CheckTags("tags", n.Tags),
+		n.Retention.Check(),
+		secret.CheckRequestToken("request_token", n.RequestToken),
+	)
+}
+
+func replayedVault(view record.View, found record.Stored, n NewVault) (*secret.Vault, error) {
+	id, err := record.DecodeReference(found.Value)
+	if err != nil {
+		return nil, err
+	}
+	vault, _, err := load(view, record.Vaults, record.VaultKey(secret.VaultID(id)), "vault", "vault")
+	if err != nil {
+		return nil, err
+	}
+	if n.RequestToken == "" || n.RequestToken != vault.RequestToken {
+		return nil, &secret.Error{Code: secret.CodeExists, Field: "name", Message: "a vault with this name exists"}
+	}
+	return vault, nil
+}
+
+func (c *call) putVault(txn *record.Txn, v *secret.Vault, revision int64, mutation, event string) {
+	key := record.VaultKey(v.ID)
+	txn.Require(key, revision)
+	txn.Put(key, record.Vaults.Encode(v))
+	c.entry.Resource.ID = string(v.ID)
+	c.track(txn, key, mutation, &recordpb.Event{
+		Type: event, Account: string(v.Account), Vault: string(v.ID), Subject: string(v.ID), Name: v.Name,
+	}, v.Ownership)
+}
+
+// GetVault answers a vault.
+func (s *Service) GetVault(ctx context.Context, ref string) (vault *secret.Vault, err error) {
+	err = s.inspect(ctx, authz.GetVault, func(c *call, view record.View) error {
+		v, _, err := c.vault(view, ref)
+		if err != nil {
+			return err
+		}
+		vault = v
+		return c.authorize(view, vaultResource(v))
+	})
+	return vault, err
+}
+
+// ListVaults answers a page of an account's vaults in the order of their names.
+func (s *Service) ListVaults(ctx context.Context, accountRef string, size int, token string) (vaults []*secret.Vault, next string, err error) {
+	err = s.inspect(ctx, authz.ListVaults, func(c *call, view record.View) error {
+		account, err := c.account(view, accountRef)
+		if err != nil {
+			return err
+		}
+		if err := c.authorize(view, accountResource(account)); err != nil {
+			return err
+		}
+		prefix := string(record.VaultNameKey(account.ID, ""))
+		vaults, next, err = listNamed(view, prefix, size, token, func(id string) (*secret.Vault, error) {
+			v, _, err := load(view, record.Vaults, record.VaultKey(secret.VaultID(id)), "vault", "vault")
+			return v, err
+		})
+		return err
+	})
+	return vaults, next, err
+}
+
+// VaultUpdate is what UpdateVault changes; a nil field stays as it is.
+type VaultUpdate struct {
+	Vault       string
+	Description *string
+	SetTags     map[string]string
+	RemoveTags  []string
+	Retention   *secret.Retention
+	Expected    *secret.Order
+}
+
+// UpdateVault changes metadata of a vault.
+func (s *Service) UpdateVault(ctx context.Context, u VaultUpdate) (vault *secret.Vault, err error) {
+	_, err = s.administer(ctx, authz.UpdateVault, func(c *call, view record.View) (*record.Txn, error) {
+		old, revision, err := c.vault(view, u.Vault)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.authorize(view, vaultResource(old)); err != nil {
+			return nil, err
+		}
+		txn, region, err := newTxn(view)
+		if err != nil {
+			return nil, err
+		}
+		if u.Expected != nil && old.Ownership.Order != *u.Expected {
+			return nil, staleOrder(old.Ownership.Order)
+		}
+		vault = old.Clone()
+		if err := vault.Update(c.mutationIn(region), u.Description, u.SetTags, u.RemoveTags, u.Retention); err != nil {
+			return nil, err
+		}
+		c.putVault(txn, vault, revision, mutationUpdate, "vault_updated")
+		return txn, nil
+	})
+	return vault, err
+}
+
+func staleOrder(at secret.Order) error {
+	return &secret.Error{
+		Code: secret.CodeStale, Field: "expected_order", Message: "the record is at order " + at.String(),
+		Hint: "read it again, then decide",
+	}
+}
+
+// DeleteVault deletes a vault all of whose secrets are purged, and its keys. It
+// first marks the vault, so that no creation can slip in behind the check; a
+// deletion that was interrupted is finished by asking again.
+func (s *Service) DeleteVault(ctx context.Context, ref string) error {
+	c, err := s.begin(ctx, authz.DeleteVault, true)
+	if err != nil {
+		return c.end(err)
+	}
+	var vault *secret.Vault
+	mark := func(view record.View) (*record.Txn, error) {
+		if err := c.authenticate(view); err != nil {
+			return nil, err
+		}
+		var err error
+		if vault, _, err = c.vault(view, ref); err != nil {
+			return nil, err
+		}
+		if err := c.authorize(view, vaultResource(vault)); err != nil {
+			return nil, err
+		}
+		return c.setVaultState(view, vault.ID, secret.PendingDeletion)
+	}
+	if _, err := s.commit(ctx, mark); err != nil {
+		return c.end(err)
+	}
+	if err := refuseOccupied(s.Store.View(ctx), vault.ID); err != nil {
+		_, unmarkErr := s.commit(ctx, func(view record.View) (*record.Txn, error) {
+			return c.setVaultState(view, vault.ID, secret.Active)
+		})
+		return c.end(firstError(unmarkErr, err))
+	}
+	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) { return c.removeVault(view, vault.ID) })
+	s.cleared(ctx, revision)
+	return c.end(err)
+}
+
+// setVaultState changes the state, and touches the active data key, which every
+// mutation in the vault compares.
+func (c *call) setVaultState(view record.View, id secret.VaultID, state secret.State) (*record.Txn, error) {
+	vault, revision, err := load(view, record.Vaults, record.VaultKey(id), "vault", "vault")
+	if err != nil || vault.State == state {
+		return nil, err
+	}
+	txn, region, err := newTxn(view)
+	if err != nil {
+		return nil, err
+	}
+	if err := touchActiveKey(view, txn, string(id)); err != nil {
+		return nil, err
+	}
+	vault.State = state
+	vault.Ownership.Advance(c.mutationIn(region).Incarnation)
+	vault.UpdatedAt = c.now
+	c.putVault(txn, vault, revision, mutationUpdate, "vault_updated")
+	return txn, nil
+}
+
+func (c *call) removeVault(view record.View, id secret.VaultID) (*record.Txn, error) {
+	vault, revision, err := load(view, record.Vaults, record.VaultKey(id), "vault", "vault")
+	if err != nil {
+		return nil, err
+	}
+	txn, region, err := newTxn(view)
+	if err != nil {
+		return nil, err
+	}
+	if vault.State != secret.PendingDeletion {
+		return nil, secret.Errorf(secret.CodeStale, "the deletion of the vault was taken back meanwhile")
+	}
+	if err := removeKeys(view, txn, string(id)); err != nil {
+		return nil, err
+	}
+	key := record.VaultKey(id)
+	txn.Require(key, revision)
+	txn.Delete(key)
+	txn.Delete(record.VaultNameKey(vault.Account, vault.Name))
+	vault.Ownership.Advance(c.mutationIn(region).Incarnation)
+	c.track(txn, key, mutationDelete, &recordpb.Event{
+		Type: "vault_deleted", Account: string(vault.Account), Vault: string(id), Subject: string(id), Name: vault.Name,
+	}, vault.Ownership)
+	return txn, nil
+}
+
+func refuseOccupied(view record.View, vault secret.VaultID) error {
+	occupied := false
+	prefix := string(record.SecretNameKey(vault, ""))
+	err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(record.Stored) bool {
+		occupied = true
+		return false
+	})
+	if err == nil && occupied {
+		err = secret.Errorf(secret.CodeWrongState, "the vault still holds secrets").
+			WithHint("delete them first; those scheduled for deletion count until they are purged")
+	}
+	return err
+}
