@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // MaxLineBytes bounds a line, its newline included.
@@ -66,6 +68,14 @@ type encoder struct {
 	scratch []byte
 	limits  [fieldCount]int
 	used    [fieldCount]int
+}
+
+// identity returns the part of each line that says who writes.
+func identity(region secret.RegionName, process string) []byte {
+	b := appendText([]byte(`,"region":"`), string(region), MaxLineBytes)
+	b = append(b, `","process":"`...)
+	b = appendText(b, process, MaxLineBytes)
+	return append(b, '"')
 }
 
 // encode returns the line of e, valid until the next call. identity is the

@@ -114,10 +114,7 @@ func open(o Options, opener opener) (*Log, error) {
 		l.logger = slog.New(slog.DiscardHandler)
 	}
 	l.encoders.New = func() any { return &encoder{buf: make([]byte, 0, 2*MaxLineBytes)} }
-	l.identity = appendText([]byte(`,"region":"`), string(o.Region), MaxLineBytes)
-	l.identity = append(l.identity, `","process":"`...)
-	l.identity = appendText(l.identity, o.Process, MaxLineBytes)
-	l.identity = append(l.identity, '"')
+	l.identity = identity(o.Region, o.Process)
 	files, err := l.openFiles()
 	if err != nil {
 		return nil, err
