@@ -203,12 +203,14 @@ func read(path string) (*keyFile, error) {
 func checkInfo(path string, info fs.FileInfo) error {
 	switch mode := info.Mode(); {
 	case !mode.IsRegular():
-		return secret.Errorf(secret.CodeKeyUnavailable, "key file %s is not a regular file", path)
+		return secret.Errorf(secret.CodeKeyUnavailable, "key file %s is not a regular file", path).
+			WithHint("name the file itself")
 	case mode.Perm()&0o077 != 0:
 		return secret.Wrap(secret.CodeKeyUnavailable, ErrPermissions, fmt.Sprintf("key file %s has mode %04o", path, mode.Perm())).
 			WithHint("chmod 600 " + path)
 	case info.Size() >= maxFileBytes:
-		return secret.Errorf(secret.CodeCorrupt, "key file %s has %d bytes, more than %d", path, info.Size(), maxFileBytes)
+		return secret.Errorf(secret.CodeCorrupt, "key file %s has %d bytes, more than %d", path, info.Size(), maxFileBytes-1).
+			WithHint("is this the key file?")
 	}
 	return nil
 }
