@@ -37,7 +37,7 @@ func revisionOf(view record.View) (revision int64, ok bool) {
 // A stale set stays, to save parsing again what did not change. Readers take no
 // lock.
 type accounts struct {
-	actions actionTable
+	actions *actionTable
 	limit   int
 	sets    sync.Map // secret.AccountID → *set
 	loading singleflight.Group
@@ -68,7 +68,7 @@ type source struct {
 	policies []*policy
 }
 
-func newAccounts(actions actionTable, limit int) *accounts {
+func newAccounts(actions *actionTable, limit int) *accounts {
 	if limit <= 0 {
 		limit = DefaultCachedPolicies
 	}

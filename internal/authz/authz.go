@@ -14,7 +14,7 @@ type Options struct {
 // Authorizer decides by the policies that views hold. It is safe for concurrent
 // use.
 type Authorizer struct {
-	actions  actionTable
+	actions  *actionTable
 	accounts *accounts
 }
 

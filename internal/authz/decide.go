@@ -14,23 +14,24 @@ import (
 // policies of the resource's account. Errors mean no: those of the view, of a
 // policy that cannot be read, and CodeInternal for a request that makes no sense.
 func (a *Authorizer) Decide(view record.View, r Request) (Decision, error) {
-	var q question
-	if err := q.ask(a.actions, r); err != nil {
+	var room room
+	q, err := ask(a.actions, &r, &room)
+	if err != nil {
 		return Decision{}, err
 	}
 	set, err := a.accounts.policies(view, r.Resource.Account)
 	if err != nil {
 		return Decision{}, err
 	}
-	return set.index.decide(&q), nil
+	return set.index.decide(&q, a.actions), nil
 }
 
 // decide evaluates the policies of an account.
-func (x index) decide(q *question) Decision {
+func (x index) decide(q *question, actions *actionTable) Decision {
 	var v verdict
 	x.match(q, v.add)
 	if len(v.conditional) > 0 {
-		v.evaluate(q)
+		v.evaluate(q, actions)
 	}
 	return v.decision()
 }
@@ -57,8 +58,13 @@ func (v *verdict) add(p *policy) {
 
 // evaluate lets Cedar decide the conditional policies. A forbid that fails to
 // evaluate forbids.
-func (v *verdict) evaluate(q *question) {
-	allow, diagnostic := cedar.Authorize(slice(v.conditional), q, q.cedar())
+func (v *verdict) evaluate(q *question, actions *actionTable) {
+	var n needs
+	for _, p := range v.conditional {
+		n |= p.needs
+	}
+	e := newEnvironment(q, actions, n)
+	allow, diagnostic := cedar.Authorize(slice(v.conditional), e, e.cedar())
 	for _, r := range diagnostic.Reasons {
 		if allow {
 			v.permits = append(v.permits, string(r.PolicyID))

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/cedar-policy/cedar-go"
+	publicast "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
 )
 
@@ -17,7 +18,10 @@ type policy struct {
 	// conditional says that Cedar must evaluate it: it has conditions, or a scope
 	// that this package does not know.
 	conditional bool
-	cedar       *cedar.Policy
+	needs       needs
+	// cedar is the policy without the scope that this package has matched; nil if
+	// it is not conditional.
+	cedar *cedar.Policy
 }
 
 // scope is what a policy says of the principal or the resource.
@@ -36,17 +40,32 @@ func (s *scope) matches(e cedar.EntityUID) bool {
 	return (!s.exact || s.entity == e) && (s.kind == "" || s.kind == e.Type)
 }
 
-func newPolicy(actions actionTable, name string, index int, p *cedar.Policy) *policy {
-	tree := (*ast.Policy)(p.AST())
+func newPolicy(actions *actionTable, name string, index int, parsed *cedar.Policy) *policy {
+	tree := (*ast.Policy)(parsed.AST())
 	principal, knownPrincipal := newScope(tree.Principal)
 	resource, knownResource := newScope(tree.Resource)
 	mask, knownAction := actions.mask(tree.Action)
-	return &policy{
+	p := &policy{
 		id: name + "/" + strconv.Itoa(index), forbid: tree.Effect == ast.EffectForbid,
 		principal: principal, resource: resource, actions: mask,
-		conditional: len(tree.Conditions) > 0 || !knownPrincipal || !knownResource || !knownAction,
-		cedar:       p,
 	}
+	switch {
+	case !knownPrincipal || !knownResource || !knownAction:
+		p.conditional, p.cedar, p.needs = true, parsed, ^needs(0)
+	case len(tree.Conditions) > 0:
+		for _, c := range tree.Conditions {
+			p.needs |= conditionNeeds(c.Body)
+		}
+		p.conditional, p.cedar = true, withoutScope(tree)
+	}
+	return p
+}
+
+// withoutScope returns a policy that is the conditions of another.
+func withoutScope(tree *ast.Policy) *cedar.Policy {
+	conditions := *tree
+	conditions.Principal, conditions.Action, conditions.Resource = ast.ScopeTypeAll{}, ast.ScopeTypeAll{}, ast.ScopeTypeAll{}
+	return cedar.NewPolicyFromAST((*publicast.Policy)(&conditions))
 }
 
 // newScope takes a scope apart. One that it does not know matches everything and
@@ -68,7 +87,7 @@ func newScope(n ast.IsScopeNode) (s scope, known bool) {
 }
 
 // mask returns the actions that an action scope covers.
-func (t actionTable) mask(n ast.IsActionScopeNode) (mask uint64, known bool) {
+func (t *actionTable) mask(n ast.IsActionScopeNode) (mask uint64, known bool) {
 	switch n := n.(type) {
 	case ast.ScopeTypeAll:
 		return ^uint64(0), true

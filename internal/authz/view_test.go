@@ -33,7 +33,9 @@ func (m *memory) Scan(start, end record.Key, visit func(record.Stored) bool) err
 
 func (m *memory) Revision() int64 { return m.revision }
 
-func (m *memory) clone() *memory { return &memory{records: maps.Clone(m.records), revision: m.revision} }
+func (m *memory) clone() *memory {
+	return &memory{records: maps.Clone(m.records), revision: m.revision}
+}
 
 // plain hides the revision of a view.
 type plain struct{ record.View }
