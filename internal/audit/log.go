@@ -53,6 +53,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+var errFailing = errors.New("it failed less than a second ago")
+
 // Stats count since Open.
 type Stats struct {
 	// Lines were taken by a file.
@@ -210,26 +212,27 @@ func (l *Log) keep(line []byte, committed bool) {
 	}
 }
 
-// writeAny writes to the first file that takes the line; files that failed less
-// than probeInterval ago come last.
+// writeAny writes to the first file that takes the line, each being tried once;
+// a first file that failed less than probeInterval ago comes last.
 func (l *Log) writeAny(line []byte) error {
+	first := 0
+	if len(l.files) > 1 && l.files[0].resting() {
+		first = 1
+	}
 	var errs []error
-	for _, late := range []bool{false, true} {
-		for i, f := range l.files {
-			if f.resting() != late {
-				continue
+	for i := range l.files {
+		at := (first + i) % len(l.files)
+		f := l.files[at]
+		err := f.write(line)
+		l.note(f, err)
+		if err == nil {
+			l.stats.Lines++
+			if at > 0 {
+				l.stats.Fallback++
 			}
-			err := f.write(line)
-			l.note(f, err)
-			if err == nil {
-				l.stats.Lines++
-				if i > 0 {
-					l.stats.Fallback++
-				}
-				return nil
-			}
-			errs = append(errs, err)
+			return nil
 		}
+		errs = append(errs, err)
 	}
 	l.fail(errors.Join(errs...))
 	return l.lastErr
@@ -268,6 +271,9 @@ func (l *Log) fail(err error) {
 func (l *Log) Ready() error {
 	if !l.failing.Load() {
 		return nil
+	}
+	if time.Now().UnixNano() < l.nextProbe.Load() {
+		return unavailable(errFailing)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
