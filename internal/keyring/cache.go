@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
@@ -41,11 +42,14 @@ func (k *Keyring) cached(id keyID) *dataKey {
 // a stale key, callers wait for a short time only and then use that.
 func (k *Keyring) renew(ctx context.Context, view record.View, id keyID, stale *dataKey) (*dataKey, error) {
 	k.misses.Add(1)
+	era := k.era.Load() // before the record is read; a flight from before Forget is not joined
 	stored, _, err := loadRecord(view, id)
 	if err != nil {
 		return nil, err
 	}
-	flight := k.flights.DoChan(id.String(), func() (any, error) { return k.unwrap(id, wrappedOf(stored)) })
+	flight := k.flights.DoChan(fmt.Sprintf("%s@%d", id, era), func() (any, error) {
+		return k.unwrap(id, wrappedOf(stored), era)
+	})
 	var enough <-chan time.Time
 	if stale != nil {
 		timer := time.NewTimer(staleWait)
@@ -71,7 +75,7 @@ func (k *Keyring) renew(ctx context.Context, view record.View, id keyID, stale *
 
 // unwrap asks the key service for a key and puts it into the cache. It is the
 // one flight for that key.
-func (k *Keyring) unwrap(id keyID, wrapped kms.Wrapped) (*dataKey, error) {
+func (k *Keyring) unwrap(id keyID, wrapped kms.Wrapped, era uint64) (*dataKey, error) {
 	if err := k.enter(); err != nil {
 		return nil, err
 	}
@@ -97,7 +101,7 @@ func (k *Keyring) unwrap(id keyID, wrapped kms.Wrapped) (*dataKey, error) {
 		return nil, err
 	}
 	k.answered()
-	return key, k.insert(key, now)
+	return key, k.insert(key, now, era)
 }
 
 func (k *Keyring) enter() error {
@@ -110,9 +114,9 @@ func (k *Keyring) enter() error {
 	return nil
 }
 
-// insert puts a key into the cache. Its lifetime began when the key service was
-// asked.
-func (k *Keyring) insert(key *dataKey, asked time.Time) error {
+// insert puts a key into the cache, unless Forget was called since its record was
+// read. Its lifetime began when the key service was asked.
+func (k *Keyring) insert(key *dataKey, asked time.Time, era uint64) error {
 	key.freshUntil = asked.Add(k.opts.CacheFor).UnixNano()
 	key.usableUntil = asked.Add(k.opts.CacheFor + k.opts.StaleFor).UnixNano()
 	key.renewAt.Store(key.freshUntil)
@@ -120,6 +124,9 @@ func (k *Keyring) insert(key *dataKey, asked time.Time) error {
 	defer k.mu.Unlock()
 	if k.closed {
 		return errClosed()
+	}
+	if k.era.Load() != era {
+		return nil
 	}
 	// The timer drops a key that nobody asks for any more.
 	key.expiry = time.AfterFunc(k.opts.CacheFor+k.opts.StaleFor, func() { k.keys.CompareAndDelete(key.id, key) })
@@ -133,7 +140,9 @@ func (k *Keyring) insert(key *dataKey, asked time.Time) error {
 // on if it did not answer, and dropped if it refused.
 func (k *Keyring) failed(id keyID, err error) {
 	k.failures.Add(1)
-	k.noteFailure(err)
+	if !errors.Is(err, kms.ErrTampered) { // that is the record's fault
+		k.noteFailure(err)
+	}
 	switch key := k.cached(id); {
 	case key == nil:
 	case mayUseStale(err):

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
@@ -269,6 +270,87 @@ func TestCloseEndsCallsAndDropsKeys(t *testing.T) {
 		}
 		if n := w.Stats().Cached; n != 0 {
 			t.Errorf("%d keys cached after Close", n)
+		}
+	})
+}
+
+// A key read before Forget must not come back after it.
+func TestForgetDuringACall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, keyring.Options{Now: time.Now})
+		sealed := w.seal(t, vault, "content", place())
+		w.Forget(vault)
+		answer := make(chan struct{})
+		w.service.fail(func(context.Context) error { <-answer; return nil })
+		before := w.service.calls()
+		var wg sync.WaitGroup
+		wg.Go(func() { w.mustOpen(t, vault, sealed, "content") })
+		synctest.Wait()
+		w.Forget(vault)
+		wg.Go(func() { w.mustOpen(t, vault, sealed, "content") })
+		synctest.Wait()
+		close(answer)
+		wg.Wait()
+		if got := w.service.calls() - before; got != 2 {
+			t.Errorf("%d calls of the key service, want 2", got)
+		}
+	})
+}
+
+// A record that was changed is not the key service's fault.
+func TestTamperingLeavesHealthAlone(t *testing.T) {
+	w := newWorld(t, keyring.Options{})
+	sealed := w.seal(t, vault, "content", place())
+	w.Forget(vault)
+	w.service.fail(func(context.Context) error { return kms.Tampered("master") })
+	_, err := w.open(t, vault, sealed, place())
+	wantCode(t, err, secret.CodeTampered, "Open")
+	if h := w.Health(); !h.OK() || w.Stats().Failures != 1 {
+		t.Errorf("health %+v, stats %+v", h, w.Stats())
+	}
+}
+
+// The cache, under any order of events, does what this model does.
+func TestCacheModel(t *testing.T) {
+	const cacheFor, staleFor, pause = time.Hour, 90 * time.Minute, 5 * time.Second
+	refusal := kms.WrongKey("test", "master", nil)
+	modes := map[string]func(context.Context) error{"up": nil, "away": away, "refuses": func(context.Context) error { return refusal }}
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t, keyring.Options{CacheFor: cacheFor, StaleFor: staleFor})
+		content := w.seal(t, vault, "content", place())
+		w.Forget(vault)
+		var mode = "up"
+		var cached bool
+		var renewAt, usableUntil time.Time
+		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+			switch rapid.SampledFrom([]string{"open", "open", "advance", "mode", "forget"}).Draw(rt, "event") {
+			case "advance":
+				w.advance(rapid.SampledFrom([]time.Duration{time.Second, pause, 29 * time.Minute, cacheFor, staleFor}).Draw(rt, "by"))
+			case "mode":
+				mode = rapid.SampledFrom([]string{"up", "away", "refuses"}).Draw(rt, "mode")
+				w.service.fail(modes[mode])
+			case "forget":
+				w.Forget(vault)
+				cached = false
+			case "open":
+				now := w.clock()
+				cached = cached && now.Before(usableUntil)
+				wantCall := !cached || !now.Before(renewAt)
+				switch {
+				case !wantCall:
+				case mode == "up":
+					cached, renewAt, usableUntil = true, now.Add(cacheFor), now.Add(cacheFor+staleFor)
+				case mode == "away":
+					renewAt = now.Add(pause)
+				default:
+					cached = false
+				}
+				before := w.service.calls()
+				_, err := w.open(t, vault, content, place())
+				if called := w.service.calls() != before; (err == nil) != cached || called != wantCall {
+					rt.Fatalf("%s at %v: called %v, error %v; want called %v, success %v", mode, now, called, err, wantCall, cached)
+				}
+			}
 		}
 	})
 }

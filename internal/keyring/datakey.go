@@ -79,7 +79,7 @@ type usage struct{ hits, seals atomic.Uint64 }
 func newDataKey(id keyID, raw []byte, u *usage) (*dataKey, error) {
 	defer clear(raw)
 	if len(raw) != keyBytes {
-		return nil, secret.Errorf(secret.CodeTampered, "data key %s has %d bytes, not %d", id, len(raw), keyBytes)
+		return nil, secret.Wrap(secret.CodeTampered, kms.ErrTampered, fmt.Sprintf("data key %s has %d bytes, not %d", id, len(raw), keyBytes))
 	}
 	k := &dataKey{id: id, usage: u}
 	if id.generation == macGeneration {

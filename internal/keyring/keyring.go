@@ -51,7 +51,7 @@ type Options struct {
 	// UnwrapTimeout bounds one call of the key service; zero means
 	// DefaultUnwrapTimeout.
 	UnwrapTimeout time.Duration
-	// Now is the clock; nil means time.Now.
+	// Now is the clock of lifetimes; nil means time.Now.
 	Now func() time.Time
 }
 
@@ -86,8 +86,9 @@ type Keyring struct {
 	// ctx ends, and running is waited for, when the keyring is closed.
 	ctx     context.Context
 	cancel  context.CancelFunc
-	mu      sync.Mutex // guards closed and health, and orders both with running and keys
+	mu      sync.Mutex // guards closed, era, health, and additions to running and keys
 	closed  bool
+	era     atomic.Uint64 // counts calls of Forget; read without mu
 	running sync.WaitGroup
 	health  Health
 
@@ -119,6 +120,9 @@ func (k *Keyring) Close() error {
 // Forget drops the cached keys of a scope, so that its next use unwraps them
 // again: after the scope was removed, or its records were restored.
 func (k *Keyring) Forget(scope string) {
+	k.mu.Lock()
+	k.era.Add(1)
+	k.mu.Unlock()
 	k.dropAll(func(id keyID) bool { return id.scope == scope })
 }
 
