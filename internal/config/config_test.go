@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -64,6 +65,34 @@ func TestRefused(t *testing.T) {
 		{"second document", minimal + "---\n" + minimal, "document"},
 		{"bad role", "region: {name: east}\nprocess: {id: a, roles: [stor]}\n", `process.roles[0]: is "stor"`},
 		{"both stores", minimal + "store: {embedded: {}, external: {endpoints: ['https://a:2379']}}\n", "store: has both"},
+		{"embedded without the role store", "region: {name: east}\nprocess: {id: a, roles: [host]}\n", "store.embedded: needs the role store"},
+		{"embedded named without the role store", "region: {name: east}\nprocess: {id: a, roles: [control]}\nstore: {embedded: {}}\n", "store.embedded: needs the role store"},
+		{"host without control", "region: {name: east}\nprocess: {id: a, roles: [host]}\nstore: {external: {endpoints: ['https://a:2379']}}\n", "control.addresses: must not be empty"},
+		{"control elsewhere without advertise", minimal + "control: {addresses: ['a:1']}\n", "listen.advertise: must not be empty"},
+		{"several processes without peer TLS", minimal + "listen: {advertise: 'a:1'}\n", "tls.peer: listen.advertise needs tls.peer"},
+		{"store beyond the loopback without peer TLS", minimal + "store: {embedded: {client_address: '10.0.0.1:2379'}}\n", "tls.peer: store.embedded.client_address"},
+		{"store members without peer TLS", minimal + "store: {embedded: {peer_address: '10.0.0.1:2380'}}\n", "tls.peer: store.embedded.peer_address"},
+		{"half of peer TLS", minimal + "tls: {peer: {cert_file: a}}\n", "tls.peer.ca_file: must not be empty"},
+		{"cluster without this member", minimal + "store: {embedded: {initial_cluster: {b: '127.0.0.1:1'}}}\n", `store.embedded.initial_cluster: lacks this member, "east-1"`},
+		{"cluster with another address", minimal + "store: {embedded: {initial_cluster: {east-1: '127.0.0.1:1'}}}\n", "store.embedded.initial_cluster: says 127.0.0.1:1"},
+		{"advertise of all addresses", minimal + "listen: {advertise: '0.0.0.0:1'}\n", "listen.advertise: is"},
+		{"address without a port", minimal + "listen: {address: localhost}\n", "listen.address: is"},
+		{"plain http to a store elsewhere", "region: {name: east}\nprocess: {id: a, roles: [control]}\nstore: {external: {endpoints: ['http://a:2379']}}\n", "store.external.endpoints[0]: is http"},
+		{"password in a URL", "region: {name: east}\nprocess: {id: a, roles: [control]}\nstore: {external: {endpoints: ['https://u:hunter2@a:2379']}}\n", "store.external.endpoints[0]: is not a URL"},
+		{"user without a password", "region: {name: east}\nprocess: {id: a, roles: [control]}\nstore: {external: {endpoints: ['https://a:2379'], username: u}}\n", "store.external.username: and password_file"},
+		{"small quota", minimal + "store: {embedded: {quota_bytes: 5}}\n", "store.embedded.quota_bytes: is 5"},
+		{"prefix", minimal + "store: {prefix: lifeboat}\n", "store.prefix: is"},
+		{"role twice", "region: {name: east}\nprocess: {id: a, roles: [store, store, control]}\n", "process.roles[1]: store is listed twice"},
+		{"no data directory", "region: {name: east}\nprocess: {id: a, data_dir: ''}\n", "process.data_dir: must not be empty"},
+		{"no roles", "region: {name: east}\nprocess: {id: a, roles: []}\n", "process.roles: must not be empty"},
+		{"three audit files", minimal + "audit: {paths: [a, b, c]}\n", "audit.paths: has 3 entries"},
+		{"audit file twice", minimal + "audit: {paths: [a, a]}\n", "audit.paths: names the same file twice"},
+		{"same audit file, written differently", minimal + "audit: {paths: [a, /var/lib/lifeboat/a]}\n", "audit.paths: names the same file twice"},
+		{"rate without burst", minimal + "limits: {per_vault: {requests_per_second: 5}}\n", "limits.per_vault.burst: must be at least 1"},
+		{"rate that is no number", minimal + "limits: {per_account: {requests_per_second: .nan, burst: 1}}\n", "limits.per_account.requests_per_second: must be"},
+		{"key service", minimal + "kms: {driver: cloud}\n", `kms.driver: is "cloud"; allowed are file`},
+		{"id with a space", "region: {name: east}\nprocess: {id: a b}\n", "process.id: has the character"},
+		{"long id", "region: {name: east}\nprocess: {id: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}\n", "process.id: is 33 bytes long"},
 		{"external with the role store", minimal + "store: {external: {endpoints: ['https://a:2379']}}\n", "store.external: excludes the role store"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -85,4 +114,107 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	if !secret.HasCode(err, secret.CodeInvalid) {
 		t.Errorf("code %s", secret.CodeOf(err))
 	}
+}
+
+func TestEnvironmentOverrides(t *testing.T) {
+	c, err := load(t, "# all from the environment\n", map[string]string{
+		"LIFEBOAT_REGION_NAME": "west", "LIFEBOAT_PROCESS_ID": "w1", "LIFEBOAT_DATA_DIR": "/data",
+		"LIFEBOAT_LISTEN_ADDRESS": ":1", "LIFEBOAT_LISTEN_ADMIN_ADDRESS": "", "LIFEBOAT_LISTEN_ADVERTISE": "",
+		"LIFEBOAT_LOG_LEVEL": "debug", "LIFEBOAT_LOG_FORMAT": "json",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Region.Name, want.Process.ID, want.Process.DataDir = "west", "w1", "/data"
+	want.Listen = Listen{Address: ":1"}
+	want.Log = Log{Level: "debug", Format: "json"}
+	want.TLS = TLS{CertFile: "/data/tls/server.pem", KeyFile: "/data/tls/server-key.pem", CAFile: "/data/tls/ca.pem"}
+	want.KMS.File.Path = "/data/kms-keys"
+	want.Audit.Paths = []string{"/data/audit.log"}
+	want.Store.Embedded.Name = "w1"
+	want.Store.Embedded.InitialCluster = map[string]string{"w1": "127.0.0.1:2380"}
+	if !reflect.DeepEqual(c, want) {
+		t.Errorf("got\n%+v, want\n%+v", c, want)
+	}
+}
+
+// TestReferenceNamesTheEnvironment shows that no override is undocumented.
+func TestReferenceNamesTheEnvironment(t *testing.T) {
+	for name := range environment(Default()) {
+		if !strings.Contains(Reference, name) {
+			t.Errorf("the reference does not name %s", name)
+		}
+	}
+}
+
+// TestReferenceNamesEveryKey shows that no field is undocumented, those of an
+// external store included, which the reference has as comments.
+func TestReferenceNamesEveryKey(t *testing.T) {
+	var walk func(reflect.Type)
+	walk = func(st reflect.Type) {
+		if st.Kind() == reflect.Pointer {
+			st = st.Elem()
+		}
+		if st.Kind() != reflect.Struct {
+			return
+		}
+		for f := range st.Fields() {
+			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if key == "" || !strings.Contains(Reference, " "+key+":") && !strings.Contains(Reference, "\n"+key+":") {
+				t.Errorf("the reference lacks %s.%s (%q)", st.Name(), f.Name, key)
+			}
+			walk(f.Type)
+		}
+	}
+	walk(reflect.TypeFor[Config]())
+}
+
+// TestThreeProcesses is the file of one of three equal processes of a region.
+func TestThreeProcesses(t *testing.T) {
+	c, err := load(t, `
+region: {name: east}
+process: {id: east-2}
+listen: {advertise: "10.0.0.2:8200"}
+tls: {peer: {cert_file: /tls/peer.pem, key_file: /tls/peer-key.pem, ca_file: /tls/peer-ca.pem}}
+store:
+  embedded:
+    client_address: "10.0.0.2:2379"
+    peer_address: "10.0.0.2:2380"
+    initial_cluster: {east-1: "10.0.0.1:2380", east-2: "10.0.0.2:2380", east-3: "10.0.0.3:2380"}
+control: {addresses: ["10.0.0.1:8200", "10.0.0.2:8200", "10.0.0.3:8200"]}
+audit: {paths: [/logs/audit.log, audit-fallback.log], sync: interval}
+`, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Store.Embedded.QuotaBytes != 8<<30 || c.Audit.Paths[1] != "/var/lib/lifeboat/audit-fallback.log" || c.TLS.Peer.CertFile != "/tls/peer.pem" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func TestMissingFile(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), noEnv); !os.IsNotExist(errors.Unwrap(err)) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(Reference))
+	f.Add([]byte(minimal))
+	f.Add([]byte("store: {embedded: ~, external: {endpoints: [&a b, *a]}}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse(data)
+		if err != nil {
+			return
+		}
+		if c.Store.Embedded == nil && c.Store.External == nil {
+			t.Error("no store")
+		}
+		if c.Validate() == nil {
+			if err := c.resolve(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

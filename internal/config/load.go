@@ -51,10 +51,10 @@ func Load(path string, lookupEnv func(string) (string, bool)) (*Config, error) {
 			set(v)
 		}
 	}
-	if err := c.Validate(); err != nil {
+	if err := c.resolve(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := c.resolve(); err != nil {
+	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
@@ -100,6 +100,9 @@ func (p *Process) Has(r Role) bool { return slices.Contains(p.Roles, r) }
 
 // resolve fills what follows from other fields and makes paths absolute.
 func (c *Config) resolve() error {
+	if c.Process.DataDir == "" {
+		return nil // Validate says so
+	}
 	dir, err := filepath.Abs(c.Process.DataDir)
 	if err != nil {
 		return secret.Wrap(secret.CodeInvalid, err, "process.data_dir")
