@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"bytes"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -129,6 +128,13 @@ func (t *txn) apply(key []byte, ch record.Change) error {
 func (t *txn) put(key []byte, r record.Stored) error {
 	if t.records.Get(key) == nil {
 		t.meta.Records++
+	}
+	if r.Key == record.RegionKey {
+		id, err := identityOf(r.Value)
+		if err != nil {
+			return err
+		}
+		t.meta.Identity = id // the first one; another was refused before
 	}
 	return t.records.Put(key, encodeValue(key, localValue{
 		generation: t.meta.Generation, revision: r.Revision, value: r.Value,
@@ -259,67 +265,4 @@ func (l *Local) sameLife(regionRecord []byte) error {
 		return errOtherLife
 	}
 	return nil
-}
-
-// merge brings the local records with start <= key < end in line with those of
-// the page, whose records are all in that range. It handles at most limit local
-// records and returns where to go on, and whether it is done.
-func (t *txn) merge(records []record.Stored, revision int64, start, end record.Key, limit int) (next record.Key, rest []record.Stored, done bool, err error) {
-	gone, stop, err := t.missing(records, start, end, limit)
-	if err != nil {
-		return "", nil, false, err
-	}
-	for _, key := range gone {
-		ch := record.Change{Stored: record.Stored{Key: record.Key(key), Revision: revision}, Deleted: true}
-		if err := t.apply(key, ch); err != nil {
-			return "", nil, false, err
-		}
-	}
-	for i, r := range records {
-		if stop != nil && string(r.Key) >= string(stop) {
-			return record.Key(stop), records[i:], false, nil
-		}
-		if err := t.page(r); err != nil {
-			return "", nil, false, err
-		}
-	}
-	return record.Key(stop), nil, stop == nil, nil
-}
-
-// page applies a record of a page.
-func (t *txn) page(r record.Stored) error {
-	if r.Key.HasPrefix(record.OutboxPrefix) {
-		t.changes = append(t.changes, record.Change{Stored: r})
-		return nil
-	}
-	if r.Key == record.RegionKey {
-		if id, err := identityOf(r.Value); err == nil && !t.meta.Identity.known() {
-			t.meta.Identity = id
-		}
-	}
-	key := []byte(r.Key)
-	if have, ok := t.lookup(key); ok && have.revision >= r.Revision {
-		return nil
-	}
-	return t.apply(key, record.Change{Stored: r})
-}
-
-// missing returns the local keys of the range that the page lacks. If it has
-// looked at limit records it stops and returns where.
-func (t *txn) missing(records []record.Stored, start, end record.Key, limit int) (gone [][]byte, stop []byte, err error) {
-	c := t.records.Cursor()
-	i, n := 0, 0
-	for k, _ := c.Seek([]byte(start)); k != nil && (end == "" || string(k) < string(end)); k, _ = c.Next() {
-		if n++; n > limit {
-			return gone, bytes.Clone(k), nil
-		}
-		for i < len(records) && string(records[i].Key) < string(k) {
-			i++
-		}
-		if i < len(records) && string(records[i].Key) == string(k) {
-			continue
-		}
-		gone = append(gone, bytes.Clone(k))
-	}
-	return gone, nil, nil
 }

@@ -25,10 +25,20 @@ var (
 	suspectsBucket   = []byte("suspects")
 )
 
-// mapped is how much address space the file is mapped into at first, in bytes.
+// leastMapped is how much address space a file is mapped into at least, in bytes.
 // bbolt waits for all read transactions before it maps a larger space, which
 // would hold up reads and commits; address space costs no memory.
-const mapped = 64 << 30
+const leastMapped = 16 << 30
+
+// mappedFor returns the address space for the file at path: room to grow to four
+// times its size.
+func mappedFor(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return leastMapped
+	}
+	return max(leastMapped, 4*info.Size())
+}
 
 // file is one open bbolt database and the snapshot of it that reads share.
 type file struct {
@@ -37,10 +47,9 @@ type file struct {
 	isBad   atomic.Bool
 	// stuck is set if bbolt panicked with its locks held: it cannot be closed.
 	stuck bool
-	// exclusive is set when the file nears the mapped space: a shared snapshot
-	// would then hold up the commit that needs more, so reads open their own.
-	exclusive bool
-	closing   sync.Mutex
+	// mapped is how much address space the file is mapped into.
+	mapped  int64
+	closing sync.Mutex
 }
 
 // errDamaged is the cause of every failure that a damaged file explains.
@@ -83,7 +92,7 @@ func (l *Local) moveAside(cause error) error {
 	aside := l.opts.Path + ".damaged"
 	l.log.Error("local store damaged: moved aside, rebuilding it from the store", "file", aside, "cause", cause)
 	l.status.update(func(p *Position) { p.Rebuilds++ })
-	if err := os.Rename(l.opts.Path, aside); err != nil {
+	if err := os.Rename(l.opts.Path, aside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return secret.Wrap(secret.CodeUnavailable, err, "cannot move the damaged local store aside")
 	}
 	return nil
@@ -96,15 +105,16 @@ func open(path string, noSync bool) (f *file, err error) {
 			f, err = nil, damage(p)
 		}
 	}()
+	space := mappedFor(path)
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: time.Second, NoSync: noSync, InitialMmapSize: mapped, NoStatistics: true,
+		Timeout: time.Second, NoSync: noSync, InitialMmapSize: int(space), NoStatistics: true,
 		// A synced free list makes opening independent of the file's size.
 		FreelistType: bolt.FreelistMapType, NoFreelistSync: false,
 	})
 	if err != nil {
 		return nil, openError(err)
 	}
-	f = &file{db: db}
+	f = &file{db: db, mapped: space}
 	err = f.update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{recordsBucket, metaBucket, quarantineBucket, suspectsBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {

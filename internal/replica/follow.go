@@ -71,7 +71,7 @@ func (l *Local) recoverFrom(err error) error {
 	switch {
 	case l.file.Load().isBad.Load() || errors.Is(err, errDamaged):
 		return l.rebuild(err)
-	case errors.Is(err, record.ErrCompacted), errors.Is(err, errKeyDamaged):
+	case errors.Is(err, record.ErrCompacted), errors.Is(err, record.ErrAhead), errors.Is(err, errKeyDamaged):
 		return l.needResync()
 	}
 	return nil
@@ -104,10 +104,6 @@ func (l *Local) rebuild(cause error) error {
 	fresh, err := open(l.opts.Path, l.opts.NoSync)
 	if err != nil {
 		return err
-	}
-	select {
-	case <-l.damaged:
-	default:
 	}
 	return l.install(fresh)
 }
@@ -194,7 +190,9 @@ func (l *Local) applyForever(ctx context.Context, in *inbox, fetched <-chan fetc
 		case f := <-fetched:
 			err = l.mend(f)
 		case <-l.damaged:
-			err = errDamaged
+			if l.file.Load().isBad.Load() { // else it was said of the file before
+				err = errDamaged
+			}
 		case <-persist.C:
 			err = l.write(mark{}, false, func(*txn) error { return nil })
 		case err = <-ended:

@@ -125,7 +125,9 @@ func Open(o Options) (*Local, error) {
 	if err := l.install(f); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	if err := l.afterCrash(last); err != nil {
+	if err := l.afterCrash(last); errors.Is(err, errDamaged) {
+		l.file.Load().isBad.Store(true) // Run rebuilds it
+	} else if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil

@@ -40,6 +40,10 @@ func start(t testing.TB, opts replica.Options) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, l, opts)
+}
+
+func run(t testing.TB, l *replica.Local, opts replica.Options) *host {
 	h := &host{Local: l, t: t, opts: opts}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -93,6 +95,9 @@ func (l *Local) mendOne(f fetch) (outcome, err error) {
 		return nil, l.removeAbsent()
 	}
 	r := f.page.Records[0]
+	if needed, err := l.needsMending(r.Key); err != nil || !needed {
+		return secret.Errorf(secret.CodeNotFound, "record %q is not in quarantine", r.Key), err
+	}
 	m := mark{phase: applyingBatch, through: max(l.meta.Applied, r.Revision)}
 	mended := false
 	err = l.write(m, true, func(t *txn) error {
@@ -101,11 +106,7 @@ func (l *Local) mendOne(f fetch) (outcome, err error) {
 		if err != nil {
 			return err
 		}
-		damaged := t.damaged(key)
-		if q == nil && !damaged {
-			outcome = secret.Errorf(secret.CodeNotFound, "record %q is not in quarantine", r.Key)
-			return nil
-		}
+		damaged := isDamaged(t.records, key)
 		if q != nil && f.done != nil {
 			if err := t.lift(key); err != nil {
 				return err
@@ -126,9 +127,19 @@ func (l *Local) mendOne(f fetch) (outcome, err error) {
 	return outcome, err
 }
 
-// damaged reports whether there is a local copy that fails its checksum.
-func (t *txn) damaged(key []byte) bool {
-	b := t.records.Get(key)
+// needsMending reports whether a record is damaged or quarantined. It spares a
+// commit for each read that found the same damage.
+func (l *Local) needsMending(key record.Key) (needed bool, err error) {
+	err = l.inspect(func(s *snapshot) error {
+		needed = isDamaged(s.records, []byte(key)) || s.tx.Bucket(quarantineBucket).Get([]byte(key)) != nil
+		return nil
+	})
+	return needed, err
+}
+
+// isDamaged reports whether there is a local copy that fails its checksum.
+func isDamaged(records *bolt.Bucket, key []byte) bool {
+	b := records.Get(key)
 	if b == nil {
 		return false
 	}
@@ -157,7 +168,7 @@ func (l *Local) removeAbsent() error {
 			if err := t.lift(key); err != nil {
 				return err
 			}
-			if !t.damaged(key) {
+			if !isDamaged(t.records, key) {
 				continue
 			}
 			keyDamaged = true

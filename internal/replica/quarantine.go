@@ -73,8 +73,8 @@ func (t *txn) lift(key []byte) error {
 // order of their keys. There are none while a damaged file is being rebuilt.
 func (l *Local) Quarantined() []Quarantined {
 	var list []Quarantined
-	err := l.View(func(v record.View) error {
-		return v.(*view).snapshot.tx.Bucket(quarantineBucket).ForEach(func(k, b []byte) error {
+	err := l.inspect(func(s *snapshot) error {
+		return s.tx.Bucket(quarantineBucket).ForEach(func(k, b []byte) error {
 			q, err := decodeQuarantined(k, b)
 			if err == nil {
 				list = append(list, *q)

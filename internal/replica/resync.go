@@ -13,8 +13,8 @@ import (
 // Pages are sized so that one takes about pageBytes of memory.
 const (
 	pageBytes     = 1 << 20
-	firstPage     = 256
-	largestPage   = 4096
+	firstPage     = 128
+	largestPage   = 512 // 32 MiB if values of a few bytes give way to the largest
 	smallestPage  = 16
 	mergeAtATime  = 8192 // local records looked at in one transaction
 	afterAllPages = record.Key("")
@@ -86,7 +86,7 @@ func (l *Local) resync(ctx context.Context) error {
 			return err
 		}
 		c.add(end, page.Revision)
-		start, limit = end, nextLimit(page.Records, limit)
+		start, limit = end, nextLimit(page.Records)
 	}
 	l.catchUp = c
 	err := l.write(mark{}, false, func(t *txn) error {
@@ -100,15 +100,15 @@ func (l *Local) resync(ctx context.Context) error {
 }
 
 // nextLimit is how many records of the size of the last ones fill a page.
-func nextLimit(records []record.Stored, limit int) int {
+func nextLimit(records []record.Stored) int {
 	if len(records) == 0 {
-		return limit
+		return firstPage
 	}
 	bytes := 1
 	for i := range records {
 		bytes += len(records[i].Key) + len(records[i].Value)
 	}
-	return min(max(pageBytes*len(records)/bytes, smallestPage), largestPage, 4*limit)
+	return min(max(pageBytes*len(records)/bytes, smallestPage), largestPage)
 }
 
 // mergePage merges one page, in several transactions if many local records lie

@@ -25,6 +25,8 @@ type memory struct {
 	beforePage func(start record.Key)
 	// perBatch bounds the changes in a batch of the feed, if set.
 	perBatch int
+	// perPage bounds the records of a page, if set.
+	perPage int
 }
 
 func newMemory() *memory {
@@ -122,6 +124,9 @@ func (m *memory) Page(ctx context.Context, start, end record.Key, limit int) (re
 	defer m.mu.Unlock()
 	if err := errors.Join(m.cut, ctx.Err()); err != nil {
 		return record.Page{}, err
+	}
+	if m.perPage > 0 {
+		limit = min(limit, m.perPage)
 	}
 	p := record.Page{Revision: m.revision}
 	for _, k := range slices.Sorted(maps.Keys(m.records)) {

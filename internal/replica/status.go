@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -149,6 +150,6 @@ func (l *Local) publish() {
 		p.Applied, p.Synced, p.Records = m.Applied, m.Synced, m.Records
 		p.Incarnation, p.RestoreEpoch = m.Identity.Incarnation, m.Identity.RestoreEpoch
 		p.Resyncing = m.Resync
-		p.LastContact = time.Unix(0, m.Contact)
+		p.LastContact = record.FromNanos(m.Contact)
 	})
 }

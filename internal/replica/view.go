@@ -78,7 +78,9 @@ func (f *file) renew() (err error) {
 	if err != nil {
 		return err
 	}
-	if s.tx.Size() > mapped/2 { // see file.exclusive
+	if s.tx.Size() > f.mapped/4*3 {
+		// A commit that needs more address space would wait for the shared
+		// snapshot, which waits for the commit: let each view have its own.
 		f.share(nil)
 		s.release()
 		return nil
@@ -130,6 +132,15 @@ func (l *Local) View(fn func(record.View) error) (err error) {
 		}
 	}()
 	return fn(v)
+}
+
+// inspect calls fn with the shared snapshot. Any panic in it is damage.
+func (l *Local) inspect(fn func(*snapshot) error) error {
+	return l.View(func(rv record.View) (err error) {
+		v := rv.(*view)
+		defer v.recovered(&err)
+		return fn(v.snapshot)
+	})
 }
 
 // found records that the file is damaged and has Run rebuild it.
