@@ -4,19 +4,23 @@ import (
 	"context"
 	"sync/atomic"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/stats"
 )
 
 // attempt records whether a mutation was handed to the network, so that a
 // failure can be told apart: never sent, or outcome unknown.
 type attempt struct {
-	// tracked is set once a client made by Dial has begun the call; a client that
-	// does not report what it sends proves nothing.
+	// tracked is set once a client made by Dial has begun a call for it, be it
+	// only to log in; a client that does not report what it sends proves nothing.
 	tracked atomic.Bool
 	sent    atomic.Bool
 }
 
-type attemptKey struct{}
+type (
+	attemptKey struct{} // the attempt, in the context of all its calls
+	txnKey     struct{} // the attempt, in the context of the transaction itself
+)
 
 func withAttempt(ctx context.Context) (context.Context, *attempt) {
 	a := new(attempt)
@@ -28,21 +32,27 @@ func (a *attempt) provablyNotSent() bool { return a.tracked.Load() && !a.sent.Lo
 // attemptStats is the gRPC stats handler that fills in attempts.
 type attemptStats struct{}
 
-// TagRPC notes that the call of an attempt has begun.
-func (attemptStats) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
-	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
-		a.tracked.Store(true)
+// TagRPC notes that a call for an attempt has begun.
+func (attemptStats) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	a, ok := ctx.Value(attemptKey{}).(*attempt)
+	if !ok {
+		return ctx
 	}
-	return ctx
+	a.tracked.Store(true)
+	if info.FullMethodName != etcdserverpb.KV_Txn_FullMethodName {
+		return ctx
+	}
+	return context.WithValue(ctx, txnKey{}, a)
 }
 
-// HandleRPC notes that a stream was opened for the call. gRPC reports that
-// before it queues the message itself, so an attempt without it was not sent.
+// HandleRPC notes that a stream was opened for the transaction. gRPC reports
+// that before it queues the message itself, so an attempt without it was not
+// sent.
 func (attemptStats) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	if _, ok := s.(*stats.OutHeader); !ok {
 		return
 	}
-	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok {
+	if a, ok := ctx.Value(txnKey{}).(*attempt); ok {
 		a.sent.Store(true)
 	}
 }

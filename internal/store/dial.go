@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -57,7 +55,7 @@ func Dial(ctx context.Context, o DialOptions) (*clientv3.Client, error) {
 	for i, e := range o.Endpoints {
 		endpoints[i] = scheme + e
 	}
-	login := new(lazyLogin)
+	login := &lazyLogin{user: o.Username != ""}
 	client, err := clientv3.New(clientv3.Config{
 		Context:              context.WithoutCancel(ctx),
 		Endpoints:            endpoints,
@@ -66,7 +64,7 @@ func Dial(ctx context.Context, o DialOptions) (*clientv3.Client, error) {
 		Password:             string(o.Password.Reveal()),
 		DialKeepAliveTime:    keepaliveTime,
 		DialKeepAliveTimeout: keepaliveTimeout,
-		Logger:               etcdLogger(o.Logger),
+		Logger:               etcdLogger(o.Logger, new(atomic.Bool)),
 		DialOptions: []grpc.DialOption{
 			grpc.WithStatsHandler(attemptStats{}),
 			grpc.WithChainUnaryInterceptor(login.intercept),
@@ -76,7 +74,7 @@ func Dial(ctx context.Context, o DialOptions) (*clientv3.Client, error) {
 	if err != nil {
 		return nil, secret.Wrap(secret.CodeInvalid, err, "the store's client cannot be made")
 	}
-	login.open.Store(true)
+	login.made.Store(true)
 	return client, nil
 }
 
@@ -103,17 +101,4 @@ func (o DialOptions) validate() error {
 		return secret.Invalid("username", "and password belong together")
 	}
 	return nil
-}
-
-// lazyLogin answers the log-in that the client attempts while it is being made
-// with "authentication is not enabled", so that it needs no reachable store. On
-// the first refusal ("user name is empty") the client logs in properly, and
-// again whenever its session expires.
-type lazyLogin struct{ open atomic.Bool }
-
-func (l *lazyLogin) intercept(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	if !l.open.Load() && strings.HasSuffix(method, "/Authenticate") {
-		return rpctypes.ErrGRPCAuthNotEnabled
-	}
-	return invoke(ctx, method, req, reply, cc, opts...)
 }

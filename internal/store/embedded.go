@@ -63,6 +63,7 @@ type Embedded struct {
 	server *embed.Etcd
 	client *clientv3.Client
 	lock   *fileutil.LockedFile
+	life   *lifecycle
 	close  sync.Once
 	err    error
 }
@@ -75,8 +76,8 @@ type Embedded struct {
 // Once started, a failure of the disk ends the process, since going on could
 // break what was promised.
 func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
-	fatal := new(fatalHook)
-	cfg, err := o.config(etcdLogger(o.Logger, zap.WithFatalHook(fatal), zap.WithPanicHook(fatal)))
+	life := new(lifecycle)
+	cfg, err := o.config(etcdLogger(o.Logger, &life.closing, zap.WithFatalHook(life), zap.WithPanicHook(life)))
 	if err != nil {
 		return nil, err
 	}
@@ -88,12 +89,13 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	fatal.started.Store(true)
+	life.started.Store(true)
 	if err := ready(ctx, server); err != nil {
+		life.closing.Store(true)
 		server.Close()
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Embedded{server: server, client: v3client.New(server.Server), lock: lock}, nil
+	return &Embedded{server: server, client: v3client.New(server.Server), lock: lock, life: life}, nil
 }
 
 // Client returns a client that calls the server without a network. It lives as
@@ -106,6 +108,7 @@ func (e *Embedded) Err() <-chan error { return e.server.Err() }
 // Close stops the server. Operations that are under way fail.
 func (e *Embedded) Close() error {
 	e.close.Do(func() {
+		e.life.closing.Store(true)
 		if err := e.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
 			e.err = err
 		}
@@ -162,13 +165,14 @@ func ready(ctx context.Context, server *embed.Etcd) error {
 	}
 }
 
-// fatalHook decides what happens after etcd has logged that it cannot go on:
-// while it starts the caller gets an error, later the process ends.
-type fatalHook struct{ started atomic.Bool }
+// lifecycle says how far a server is, for its logger.
+type lifecycle struct{ started, closing atomic.Bool }
 
-// OnWrite implements zapcore.CheckWriteHook.
-func (h *fatalHook) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
-	if h.started.Load() {
+// OnWrite implements zapcore.CheckWriteHook: it decides what happens after etcd
+// has logged that it cannot go on. While it starts the caller gets an error,
+// later the process ends.
+func (l *lifecycle) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
+	if l.started.Load() {
 		os.Exit(1)
 	}
 	panic(fmt.Sprint(e.Message, " ", attrs(fields)))

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"sync"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -44,21 +45,32 @@ type MemberHealth struct {
 	DatabaseBytes, InUseBytes, QuotaBytes int64
 }
 
-// Health asks the store how it is. It takes at most the Shard's timeout for each
-// member and never fails: what is wrong is in the result.
+// Health asks the store and its members at once how they are. It takes at most
+// the Shard's timeout and never fails: what is wrong is in the result.
 func (s *Shard) Health(ctx context.Context) Health {
-	var h Health
-	h.Revision, h.Err = s.Revision(ctx)
-	if alarms, err := s.alarms(ctx); err == nil {
-		for _, a := range alarms {
-			h.NoSpace = h.NoSpace || a.Alarm == etcdserverpb.AlarmType_NOSPACE
-			h.Corrupt = h.Corrupt || a.Alarm == etcdserverpb.AlarmType_CORRUPT
-		}
+	endpoints := s.endpoints()
+	h := Health{Members: make([]MemberHealth, len(endpoints))}
+	var wg sync.WaitGroup
+	wg.Go(func() { h.Revision, h.Err = s.Revision(ctx) })
+	wg.Go(func() { h.NoSpace, h.Corrupt = s.alarmed(ctx) })
+	for i, endpoint := range endpoints {
+		wg.Go(func() { h.Members[i] = s.member(ctx, endpoint) })
 	}
-	for _, endpoint := range s.endpoints() {
-		h.Members = append(h.Members, s.member(ctx, endpoint))
-	}
+	wg.Wait()
 	return h
+}
+
+// alarmed says which alarms are known to be on.
+func (s *Shard) alarmed(ctx context.Context) (noSpace, corrupt bool) {
+	alarms, err := s.alarms(ctx)
+	if err != nil {
+		return false, false
+	}
+	for _, a := range alarms {
+		noSpace = noSpace || a.Alarm == etcdserverpb.AlarmType_NOSPACE
+		corrupt = corrupt || a.Alarm == etcdserverpb.AlarmType_CORRUPT
+	}
+	return noSpace, corrupt
 }
 
 // endpoints returns the members that this client can address.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -13,31 +14,47 @@ import (
 const logSampling = time.Minute
 
 // etcdLogger returns a logger for etcd that passes warnings and errors on to
-// log, each message at most once a minute, and drops the rest.
-func etcdLogger(log *slog.Logger, opts ...zap.Option) *zap.Logger {
+// log, each message at most once a minute, and drops the rest. While it closes,
+// etcd complains of every listener that ends; then only what is fatal passes.
+func etcdLogger(log *slog.Logger, closing *atomic.Bool, opts ...zap.Option) *zap.Logger {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	core := zapcore.NewSamplerWithOptions(slogCore{handler: log.Handler()}, logSampling, 1, 0)
+	core := zapcore.NewSamplerWithOptions(slogCore{handler: log.Handler(), closing: closing}, logSampling, 1, 0)
 	return zap.New(core, opts...)
 }
 
+// irrelevant are warnings that do not apply here: the listener, if there is one,
+// serves this project's own clients only, and etcd's user tokens are not used
+// outside of mutual TLS.
+var irrelevant = map[string]bool{
+	"Running http and grpc server on single port. This is not recommended for production.": true,
+	"simple token is not cryptographically signed":                                         true,
+}
+
 // slogCore is a zapcore.Core that writes to a slog.Handler.
-type slogCore struct{ handler slog.Handler }
+type slogCore struct {
+	handler slog.Handler
+	closing *atomic.Bool
+}
 
 // Enabled implements zapcore.LevelEnabler.
 func (c slogCore) Enabled(level zapcore.Level) bool {
-	return level >= zapcore.WarnLevel && c.handler.Enabled(context.Background(), slogLevel(level))
+	least := zapcore.WarnLevel
+	if c.closing.Load() {
+		least = zapcore.DPanicLevel
+	}
+	return level >= least && c.handler.Enabled(context.Background(), slogLevel(level))
 }
 
 // With implements zapcore.Core.
 func (c slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return slogCore{handler: c.handler.WithAttrs(attrs(fields))}
+	return slogCore{handler: c.handler.WithAttrs(attrs(fields)), closing: c.closing}
 }
 
 // Check implements zapcore.Core.
 func (c slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) {
+	if c.Enabled(e.Level) && !irrelevant[e.Message] {
 		return checked.AddCore(e, c)
 	}
 	return checked

@@ -15,7 +15,10 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/store"
 )
 
-const prefix = "lifeboat/base/"
+const (
+	prefix    = "lifeboat/base/"
+	heartbeat = 50 * time.Millisecond
+)
 
 // start runs an embedded server until the test ends.
 func start(t testing.TB, o store.EmbeddedOptions) *store.Embedded {
@@ -54,7 +57,7 @@ func closeServer(t testing.TB, e *store.Embedded) {
 // open returns a shard with a short heartbeat.
 func open(t testing.TB, client *clientv3.Client) *store.Shard {
 	return store.Open(store.Options{
-		Client: client, Prefix: prefix, Timeout: 2 * time.Second, Heartbeat: 50 * time.Millisecond,
+		Client: client, Prefix: prefix, Timeout: 2 * time.Second, Heartbeat: heartbeat,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 }
