@@ -66,8 +66,11 @@ type Listen struct {
 	// AdminAddress serves metrics, profiles and health without authentication;
 	// default 127.0.0.1:8201, empty for none.
 	AdminAddress string `yaml:"admin_address"`
-	// Advertise is the host:port that the other processes of the region use;
-	// default: none, for a region of one process.
+	// PeerAddress is where the other processes of the region are listened for,
+	// host:port, with mutual TLS; default: none, for a region of one process.
+	PeerAddress string `yaml:"peer_address"`
+	// Advertise is the host:port at which they reach PeerAddress; default: the
+	// same.
 	Advertise string `yaml:"advertise"`
 }
 

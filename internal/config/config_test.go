@@ -68,14 +68,16 @@ func TestRefused(t *testing.T) {
 		{"embedded without the role store", "region: {name: east}\nprocess: {id: a, roles: [host]}\n", "store.embedded: needs the role store"},
 		{"embedded named without the role store", "region: {name: east}\nprocess: {id: a, roles: [control]}\nstore: {embedded: {}}\n", "store.embedded: needs the role store"},
 		{"host without control", "region: {name: east}\nprocess: {id: a, roles: [host]}\nstore: {external: {endpoints: ['https://a:2379']}}\n", "control.addresses: must not be empty"},
-		{"control elsewhere without advertise", minimal + "control: {addresses: ['a:1']}\n", "listen.advertise: must not be empty"},
-		{"several processes without peer TLS", minimal + "listen: {advertise: 'a:1'}\n", "tls.peer: listen.advertise needs tls.peer"},
+		{"control elsewhere without a peer address", minimal + "control: {addresses: ['a:1']}\n", "listen.peer_address: must not be empty"},
+		{"several processes without peer TLS", minimal + "listen: {peer_address: 'a:1'}\n", "tls.peer: listen.peer_address needs tls.peer"},
 		{"store beyond the loopback without peer TLS", minimal + "store: {embedded: {client_address: '10.0.0.1:2379'}}\n", "tls.peer: store.embedded.client_address"},
 		{"store members without peer TLS", minimal + "store: {embedded: {peer_address: '10.0.0.1:2380'}}\n", "tls.peer: store.embedded.peer_address"},
 		{"half of peer TLS", minimal + "tls: {peer: {cert_file: a}}\n", "tls.peer.ca_file: must not be empty"},
 		{"cluster without this member", minimal + "store: {embedded: {initial_cluster: {b: '127.0.0.1:1'}}}\n", `store.embedded.initial_cluster: lacks this member, "east-1"`},
 		{"cluster with another address", minimal + "store: {embedded: {initial_cluster: {east-1: '127.0.0.1:1'}}}\n", "store.embedded.initial_cluster: says 127.0.0.1:1"},
-		{"advertise of all addresses", minimal + "listen: {advertise: '0.0.0.0:1'}\n", "listen.advertise: is"},
+		{"advertise of all addresses", minimal + "listen: {peer_address: ':1', advertise: '0.0.0.0:1'}\n", "listen.advertise: is"},
+		{"no advertise for all addresses", minimal + "listen: {peer_address: ':1'}\n", "listen.advertise: is"},
+		{"advertise alone", minimal + "listen: {advertise: 'a:1'}\n", "listen.peer_address: must not be empty"},
 		{"address without a port", minimal + "listen: {address: localhost}\n", "listen.address: is"},
 		{"plain http to a store elsewhere", "region: {name: east}\nprocess: {id: a, roles: [control]}\nstore: {external: {endpoints: ['http://a:2379']}}\n", "store.external.endpoints[0]: is http"},
 		{"password in a URL", "region: {name: east}\nprocess: {id: a, roles: [control]}\nstore: {external: {endpoints: ['https://u:hunter2@a:2379']}}\n", "store.external.endpoints[0]: is not a URL"},
@@ -119,7 +121,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 func TestEnvironmentOverrides(t *testing.T) {
 	c, err := load(t, "# all from the environment\n", map[string]string{
 		"LIFEBOAT_REGION_NAME": "west", "LIFEBOAT_PROCESS_ID": "w1", "LIFEBOAT_DATA_DIR": "/data",
-		"LIFEBOAT_LISTEN_ADDRESS": ":1", "LIFEBOAT_LISTEN_ADMIN_ADDRESS": "", "LIFEBOAT_LISTEN_ADVERTISE": "",
+		"LIFEBOAT_LISTEN_ADDRESS": ":1", "LIFEBOAT_LISTEN_ADMIN_ADDRESS": "", "LIFEBOAT_LISTEN_ADVERTISE": "", "LIFEBOAT_LISTEN_PEER_ADDRESS": "",
 		"LIFEBOAT_LOG_LEVEL": "debug", "LIFEBOAT_LOG_FORMAT": "json",
 	})
 	if err != nil {
@@ -175,20 +177,20 @@ func TestThreeProcesses(t *testing.T) {
 	c, err := load(t, `
 region: {name: east}
 process: {id: east-2}
-listen: {advertise: "10.0.0.2:8200"}
+listen: {peer_address: "10.0.0.2:8202"}
 tls: {peer: {cert_file: /tls/peer.pem, key_file: /tls/peer-key.pem, ca_file: /tls/peer-ca.pem}}
 store:
   embedded:
     client_address: "10.0.0.2:2379"
     peer_address: "10.0.0.2:2380"
     initial_cluster: {east-1: "10.0.0.1:2380", east-2: "10.0.0.2:2380", east-3: "10.0.0.3:2380"}
-control: {addresses: ["10.0.0.1:8200", "10.0.0.2:8200", "10.0.0.3:8200"]}
+control: {addresses: ["10.0.0.1:8202", "10.0.0.2:8202", "10.0.0.3:8202"]}
 audit: {paths: [/logs/audit.log, audit-fallback.log], sync: interval}
 `, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Store.Embedded.QuotaBytes != 8<<30 || c.Audit.Paths[1] != "/var/lib/lifeboat/audit-fallback.log" || c.TLS.Peer.CertFile != "/tls/peer.pem" {
+	if c.Store.Embedded.QuotaBytes != 8<<30 || c.Listen.Advertise != "10.0.0.2:8202" || c.Audit.Paths[1] != "/var/lib/lifeboat/audit-fallback.log" || c.TLS.Peer.CertFile != "/tls/peer.pem" {
 		t.Errorf("got %+v", c)
 	}
 }

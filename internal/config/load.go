@@ -28,6 +28,7 @@ func environment(c *Config) map[string]func(string) {
 		"LIFEBOAT_DATA_DIR":             func(v string) { c.Process.DataDir = v },
 		"LIFEBOAT_LISTEN_ADDRESS":       func(v string) { c.Listen.Address = v },
 		"LIFEBOAT_LISTEN_ADMIN_ADDRESS": func(v string) { c.Listen.AdminAddress = v },
+		"LIFEBOAT_LISTEN_PEER_ADDRESS":  func(v string) { c.Listen.PeerAddress = v },
 		"LIFEBOAT_LISTEN_ADVERTISE":     func(v string) { c.Listen.Advertise = v },
 		"LIFEBOAT_LOG_LEVEL":            func(v string) { c.Log.Level = v },
 		"LIFEBOAT_LOG_FORMAT":           func(v string) { c.Log.Format = v },
@@ -112,6 +113,9 @@ func (c *Config) resolve() error {
 		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(dir, *p)
 		}
+	}
+	if c.Listen.Advertise == "" {
+		c.Listen.Advertise = c.Listen.PeerAddress
 	}
 	if e := c.Store.Embedded; e != nil {
 		if e.Name == "" {

@@ -83,7 +83,14 @@ func (c *Config) validateListen(p *problems) {
 	if c.Listen.AdminAddress != "" {
 		address(p, "listen.admin_address", c.Listen.AdminAddress)
 	}
-	if c.Listen.Advertise != "" {
+	if c.Listen.PeerAddress != "" {
+		address(p, "listen.peer_address", c.Listen.PeerAddress)
+	}
+	switch {
+	case c.Listen.Advertise == "":
+	case c.Listen.PeerAddress == "":
+		p.add("listen.peer_address", "must not be empty with listen.advertise")
+	default:
 		reachable(p, "listen.advertise", c.Listen.Advertise)
 	}
 }
@@ -103,8 +110,8 @@ func (c *Config) validateTLS(p *problems) {
 	const need = "%s needs tls.peer"
 	e := c.Store.Embedded
 	switch {
-	case c.Listen.Advertise != "":
-		p.add("tls.peer", need, "listen.advertise")
+	case c.Listen.PeerAddress != "":
+		p.add("tls.peer", need, "listen.peer_address")
 	case len(c.Control.Addresses) > 0:
 		p.add("tls.peer", need, "control.addresses")
 	case e != nil && !loopback(e.ClientAddress):
@@ -188,8 +195,8 @@ func (c *Config) validateControl(p *problems) {
 	if !c.Process.Has(Control) && c.Process.Has(Host) && len(c.Control.Addresses) == 0 {
 		p.add("control.addresses", "must not be empty without the role control")
 	}
-	if len(c.Control.Addresses) > 0 && c.Listen.Advertise == "" {
-		p.add("listen.advertise", "must not be empty in a region of several processes")
+	if len(c.Control.Addresses) > 0 && c.Listen.PeerAddress == "" {
+		p.add("listen.peer_address", "must not be empty in a region of several processes")
 	}
 	for i, a := range c.Control.Addresses {
 		reachable(p, fmt.Sprintf("control.addresses[%d]", i), a)
