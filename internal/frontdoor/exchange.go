@@ -1,0 +1,108 @@
+package frontdoor
+
+import (
+	"crypto/tls"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"strconv"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// Headers that peers of the region add when they pass a request on, and that
+// count only on a connection with a peer's certificate.
+const (
+	headerForwardedBy     = "Lifeboat-Forwarded-By"
+	headerForwardedSource = "Lifeboat-Forwarded-Source"
+	headerRequestID       = "Lifeboat-Request-Id"
+)
+
+// exchange is a request and its answer. As the ResponseWriter it keeps every
+// answer back until the audit log has taken the request's line.
+type exchange struct {
+	http.ResponseWriter
+	request service.Request
+	service *service.Service
+	action  string
+	wrote   bool
+	// passed is set once another process has audited the request.
+	passed bool
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
+
+// Flush passes on what has been written, for streams.
+func (x *exchange) Flush() {
+	if f, ok := x.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// WriteHeader lets the answer leave if the request was audited; a request that
+// was refused before it reached a use case is audited here.
+func (x *exchange) WriteHeader(status int) {
+	if x.wrote {
+		return
+	}
+	x.wrote = true
+	if !x.request.Audited() && !x.passed {
+		if err := x.service.Refuse(&x.request, x.action, codeOfStatus(status)); err != nil {
+			x.Header().Del("Content-Length")
+			status = StatusOf(err).HTTP
+		}
+	}
+	x.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (x *exchange) Write(b []byte) (int, error) {
+	if !x.wrote {
+		x.WriteHeader(http.StatusOK)
+	}
+	return x.ResponseWriter.Write(b)
+}
+
+// codeOfStatus says in the audit log why a request never reached a use case.
+func codeOfStatus(status int) secret.Code {
+	switch {
+	case status == http.StatusUnauthorized:
+		return secret.CodeUnauthenticated
+	case status == http.StatusTooManyRequests:
+		return secret.CodeThrottled
+	case status == http.StatusNotFound:
+		return secret.CodeNotFound
+	case status >= 500:
+		return secret.CodeUnavailable
+	}
+	return secret.CodeInvalid
+}
+
+func newRequestID() string { return strconv.FormatUint(rand.Uint64(), 36) }
+
+// newExchange starts the exchange for a request.
+func newExchange(w http.ResponseWriter, r *http.Request, s *service.Service) *exchange {
+	x := &exchange{ResponseWriter: w, service: s, action: r.URL.Path}
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		x.request.Source = addr.Addr().Unmap()
+	}
+	if isPeer(r.TLS) {
+		x.request.ForwardedBy = r.Header.Get(headerForwardedBy)
+		x.request.ID = r.Header.Get(headerRequestID)
+		if addr, err := netip.ParseAddr(r.Header.Get(headerForwardedSource)); err == nil {
+			x.request.Source = addr
+		}
+	}
+	if x.request.ID == "" {
+		x.request.ID = newRequestID()
+	}
+	return x
+}
+
+// isPeer reports whether the other side proved that it is a process of this
+// region; the listener for peers has verified the certificate.
+func isPeer(state *tls.ConnectionState) bool {
+	return state != nil && len(state.VerifiedChains) > 0
+}

@@ -1,0 +1,125 @@
+package frontdoor
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authn"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// Forwarder passes a request on to a process that can commit mutations.
+type Forwarder interface {
+	// Forward answers with what that process answered and returns true, or
+	// returns false, with nothing written, if none could be reached.
+	Forward(w http.ResponseWriter, r *http.Request, body []byte) bool
+}
+
+// Options of a Handler. Service and Dialect are required.
+type Options struct {
+	Service       *service.Service
+	Authenticator *authn.Authenticator
+	// Dialect serves the requests.
+	Dialect http.Handler
+	// Local reports whether this process can serve the request itself; nil means
+	// that it can serve all.
+	Local func(path string) bool
+	// Forwarder takes the requests that this process cannot serve.
+	Forwarder Forwarder
+	// MaxRequestBytes bounds a body.
+	MaxRequestBytes int64
+	// MaxConcurrent bounds the requests in progress; 0 means no bound.
+	MaxConcurrent int
+	// NativeError makes an error of the native dialect.
+	NativeError func(ctx context.Context, err error) error
+	// Process names this one in what it forwards.
+	Process string
+}
+
+// Handler is the front door of a process.
+type Handler struct {
+	Options
+	slots chan struct{}
+}
+
+// NewHandler returns the front door.
+func NewHandler(o Options) *Handler {
+	h := &Handler{Options: o}
+	if o.MaxConcurrent > 0 {
+		h.slots = make(chan struct{}, o.MaxConcurrent)
+	}
+	return h
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	x := newExchange(w, r, h.Service)
+	header := w.Header()
+	header["Lifeboat-Request-Id"] = []string{x.request.ID}
+	header["Cache-Control"] = noStore
+	authorization := r.Header.Get("Authorization")
+	x.request.Authenticate = func(view record.View, now time.Time) (authn.Caller, error) {
+		token, ok := bearer(authorization)
+		if !ok {
+			return authn.Caller{}, secret.Errorf(secret.CodeUnauthenticated, "the request carries no bearer token").
+				WithHint("send the header Authorization: Bearer TOKEN")
+		}
+		return h.Authenticator.Bearer(view, token, now)
+	}
+	r = r.WithContext(service.WithRequest(r.Context(), &x.request))
+	if h.slots != nil {
+		select {
+		case h.slots <- struct{}{}:
+			defer func() { <-h.slots }()
+		default:
+			header.Set("Retry-After", "1")
+			http.Error(x, "too many requests in progress", http.StatusTooManyRequests)
+			return
+		}
+	}
+	if r.ContentLength > h.MaxRequestBytes {
+		http.Error(x, "the request is larger than the limit", http.StatusRequestEntityTooLarge)
+		return
+	}
+	r.Body = http.MaxBytesReader(x, r.Body, h.MaxRequestBytes)
+	if h.Local != nil && !h.Local(r.URL.Path) {
+		h.forward(x, r)
+		return
+	}
+	h.Dialect.ServeHTTP(x, r)
+}
+
+var noStore = []string{"no-store"}
+
+func bearer(authorization string) (string, bool) {
+	scheme, token, ok := strings.Cut(authorization, " ")
+	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
+}
+
+// forward passes a mutation on. The process that commits it audits it.
+func (h *Handler) forward(x *exchange, r *http.Request) {
+	body, err := readAll(r)
+	if err != nil {
+		http.Error(x, "the request cannot be read, or is larger than the limit", http.StatusBadRequest)
+		return
+	}
+	out := r.Clone(context.WithoutCancel(r.Context()))
+	ctx, cancel := context.WithCancel(out.Context())
+	defer cancel()
+	stop := context.AfterFunc(r.Context(), cancel)
+	defer stop()
+	out = out.WithContext(ctx)
+	out.Header.Set(headerForwardedBy, h.Process)
+	out.Header.Set(headerForwardedSource, x.request.Source.String())
+	out.Header.Set(headerRequestID, x.request.ID)
+	x.passed = true
+	if h.Forwarder != nil && h.Forwarder.Forward(x, out, body) {
+		return
+	}
+	x.passed = false
+	h.unreachable(x, r)
+}

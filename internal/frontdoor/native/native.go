@@ -1,0 +1,78 @@
+// Package native is the front door's own dialect: the protobuf API lifeboat.v1
+// over Connect, gRPC, gRPC-Web and plain JSON. It is strict: a field or an enum
+// value that it does not know is refused.
+package native
+
+import (
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1/lifeboatv1connect"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// Options of the dialect. Service and Operations are required.
+type Options struct {
+	Service    *service.Service
+	Operations Operations
+	Region     secret.RegionName
+	// StatusOf maps a typed error to the protocol's code.
+	StatusOf func(error) connect.Code
+	// MaxMessageBytes bounds a decoded message.
+	MaxMessageBytes int
+}
+
+// New returns the handler of all services of the API.
+func New(o Options) http.Handler {
+	options := connect.WithHandlerOptions(
+		connect.WithCodec(strictProto{}), connect.WithCodec(strictJSON{name: "json"}), connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
+		connect.WithReadMaxBytes(o.MaxMessageBytes),
+		// Values are small and often random: compressing them costs time and
+		// leaks lengths.
+		connect.WithCompressMinBytes(1<<30),
+	)
+	d := dialect{Options: o}
+	mux := http.NewServeMux()
+	mux.Handle(lifeboatv1connect.NewSecretServiceHandler(secretHandler{d}, options))
+	mux.Handle(lifeboatv1connect.NewVaultServiceHandler(vaultHandler{d}, options))
+	mux.Handle(lifeboatv1connect.NewAccountServiceHandler(accountHandler{d}, options))
+	mux.Handle(lifeboatv1connect.NewOperatorServiceHandler(operatorHandler{d}, options))
+	return mux
+}
+
+type dialect struct{ Options }
+
+// ReadOnly returns a function that says whether a path of the API changes
+// nothing, so that a data-plane host can serve it itself.
+func ReadOnly() func(path string) bool {
+	paths := map[string]bool{
+		lifeboatv1connect.SecretServiceGenerateValueProcedure: true,
+		lifeboatv1connect.SecretServiceWatchSecretsProcedure:  true,
+	}
+	for _, file := range []protoreflect.FileDescriptor{
+		lifeboatv1.File_lifeboat_v1_secret_proto, lifeboatv1.File_lifeboat_v1_vault_proto, lifeboatv1.File_lifeboat_v1_account_proto,
+	} {
+		for i := range file.Services().Len() {
+			addReadOnly(paths, file.Services().Get(i))
+		}
+	}
+	paths[lifeboatv1connect.OperatorServiceGetStatusProcedure] = true
+	known := "/lifeboat.v1."
+	return func(path string) bool { return paths[path] || !strings.HasPrefix(path, known) }
+}
+
+func addReadOnly(paths map[string]bool, s protoreflect.ServiceDescriptor) {
+	for i := range s.Methods().Len() {
+		m := s.Methods().Get(i)
+		options, ok := m.Options().(*descriptorpb.MethodOptions)
+		if ok && options.GetIdempotencyLevel() == descriptorpb.MethodOptions_NO_SIDE_EFFECTS {
+			paths["/"+string(s.FullName())+"/"+string(m.Name())] = true
+		}
+	}
+}

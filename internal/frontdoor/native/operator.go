@@ -1,0 +1,68 @@
+package native
+
+import (
+	"context"
+
+	"connectrpc.com/connect"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+)
+
+// Operations is what an operator can ask of this process.
+type Operations interface {
+	// Status answers the state of the region as this process sees it.
+	Status(ctx context.Context) (*lifeboatv1.GetStatusResponse, error)
+	// RemoveHost takes a host out of the registered set.
+	RemoveHost(ctx context.Context, host string) error
+	// FailedMutations lists what hosts could not apply.
+	FailedMutations(ctx context.Context) ([]*lifeboatv1.FailedMutation, error)
+	// RetryFailedMutation makes hosts try a record again.
+	RetryFailedMutation(ctx context.Context, record string) error
+}
+
+type operatorHandler struct{ dialect }
+
+// GetStatus implements lifeboatv1connect.OperatorServiceHandler, as do the other
+// methods.
+func (h operatorHandler) GetStatus(ctx context.Context, _ *connect.Request[lifeboatv1.GetStatusRequest]) (*connect.Response[lifeboatv1.GetStatusResponse], error) {
+	var answer *lifeboatv1.GetStatusResponse
+	err := h.Service.Operate(ctx, authz.GetStatus, false, func(ctx context.Context) (err error) {
+		answer, err = h.Operations.Status(ctx)
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+func (h operatorHandler) ListHosts(ctx context.Context, _ *connect.Request[lifeboatv1.ListHostsRequest]) (*connect.Response[lifeboatv1.ListHostsResponse], error) {
+	answer := &lifeboatv1.ListHostsResponse{}
+	err := h.Service.Operate(ctx, authz.ListHosts, false, func(ctx context.Context) error {
+		status, err := h.Operations.Status(ctx)
+		answer.Hosts = status.GetHosts()
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+func (h operatorHandler) RemoveHost(ctx context.Context, req *connect.Request[lifeboatv1.RemoveHostRequest]) (*connect.Response[lifeboatv1.RemoveHostResponse], error) {
+	err := h.Service.Operate(ctx, authz.RemoveHost, true, func(ctx context.Context) error {
+		return h.Operations.RemoveHost(ctx, req.Msg.GetHost())
+	})
+	return reply(ctx, h.dialect, &lifeboatv1.RemoveHostResponse{}, err)
+}
+
+func (h operatorHandler) ListFailedMutations(ctx context.Context, _ *connect.Request[lifeboatv1.ListFailedMutationsRequest]) (*connect.Response[lifeboatv1.ListFailedMutationsResponse], error) {
+	answer := &lifeboatv1.ListFailedMutationsResponse{}
+	err := h.Service.Operate(ctx, authz.ListFailedMutations, false, func(ctx context.Context) (err error) {
+		answer.Mutations, err = h.Operations.FailedMutations(ctx)
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+func (h operatorHandler) RetryFailedMutation(ctx context.Context, req *connect.Request[lifeboatv1.RetryFailedMutationRequest]) (*connect.Response[lifeboatv1.RetryFailedMutationResponse], error) {
+	err := h.Service.Operate(ctx, authz.RetryFailedMutation, true, func(ctx context.Context) error {
+		return h.Operations.RetryFailedMutation(ctx, req.Msg.GetRecord())
+	})
+	return reply(ctx, h.dialect, &lifeboatv1.RetryFailedMutationResponse{}, err)
+}

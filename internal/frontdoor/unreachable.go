@@ -1,0 +1,33 @@
+package frontdoor
+
+import (
+	"io"
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+func readAll(r *http.Request) ([]byte, error) {
+	defer func() { _ = r.Body.Close() }()
+	return io.ReadAll(r.Body)
+}
+
+// unreachable answers a mutation that no control process took, in the protocol
+// it came in.
+func (h *Handler) unreachable(x *exchange, r *http.Request) {
+	err := secret.Errorf(secret.CodeUnavailable, "no control process can be reached, so nothing can be changed now")
+	if auditErr := h.Service.Refuse(&x.request, lastElement(r.URL.Path), secret.CodeUnavailable); auditErr != nil {
+		err = secret.Errorf(secret.CodeAuditUnavailable, "the request cannot be audited")
+	}
+	writer := connect.NewErrorWriter()
+	if writer.IsSupported(r) {
+		_ = writer.Write(x, r, h.NativeError(r.Context(), err))
+		return
+	}
+	http.Error(x, err.Message, StatusOf(err).HTTP)
+}
+
+func lastElement(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
