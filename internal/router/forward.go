@@ -1,0 +1,131 @@
+// Package router sends a request to the process that can serve it. A data-plane
+// host serves reads itself and passes mutations on to a control process of its
+// region, over mutual TLS.
+package router
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync/atomic"
+	"time"
+)
+
+// Options of a Forwarder.
+type Options struct {
+	// Addresses are host:port of the control processes' peer listeners.
+	Addresses []string
+	// Transport makes connections with this process's certificate.
+	Transport http.RoundTripper
+	Logger    *slog.Logger
+}
+
+// Forwarder passes requests on to control processes. Safe for concurrent use.
+type Forwarder struct {
+	Options
+	// preferred is the index of the address that answered last.
+	preferred atomic.Uint32
+	forwarded atomic.Uint64
+	failed    atomic.Uint64
+}
+
+// NewForwarder returns a Forwarder.
+func NewForwarder(o Options) *Forwarder {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Forwarder{Options: o}
+}
+
+// Counts returns how many requests were answered by a control process and how
+// many reached none.
+func (f *Forwarder) Counts() (forwarded, failed uint64) { return f.forwarded.Load(), f.failed.Load() }
+
+// Forward sends the request to the control process that answered last, then to
+// the others. It goes on to the next only while the request provably did not
+// reach one, so that a mutation is never sent twice. It returns false, with
+// nothing written, if none could be reached or one broke off before it answered.
+func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte) bool {
+	first := int(f.preferred.Load())
+	for i := range f.Addresses {
+		n := (first + i) % len(f.Addresses)
+		answer, sent, err := f.send(r, f.Addresses[n], body)
+		if err == nil {
+			f.preferred.Store(uint32(n)) //nolint:gosec // a handful of addresses
+			f.forwarded.Add(1)
+			copyAnswer(w, answer)
+			return true
+		}
+		f.Logger.Warn("control process did not answer", "address", f.Addresses[n], "sent", sent, "error", err)
+		if sent || r.Context().Err() != nil {
+			break
+		}
+	}
+	f.failed.Add(1)
+	return false
+}
+
+// dialTimeout bounds how long a dead control process delays the next one's turn.
+const dialTimeout = 2 * time.Second
+
+func (f *Forwarder) send(r *http.Request, address string, body []byte) (answer *http.Response, sent bool, err error) {
+	var connected atomic.Bool
+	ctx, cancel := context.WithCancel(r.Context())
+	defer func() {
+		if err != nil {
+			cancel()
+		}
+	}()
+	slow := time.AfterFunc(dialTimeout, func() {
+		if !connected.Load() {
+			cancel()
+		}
+	})
+	defer slow.Stop()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	out := r.Clone(ctx)
+	out.URL.Scheme, out.URL.Host, out.RequestURI = "https", address, ""
+	out.Body = io.NopCloser(bytes.NewReader(body))
+	out.ContentLength = int64(len(body))
+	// Without a way to get the body again the transport does not retry by itself.
+	out.GetBody = nil
+	answer, err = f.Transport.RoundTrip(out)
+	if err != nil {
+		var dial *net.OpError
+		unsent := !connected.Load() || errors.As(err, &dial) && dial.Op == "dial"
+		return nil, !unsent, err
+	}
+	answer.Body = &closeAndCancel{ReadCloser: answer.Body, cancel: cancel}
+	return answer, true, nil
+}
+
+type closeAndCancel struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (c *closeAndCancel) Close() error {
+	defer c.cancel()
+	return c.ReadCloser.Close()
+}
+
+func copyAnswer(w http.ResponseWriter, answer *http.Response) {
+	defer func() { _ = answer.Body.Close() }()
+	header := w.Header()
+	for k, v := range answer.Header {
+		header[k] = v
+	}
+	for k := range answer.Trailer {
+		header.Add("Trailer", k)
+	}
+	w.WriteHeader(answer.StatusCode)
+	_, _ = io.Copy(w, answer.Body)
+	for k, v := range answer.Trailer {
+		header[k] = v
+	}
+}
