@@ -1,0 +1,126 @@
+// Package throttle refuses requests that come faster, or more at once, than one
+// process should take: token buckets for each account and each vault, and a
+// bound on the requests in progress. Each process counts for itself.
+package throttle
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// busyRetryAfter is what a caller is told when too many requests are in
+// progress; most take far less.
+const busyRetryAfter = time.Second
+
+// Rate is that of a token bucket.
+type Rate struct {
+	// PerSecond is 0 for no limit.
+	PerSecond float64
+	// Burst is how many requests may come at once; at least 1 with a rate.
+	Burst int
+}
+
+// Options configure a limiter. The zero value limits nothing.
+type Options struct {
+	// MaxConcurrent bounds the requests in progress; 0 for no bound.
+	MaxConcurrent int
+	PerAccount    Rate
+	PerVault      Rate
+	// Now defaults to time.Now.
+	Now func() time.Time
+}
+
+// Limiter is safe for concurrent use. What is not limited costs a comparison.
+type Limiter struct {
+	maxConcurrent int64
+	inProgress    atomic.Int64
+	accounts      *buckets // nil: no limit
+	vaults        *buckets // nil: no limit
+	now           func() time.Time
+}
+
+// New returns a limiter. It returns secret.CodeInvalid for negative numbers or a
+// rate without a burst.
+func New(o Options) (*Limiter, error) {
+	if o.MaxConcurrent < 0 {
+		return nil, secret.Invalid("limits.max_concurrent_requests", "is negative")
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	l := &Limiter{maxConcurrent: int64(o.MaxConcurrent), now: o.Now}
+	var err error
+	if l.accounts, err = newBuckets("limits.per_account", o.PerAccount); err != nil {
+		return nil, err
+	}
+	if l.vaults, err = newBuckets("limits.per_vault", o.PerVault); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// Enter counts a request in. It returns secret.CodeThrottled if too many are in
+// progress; else Leave must be called when the request ends.
+func (l *Limiter) Enter() error {
+	if n := l.inProgress.Add(1); l.maxConcurrent > 0 && n > l.maxConcurrent {
+		l.inProgress.Add(-1)
+		return refuse("too many requests are in progress", busyRetryAfter)
+	}
+	return nil
+}
+
+// Leave counts a request out.
+func (l *Limiter) Leave() { l.inProgress.Add(-1) }
+
+// InProgress returns how many requests have entered and not left.
+func (l *Limiter) InProgress() int { return int(l.inProgress.Load()) }
+
+// Allow takes a token of the account and one of the vault. If either has none
+// it takes neither and returns secret.CodeThrottled; RetryAfter says when there
+// will be one. An empty account or vault is not limited.
+func (l *Limiter) Allow(account secret.AccountID, vault secret.VaultID) error {
+	if l.accounts == nil && l.vaults == nil {
+		return nil
+	}
+	now := l.now()
+	ofAccount, wait := l.accounts.take(string(account), now)
+	if wait > 0 {
+		return refuse("the account makes too many requests", wait)
+	}
+	if _, wait = l.vaults.take(string(vault), now); wait > 0 {
+		if ofAccount != nil {
+			ofAccount.CancelAt(now)
+		}
+		return refuse("the vault gets too many requests", wait)
+	}
+	return nil
+}
+
+// refusal is the cause of the errors of this package.
+type refusal struct{ after time.Duration }
+
+func (r *refusal) Error() string { return fmt.Sprintf("retry after %s", r.after) }
+
+func (r *refusal) RetryAfter() time.Duration { return r.after }
+
+func refuse(message string, after time.Duration) error {
+	return secret.Wrap(secret.CodeThrottled, &refusal{after}, message).WithHint("slow down, then retry")
+}
+
+// newBuckets returns nil if there is no limit.
+func newBuckets(field string, r Rate) (*buckets, error) {
+	switch {
+	case r.PerSecond == 0:
+		return nil, nil
+	case !(r.PerSecond > 0): // NaN too
+		return nil, secret.Invalid(field+".requests_per_second", "must be at least 0")
+	case r.Burst < 1:
+		return nil, secret.Invalid(field+".burst", "must be at least 1 if there is a limit")
+	}
+	return makeBuckets(rate.Limit(r.PerSecond), r.Burst), nil
+}
