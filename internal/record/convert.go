@@ -159,12 +159,13 @@ func secretToProto(s *secret.Secret) *recordpb.Secret {
 			ExpiresAt: nanos(s.Rules.ExpiresAt), VersionTtl: int64(s.Rules.VersionTTL), ForbidReuse: s.Rules.ForbidReuse,
 		}
 	}
+	p.Versions = make([]*recordpb.VersionInfo, len(s.Versions))
 	for i := range s.Versions {
 		v := &s.Versions[i]
-		p.Versions = append(p.Versions, &recordpb.VersionInfo{
+		p.Versions[i] = &recordpb.VersionInfo{
 			Id: string(v.ID), Number: v.Number, CreatedAt: nanos(v.CreatedAt), CreatedBy: string(v.CreatedBy),
 			ExpiresAt: nanos(v.ExpiresAt), RequestToken: v.RequestToken, Mac: v.MAC, Size: uint32(v.Size),
-		})
+		}
 	}
 	if len(s.Stages) > 0 {
 		p.Stages = make(map[string]string, len(s.Stages))
@@ -172,8 +173,9 @@ func secretToProto(s *secret.Secret) *recordpb.Secret {
 			p.Stages[string(stage)] = string(id)
 		}
 	}
-	for _, mac := range s.RetiredMACs {
-		p.RetiredMacs = append(p.RetiredMacs, mac)
+	p.RetiredMacs = make([][]byte, len(s.RetiredMACs))
+	for i, mac := range s.RetiredMACs {
+		p.RetiredMacs[i] = mac
 	}
 	return p
 }
@@ -207,8 +209,11 @@ func secretFromProto(p *recordpb.Secret) *secret.Secret {
 			s.Stages[secret.Stage(stage)] = secret.VersionID(id)
 		}
 	}
-	for _, mac := range p.GetRetiredMacs() {
-		s.RetiredMACs = append(s.RetiredMACs, mac)
+	if len(p.GetRetiredMacs()) > 0 {
+		s.RetiredMACs = make([]secret.MAC, len(p.GetRetiredMacs()))
+	}
+	for i, mac := range p.GetRetiredMacs() {
+		s.RetiredMACs[i] = mac
 	}
 	return s
 }
