@@ -83,7 +83,19 @@ func syncDir(dir string) error {
 }
 
 func readPair(certFile, keyFile string) (*tls.Certificate, error) {
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	cert, err := os.ReadFile(certFile)
+	if err != nil {
+		return nil, secret.Wrap(secret.CodeInvalid, err, "cannot read a certificate")
+	}
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, secret.Wrap(secret.CodeInvalid, err, "cannot read a key")
+	}
+	return parsePair(cert, key, certFile, keyFile)
+}
+
+func parsePair(cert, key []byte, certFile, keyFile string) (*tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
 		return nil, secret.Wrap(secret.CodeInvalid, err, "cannot use "+certFile+" with "+keyFile)
 	}
@@ -95,6 +107,10 @@ func readPool(caFile string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, secret.Wrap(secret.CodeInvalid, err, "cannot read the authorities")
 	}
+	return parsePool(data, caFile)
+}
+
+func parsePool(data []byte, caFile string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
 		return nil, secret.Errorf(secret.CodeInvalid, "%s has no certificate in PEM form", caFile)

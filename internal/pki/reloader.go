@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"os"
@@ -45,29 +46,9 @@ type Reloader struct {
 
 // material is what one reading of the files gave.
 type material struct {
-	cert  *tls.Certificate
-	pool  *x509.CertPool
-	stamp stamp
-}
-
-// stamp tells one state of the files from another. Files are replaced by
-// renaming, so that size, time and identity of the three change with content.
-type stamp [3]os.FileInfo
-
-func (s stamp) equal(t stamp) bool {
-	for i := range s {
-		a, b := s[i], t[i]
-		if a == nil || b == nil {
-			if a != b {
-				return false
-			}
-			continue
-		}
-		if a.Size() != b.Size() || !a.ModTime().Equal(b.ModTime()) || !os.SameFile(a, b) {
-			return false
-		}
-	}
-	return true
+	cert   *tls.Certificate
+	pool   *x509.CertPool
+	digest [sha256.Size]byte // of all files
 }
 
 // NewReloader reads the files for the first time. It returns
@@ -80,7 +61,11 @@ func NewReloader(o ReloaderOptions) (*Reloader, error) {
 		o.Now = time.Now
 	}
 	r := &Reloader{o: o}
-	m, err := r.read()
+	c, digest, err := r.contents()
+	if err != nil {
+		return nil, err
+	}
+	m, err := r.parse(c, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -89,35 +74,36 @@ func NewReloader(o ReloaderOptions) (*Reloader, error) {
 	return r, nil
 }
 
-func (r *Reloader) stamp() (stamp, error) {
-	var s stamp
+// contents are those of the three files. They are compared as a whole: they are
+// small, and times and inodes can be the same for different content.
+type contents [3][]byte
+
+func (r *Reloader) contents() (c contents, digest [sha256.Size]byte, err error) {
+	h := sha256.New()
 	for i, path := range []string{r.o.CertFile, r.o.KeyFile, r.o.CAFile} {
 		if path == "" {
 			continue
 		}
-		info, err := os.Stat(path)
-		if err != nil {
-			return stamp{}, secret.Wrap(secret.CodeInvalid, err, "cannot look at a file of the TLS configuration")
+		if c[i], err = os.ReadFile(path); err != nil {
+			return c, digest, secret.Wrap(secret.CodeInvalid, err, "cannot read a file of the TLS configuration")
 		}
-		s[i] = info
+		part := sha256.Sum256(c[i])
+		h.Write(part[:])
 	}
-	return s, nil
+	h.Sum(digest[:0])
+	return c, digest, nil
 }
 
-// read takes the stamp first: a change in between is seen by the next look.
-func (r *Reloader) read() (*material, error) {
-	s, err := r.stamp()
-	if err != nil {
-		return nil, err
-	}
-	m := &material{stamp: s}
-	if m.cert, err = readPair(r.o.CertFile, r.o.KeyFile); err != nil {
+func (r *Reloader) parse(c contents, digest [sha256.Size]byte) (*material, error) {
+	m := &material{digest: digest}
+	var err error
+	if m.cert, err = parsePair(c[0], c[1], r.o.CertFile, r.o.KeyFile); err != nil {
 		return nil, err
 	}
 	if r.o.CAFile == "" {
 		return m, nil
 	}
-	m.pool, err = readPool(r.o.CAFile)
+	m.pool, err = parsePool(c[2], r.o.CAFile)
 	return m, err
 }
 
@@ -135,14 +121,14 @@ func (r *Reloader) get() *material {
 }
 
 func (r *Reloader) lookLocked() {
-	s, err := r.stamp()
-	if err == nil && s.equal(r.current.Load().stamp) {
+	c, digest, err := r.contents()
+	if err == nil && digest == r.current.Load().digest {
 		r.lastErr = nil
 		return
 	}
 	var m *material
 	if err == nil {
-		m, err = r.read()
+		m, err = r.parse(c, digest)
 	}
 	if err == nil {
 		r.current.Store(m)
