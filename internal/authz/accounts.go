@@ -87,13 +87,15 @@ func (a *accounts) policies(view record.View, account secret.AccountID) (*set, e
 		return cached, nil
 	}
 	shared, err, _ := a.loading.Do(string(account), func() (any, error) { return a.load(view, account, cached) })
-	if s, ok := shared.(*set); ok && (s.revision >= revision || a.current(account, s)) {
-		return s, nil
-	} else if err == nil {
-		return a.load(view, account, s)
+	if err != nil {
+		// It may be the error of another request's view.
+		return a.load(view, account, cached)
 	}
-	// The error may be of another caller's view.
-	return a.load(view, account, cached)
+	s := shared.(*set)
+	if s.revision >= revision || a.current(account, s) {
+		return s, nil
+	}
+	return a.load(view, account, s)
 }
 
 func (a *accounts) cached(account secret.AccountID) *set {
