@@ -96,7 +96,7 @@ func (a *Authenticator) Bearer(view record.View, token string, now time.Time) (C
 	if known {
 		copy(want[:], e.credential.TokenHash)
 	}
-	got := sha256.Sum256([]byte(half))
+	got := hash(half)
 	if equal := subtle.ConstantTimeCompare(got[:], want[:]) == 1; !equal || !known {
 		return Caller{}, refused()
 	}
@@ -128,6 +128,13 @@ func (a *Authenticator) Signature(
 	return a.admit(view, e, cached, now, MethodSignature)
 }
 
+// hash returns what is stored of a token's secret half.
+func hash(half string) [sha256.Size]byte {
+	var b [secretLength]byte // on the stack, unlike a converted string
+	copy(b[:], half)
+	return sha256.Sum256(b[:])
+}
+
 func refused() error {
 	return secret.Errorf(secret.CodeUnauthenticated, "the credential is not valid")
 }
@@ -136,7 +143,7 @@ func refused() error {
 // holds a principal, which is to be compared with the view's.
 func (a *Authenticator) load(view record.View, id secret.CredentialID) (e *entry, cached bool, err error) {
 	e = a.cache.get(id)
-	key := record.Key("")
+	var key record.Key
 	if e != nil {
 		key = e.credentialKey
 	} else {
