@@ -121,16 +121,14 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 		txns[i].Require(key, it.revision)
 		txns[i].Delete(key)
 	}
-	done, _, err := p.Store.CommitEach(ctx, txns)
-	if err != nil {
+	if err := p.Store.CommitEach(ctx, txns); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, it := range due {
+	for _, it := range due {
 		// An item that was not deleted is gone already or was replaced by a newer
 		// one, of which the feed tells.
-		_ = done[i]
 		if p.items[it.record] == it {
 			delete(p.items, it.record)
 		}
@@ -174,8 +172,7 @@ func (p *Pipeline) markFailed(ctx context.Context) error {
 	if len(txns) == 0 {
 		return nil
 	}
-	_, _, err := p.Store.CommitEach(ctx, txns)
-	return err
+	return p.Store.CommitEach(ctx, txns)
 }
 
 // trimOutbox deletes events that are older than they are kept.

@@ -17,9 +17,9 @@ import (
 type Store interface {
 	View(ctx context.Context) record.View
 	Commit(ctx context.Context, txn record.Txn) (revision int64, err error)
-	// CommitEach commits independent transactions in few round trips and says of
-	// each whether its conditions held.
-	CommitEach(ctx context.Context, txns []record.Txn) (done []bool, revision int64, err error)
+	// CommitEach commits those of the transactions whose conditions hold, in few
+	// round trips.
+	CommitEach(ctx context.Context, txns []record.Txn) error
 	// DeleteRange deletes the records with start <= key < end.
 	DeleteRange(ctx context.Context, start, end record.Key) (deleted int64, err error)
 	// Hold runs run while this process owns the named lease, and again whenever

@@ -52,7 +52,7 @@ func (p *Pipeline) register(ctx context.Context, r Report) error {
 	var txn record.Txn
 	txn.Require(key, revision)
 	txn.Put(key, record.Hosts.Encode(host))
-	committed, err := p.Store.Commit(ctx, txn)
+	_, err = p.Store.Commit(ctx, txn)
 	if secret.HasCode(err, secret.CodeStale) {
 		return nil // another control process registered it; the next report compares again
 	}
@@ -63,6 +63,5 @@ func (p *Pipeline) register(ctx context.Context, r Report) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.registered[r.Host] = host
-	_ = committed
 	return nil
 }

@@ -28,3 +28,42 @@ func (v *Vault) Clone() *Vault {
 	c.Ownership = v.Ownership.clone()
 	return &c
 }
+
+// Update changes metadata; nil stays as it is. Errors: CodeInvalid.
+func (v *Vault) Update(m Mutation, description *string, setTags map[string]string, removeTags []string, retention *Retention) error {
+	if description != nil {
+		if err := CheckText("description", *description, MaxDescriptionBytes); err != nil {
+			return err
+		}
+	}
+	tags, err := editTags(v.Tags, setTags, removeTags)
+	if err != nil {
+		return err
+	}
+	if retention != nil {
+		if err := retention.Check(); err != nil {
+			return err
+		}
+		v.Retention = *retention
+	}
+	if description != nil {
+		v.Description = *description
+	}
+	v.Tags = tags
+	v.Ownership.Advance(m.Incarnation)
+	v.UpdatedAt = m.At
+	return nil
+}
+
+// editTags returns the tags after an edit, checked.
+func editTags(tags, set map[string]string, remove []string) (map[string]string, error) {
+	edited := maps.Clone(tags)
+	for _, k := range remove {
+		delete(edited, k)
+	}
+	if len(set) > 0 && edited == nil {
+		edited = make(map[string]string, len(set))
+	}
+	maps.Copy(edited, set)
+	return edited, CheckTags("tags", edited)
+}

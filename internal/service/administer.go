@@ -21,6 +21,7 @@ func (s *Service) administer(ctx context.Context, action authz.Action, make func
 		}
 		return make(c, view)
 	})
+	c.entry.Committed = revision > 0
 	if err == nil {
 		cleared = s.cleared(ctx, revision)
 	}

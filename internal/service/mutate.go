@@ -523,6 +523,7 @@ func (s *Service) mutate(ctx context.Context, action authz.Action, wait bool, ma
 	if err != nil {
 		return Outcome{}, c.end(err)
 	}
+	c.entry.Committed = revision > 0
 	outcome := c.outcome(last)
 	if wait {
 		outcome.Cleared = s.cleared(ctx, revision)

@@ -47,13 +47,12 @@ func (r *Request) Audited() bool { return r.audited }
 
 // call is one use case being carried out.
 type call struct {
-	service  *Service
-	request  *Request
-	caller   authn.Caller
-	action   authz.Action
-	now      time.Time
-	entry    audit.Entry
-	mutation bool
+	service *Service
+	request *Request
+	caller  authn.Caller
+	action  authz.Action
+	now     time.Time
+	entry   audit.Entry
 }
 
 // begin opens a use case. A mutation is refused while the audit log fails, so
@@ -63,7 +62,7 @@ func (s *Service) begin(ctx context.Context, action authz.Action, mutation bool)
 	if r == nil {
 		return nil, secret.Errorf(secret.CodeInternal, "use case %s without a request", action)
 	}
-	c := &call{service: s, request: r, action: action, now: s.Now(), mutation: mutation}
+	c := &call{service: s, request: r, action: action, now: s.Now()}
 	c.entry = audit.Entry{
 		Time: c.now, RequestID: r.ID, Source: r.Source, ForwardedFor: r.ForwardedBy, Action: string(action),
 	}
@@ -123,9 +122,14 @@ func (c *call) end(err error) error {
 		return err
 	}
 	c.entry.Outcome = secret.CodeOf(err)
+	c.entry.Committed = c.entry.Committed || c.entry.Outcome == secret.CodeOutcomeUnknown
 	c.entry.Duration = time.Since(c.request.started)
 	c.request.audited = true
 	if auditErr := c.service.Audit.Write(&c.entry); auditErr != nil {
+		if c.entry.Committed {
+			return secret.Wrap(secret.CodeOutcomeUnknown, auditErr, "what was asked may have been done, but cannot be audited now").
+				WithHint("repeat the request with the same request token")
+		}
 		return auditErr
 	}
 	return err

@@ -165,6 +165,7 @@ func (s *Service) sweepSecret(ctx context.Context, id secret.ID) (purged bool, p
 		e.finish(c, sec, t.revision, mutationUpdate, "pruned")
 		return txn, nil
 	})
+	c.entry.Committed = revision > 0
 	if err != nil || revision == 0 {
 		return false, 0, c.end(err)
 	}
@@ -176,7 +177,7 @@ func (s *Service) sweepCredential(ctx context.Context, id secret.CredentialID) e
 	if err != nil {
 		return c.end(err)
 	}
-	_, err = s.commit(ctx, func(view record.View) (*record.Txn, error) {
+	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
 		key := record.CredentialKey(id)
 		cred, revision, err := record.Load(view, record.Credentials, key)
 		if errors.Is(err, record.ErrNotFound) {
@@ -199,5 +200,6 @@ func (s *Service) sweepCredential(ctx context.Context, id secret.CredentialID) e
 		}, cred.Ownership)
 		return txn, nil
 	})
+	c.entry.Committed = revision > 0
 	return c.end(err)
 }

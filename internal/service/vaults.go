@@ -213,6 +213,7 @@ func (s *Service) DeleteVault(ctx context.Context, ref string) error {
 		return c.end(firstError(unmarkErr, err))
 	}
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) { return c.removeVault(view, vault.ID) })
+	c.entry.Committed = true // the mark at least
 	s.cleared(ctx, revision)
 	return c.end(err)
 }

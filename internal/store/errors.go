@@ -16,13 +16,13 @@ import (
 
 // ErrCompacted is wrapped by the error of Feed when the history after the
 // wanted revision is no longer kept. The caller must resynchronise.
-var ErrCompacted = errors.New("the wanted revision has been compacted")
+var ErrCompacted = record.ErrCompacted
 
 // ErrAhead is wrapped by the error of Feed when the store is behind the wanted
 // revision or is another one than before: it was restored from a backup or
 // replaced. The caller must resynchronise and must not keep what it holds
 // merely because its revision is higher.
-var ErrAhead = errors.New("the store is behind what was already read from it: it was restored or replaced")
+var ErrAhead = record.ErrAhead
 
 // ConflictError says that a condition of a transaction did not hold, so that
 // nothing was written. Its code is secret.CodeStale.

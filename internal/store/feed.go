@@ -20,15 +20,7 @@ import (
 const silentBeats = 4
 
 // Batch is a step of the change feed.
-type Batch struct {
-	// Revision is that of the store which the feed has reached: every change up
-	// to and including it has been delivered.
-	Revision int64
-	// Changes are those since the last batch, in the order of their revisions.
-	// All changes of one revision are in one batch. It is empty in a batch that
-	// only confirms that there was nothing more when the last heartbeat began.
-	Changes []record.Change
-}
+type Batch = record.Batch
 
 // feeds numbers the feeds of this process: etcd reports progress for all
 // watches of one stream together, so each feed gets a stream of its own.

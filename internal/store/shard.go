@@ -138,15 +138,7 @@ func (v view) Scan(start, end record.Key, visit func(record.Stored) bool) error 
 }
 
 // Page is a run of records read at one revision.
-type Page struct {
-	// Records are in the order of their keys.
-	Records []record.Stored
-	// Revision is that of the store when the page was read: the records reflect
-	// every commit up to it and none after it.
-	Revision int64
-	// More says that the range holds records after these.
-	More bool
-}
+type Page = record.Page
 
 // Page reads up to limit records with start <= key < end at the latest
 // revision; an empty end is the end of the shard. The next page starts at the

@@ -1,0 +1,152 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+)
+
+const (
+	// cellName is that of the one cell that serves the shard.
+	cellName = "base"
+	// sweepEvery is how often what time makes due is looked for.
+	sweepEvery = time.Minute
+)
+
+func (p *Process) newPipeline() {
+	p.pipeline = pipeline.New(pipeline.Options{Store: p.store, Local: p.local, Logger: p.log.With("part", "pipeline")})
+}
+
+// startPipeline starts what follows a commit: the local store, which feeds
+// everything else, and, by role, the pipeline, the sweep and reports.
+func (p *Process) startPipeline(ctx context.Context) error {
+	if p.pipeline != nil {
+		if err := p.pipeline.Load(); err != nil {
+			return err
+		}
+	}
+	p.run(ctx, "local store", p.local.Run)
+	p.run(ctx, "retries", p.retryQuarantined)
+	if p.pipeline != nil {
+		p.run(ctx, "pipeline", p.pipeline.Run)
+		p.run(ctx, "sweep", func(ctx context.Context) error { return p.store.Hold(ctx, "sweep", p.sweep) })
+	}
+	if p.isHost() {
+		p.startReports(ctx)
+	}
+	return nil
+}
+
+// sweep runs while this process holds the sweep's lease.
+func (p *Process) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		swept, err := p.service.Sweep(ctx)
+		if err != nil && ctx.Err() == nil {
+			p.log.Warn("sweep failed in part; what is left comes with the next one", "error", err)
+		}
+		if swept.Purged+swept.Pruned+swept.Credentials > 0 {
+			p.log.Info("swept", "secrets purged", swept.Purged, "versions pruned", swept.Pruned, "credentials removed", swept.Credentials)
+		}
+	}
+}
+
+// startReports tells every control process how far the local store has come.
+func (p *Process) startReports(ctx context.Context) {
+	log := p.log.With("part", "reports")
+	if p.pipeline != nil {
+		p.run(ctx, "reports", p.reportToSelf)
+	}
+	if p.peerCert == nil {
+		return
+	}
+	client := &http.Client{Transport: p.peerTransport()}
+	for _, address := range p.config.Control.Addresses {
+		if p.pipeline != nil && address == p.config.Listen.Advertise {
+			continue
+		}
+		p.run(ctx, "reports to "+address, func(ctx context.Context) error {
+			return pipeline.RunReporter(ctx, pipeline.ReporterOptions{
+				Address: address, Client: client, State: p.progress, Logger: log,
+				Wait: func(ctx context.Context, applied int64) error { return p.local.WaitApplied(ctx, applied+1) },
+			})
+		})
+	}
+}
+
+// peerTransport speaks HTTP/2 with mutual TLS and notices a silent peer.
+func (p *Process) peerTransport() *http2.Transport {
+	return &http2.Transport{
+		TLSClientConfig: pki.PeerClientTLS(p.peerCert, p.config.Region.Name),
+		ReadIdleTimeout: 2 * time.Second, PingTimeout: 2 * time.Second,
+	}
+}
+
+// reportToSelf reports to the pipeline of this very process.
+func (p *Process) reportToSelf(ctx context.Context) error {
+	for {
+		state := p.progress()
+		report := pipeline.Report{
+			Host: state.GetHost(), Cell: state.GetCell(), Address: state.GetAddress(), Release: state.GetRelease(),
+			Formats: state.GetFormats(), Applied: state.GetAppliedRevision(), RestoreEpoch: state.GetRestoreEpoch(),
+		}
+		for _, q := range state.GetQuarantined() {
+			report.Quarantined = append(report.Quarantined, pipeline.Quarantined{
+				Record: record.Key(q.GetRecord()), Revision: q.GetRevision(), Reason: q.GetReason(),
+			})
+		}
+		pause := time.Second
+		if err := p.pipeline.Report(ctx, report); err != nil && ctx.Err() == nil {
+			p.log.Debug("host cannot be registered yet", "error", err)
+			pause = 200 * time.Millisecond
+			sleep(ctx, pause)
+		}
+		wait, cancel := context.WithTimeout(ctx, pause)
+		err := p.local.WaitApplied(wait, state.GetAppliedRevision()+1)
+		cancel()
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// progress is the present state of this host.
+func (p *Process) progress() *peerv1.ReportProgressRequest {
+	position := p.local.Position()
+	state := &peerv1.ReportProgressRequest{
+		Host: p.config.Process.ID, Cell: cellName, Address: p.config.Listen.Advertise, Release: p.release, Formats: record.Formats(),
+		RestoreEpoch: position.RestoreEpoch,
+	}
+	if position.Synced {
+		state.AppliedRevision = position.Applied
+	}
+	if position.Quarantined > 0 {
+		for _, q := range p.local.Quarantined() {
+			state.Quarantined = append(state.Quarantined, &peerv1.Quarantined{Record: string(q.Record), Revision: q.Revision, Reason: q.Reason})
+		}
+	}
+	return state
+}
+
+var errNoControl = errors.New("this process has no role control")

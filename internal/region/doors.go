@@ -1,0 +1,117 @@
+package region
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor"
+	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/native"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/router"
+)
+
+// drainTimeout bounds how long a closing process lets requests end.
+const drainTimeout = 10 * time.Second
+
+func nativeCode(err error) connect.Code { return frontdoor.StatusOf(err).Native }
+
+func (p *Process) startFrontDoor(ctx context.Context) error {
+	limits := p.config.Limits
+	dialect := native.New(native.Options{
+		Service: p.service, Operations: operations{p}, Region: p.config.Region.Name, StatusOf: nativeCode,
+		MaxMessageBytes: int(limits.MaxRequestBytes),
+	})
+	options := frontdoor.Options{
+		Service: p.service, Authenticator: p.authn, Dialect: dialect, MaxRequestBytes: limits.MaxRequestBytes,
+		MaxConcurrent: limits.MaxConcurrentRequests, Process: p.config.Process.ID,
+		NativeError: func(ctx context.Context, err error) error { return native.Error(ctx, err, nativeCode) },
+	}
+	if !p.isControl() {
+		transport := p.peerTransport()
+		p.onClose(func() error {
+			transport.CloseIdleConnections()
+			return nil
+		})
+		p.forward = router.NewForwarder(router.Options{
+			Addresses: p.config.Control.Addresses, Transport: transport, Logger: p.log.With("part", "router"),
+		})
+		options.Local, options.Forwarder = native.ReadOnly(), p.forward
+	}
+	p.handler = frontdoor.NewHandler(options)
+	mux := http.NewServeMux()
+	p.addHealth(mux)
+	mux.Handle("/", p.handler)
+	listener, err := p.serve(ctx, "front door", p.config.Listen.Address, pki.ServerTLS(p.serverCert), mux)
+	p.listener = listener
+	return err
+}
+
+// startPeerListener lets the other processes of the region report progress and
+// pass mutations on.
+func (p *Process) startPeerListener(ctx context.Context) error {
+	if p.config.Listen.PeerAddress == "" {
+		return nil
+	}
+	mux := http.NewServeMux()
+	if p.pipeline != nil {
+		mux.Handle(p.pipeline.Handler())
+	}
+	mux.Handle("/", p.handler)
+	_, err := p.serve(ctx, "peer listener", p.config.Listen.PeerAddress, pki.PeerServerTLS(p.peerCert, p.config.Region.Name), mux)
+	return err
+}
+
+// serve starts an HTTP server and has it drained when the process closes.
+func (p *Process) serve(ctx context.Context, name, address string, tlsConfig *tls.Config, handler http.Handler) (net.Listener, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	p.serveOn(ctx, name, listener, tlsConfig, handler)
+	return listener, nil
+}
+
+func (p *Process) serveOn(ctx context.Context, name string, listener net.Listener, tlsConfig *tls.Config, handler http.Handler) {
+	base, cancel := context.WithCancel(ctx)
+	server := &http.Server{
+		Handler: handler, TLSConfig: tlsConfig, BaseContext: func(net.Listener) context.Context { return base },
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(p.log.With("part", name).Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	p.running.Add(1)
+	go func() {
+		defer p.running.Done()
+		defer close(done)
+		var err error
+		if tlsConfig != nil {
+			err = server.ServeTLS(listener, "", "")
+		} else {
+			err = server.Serve(listener)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			p.fail(err)
+		}
+	}()
+	p.onClose(func() error {
+		// Streams never end by themselves: they are told first.
+		drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer stop()
+		time.AfterFunc(100*time.Millisecond, cancel)
+		err := server.Shutdown(drain)
+		cancel()
+		if err != nil {
+			err = server.Close()
+		}
+		<-done
+		return err
+	})
+}

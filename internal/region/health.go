@@ -1,0 +1,104 @@
+package region
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
+)
+
+// check is one part of health. A part that is not vital may be wrong in a
+// process that is ready to serve.
+type check struct {
+	name  string
+	err   error
+	info  string
+	vital bool
+}
+
+func (c check) detail() string {
+	if c.err != nil {
+		return c.err.Error()
+	}
+	return c.info
+}
+
+// checks asks every part how it is. Vital is what a process needs for its main
+// job: a host to answer reads, a control process to commit as well.
+func (p *Process) checks(ctx context.Context) []check {
+	position := p.local.Position()
+	local := check{name: "local store", vital: true, info: fmt.Sprintf("revision %d, %d records", position.Applied, position.Records)}
+	if !position.Synced {
+		local.err = errIncomplete
+	}
+	feed := check{name: "change feed", info: "following the store"}
+	if !position.Connected {
+		feed.err = fmt.Errorf("not following the store; data is %s old", position.Age(time.Now()).Round(time.Millisecond))
+	}
+	checks := []check{local, feed, p.checkStore(ctx), {name: "keys", vital: true, err: p.checkKeys(ctx)}, {name: "audit log", vital: true, err: p.audit.Ready()}}
+	if position.Quarantined > 0 {
+		checks = append(checks, check{name: "quarantine", err: fmt.Errorf("%d records cannot be applied", position.Quarantined)})
+	}
+	checks = append(checks, check{name: "certificate", err: p.serverCert.Err(), info: "valid until " + p.serverCert.NotAfter().Format(time.RFC3339)})
+	if d := p.kms.Describe(); !d.Production {
+		checks = append(checks, check{name: "key service driver", info: d.Driver + ": not for production"})
+	}
+	return checks
+}
+
+func (p *Process) checkStore(ctx context.Context) check {
+	c := check{name: "store", vital: p.config.Process.Has(config.Control)}
+	shard, err := p.store.get()
+	if err != nil {
+		c.err = err
+		return c
+	}
+	h := shard.Health(ctx)
+	switch {
+	case h.Err != nil:
+		c.err = h.Err
+	case h.Corrupt:
+		c.err = errors.New("members of the store hold different data; replace the member that is wrong")
+	case h.NoSpace:
+		c.err = errors.New("the store is full; mutations are refused until there is room")
+	default:
+		c.info = fmt.Sprintf("revision %d", h.Revision)
+	}
+	return c
+}
+
+type healthAnswer struct {
+	Ready  bool                   `json:"ready"`
+	Checks map[string]checkAnswer `json:"checks"`
+}
+
+type checkAnswer struct {
+	Healthy bool   `json:"healthy"`
+	Detail  string `json:"detail,omitempty"`
+}
+
+// addHealth adds the two questions of load balancers and supervisors: /healthz,
+// is the process alive, and /readyz, can it do its main job.
+func (p *Process) addHealth(mux *http.ServeMux) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		answer := healthAnswer{Ready: true, Checks: map[string]checkAnswer{}}
+		for _, c := range p.checks(ctx) {
+			answer.Checks[c.name] = checkAnswer{Healthy: c.err == nil, Detail: c.detail()}
+			answer.Ready = answer.Ready && (c.err == nil || !c.vital)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		if !answer.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	})
+}

@@ -1,0 +1,124 @@
+package region
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// operations implements native.Operations.
+type operations struct{ p *Process }
+
+// Status implements native.Operations.
+func (o operations) Status(ctx context.Context) (*lifeboatv1.GetStatusResponse, error) {
+	p := o.p
+	position := p.local.Position()
+	status := &lifeboatv1.GetStatusResponse{
+		Region: string(p.config.Region.Name), Incarnation: string(position.Incarnation), RestoreEpoch: position.RestoreEpoch,
+		Release: p.release, Process: p.config.Process.ID, AppliedRevision: position.Applied,
+	}
+	for _, role := range p.config.Process.Roles {
+		status.Roles = append(status.Roles, string(role))
+	}
+	for _, c := range p.checks(ctx) {
+		status.Checks = append(status.Checks, &lifeboatv1.Check{Name: c.name, Healthy: c.err == nil, Detail: c.detail()})
+	}
+	if s, err := p.store.get(); err == nil {
+		if revision, err := s.Revision(ctx); err == nil {
+			status.StoreRevision = revision
+		}
+	}
+	if p.pipeline == nil {
+		return status, o.addRegistered(status)
+	}
+	state := p.pipeline.Status()
+	status.OpenWorkItems, status.OldestWorkItemSeconds = uint64(state.Open), state.OldestAge.Seconds() //nolint:gosec // a count
+	status.FailedMutations = uint64(state.Failed)                                                      //nolint:gosec // a count
+	for _, h := range state.Hosts {
+		host := hostOf(h.Record)
+		host.Live, host.AppliedRevision = h.Live, h.Report.Applied
+		if !h.Report.At.IsZero() {
+			host.LastSeenAt = timestamppb.New(h.Report.At)
+		}
+		status.Hosts = append(status.Hosts, host)
+	}
+	return status, nil
+}
+
+// addRegistered lists the registered hosts as the local store knows them; which
+// of them live only a control process knows.
+func (o operations) addRegistered(status *lifeboatv1.GetStatusResponse) error {
+	return o.p.local.View(func(view record.View) error {
+		var decodeErr error
+		err := view.Scan(record.HostPrefix, record.PrefixEnd(record.HostPrefix), func(s record.Stored) bool {
+			var host *recordpb.Host
+			if host, decodeErr = record.Hosts.Decode(s.Value); decodeErr != nil {
+				return false
+			}
+			status.Hosts = append(status.Hosts, hostOf(host))
+			return true
+		})
+		if err == nil {
+			err = decodeErr
+		}
+		return err
+	})
+}
+
+func hostOf(h *recordpb.Host) *lifeboatv1.Host {
+	return &lifeboatv1.Host{
+		Id: h.GetId(), Address: h.GetAddress(), Release: h.GetRelease(), RegisteredAt: timestamppb.New(time.Unix(0, h.GetRegisteredAt())),
+	}
+}
+
+// RemoveHost implements native.Operations.
+func (o operations) RemoveHost(ctx context.Context, host string) error {
+	if o.p.pipeline == nil {
+		return errNoControl
+	}
+	return o.p.pipeline.Forget(ctx, host)
+}
+
+// FailedMutations implements native.Operations.
+func (o operations) FailedMutations(ctx context.Context) (failed []*lifeboatv1.FailedMutation, err error) {
+	view := o.p.store.View(ctx)
+	var decodeErr error
+	err = view.Scan(record.QuarantinePrefix, record.PrefixEnd(record.QuarantinePrefix), func(s record.Stored) bool {
+		var q *recordpb.Quarantine
+		if q, decodeErr = record.Quarantines.Decode(s.Value); decodeErr != nil {
+			return false
+		}
+		failed = append(failed, &lifeboatv1.FailedMutation{
+			Record: q.GetRecord(), Host: q.GetHost(), Reason: q.GetReason(), At: timestamppb.New(record.FromNanos(q.GetAt())),
+		})
+		return true
+	})
+	if err == nil {
+		err = decodeErr
+	}
+	return failed, err
+}
+
+// RetryFailedMutation implements native.Operations: it takes the mark away, upon
+// which every host that could not apply the record tries again.
+func (o operations) RetryFailedMutation(ctx context.Context, ref string) error {
+	key := record.QuarantineKey(record.Key(ref))
+	stored, ok, err := o.p.store.View(ctx).Get(key)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &secret.Error{Code: secret.CodeNotFound, Field: "record", Message: "no host failed on that record"}
+	}
+	var txn record.Txn
+	txn.Require(key, stored.Revision)
+	txn.Delete(key)
+	_, err = o.p.store.Commit(ctx, txn)
+	return err
+}

@@ -1,0 +1,179 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/audit"
+	"github.com/lifeboat-secrets/lifeboat/internal/authn"
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
+	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
+	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/replica"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+func (p *Process) startCertificates(context.Context) (err error) {
+	t := p.config.TLS
+	onError := func(err error) { p.log.Error("changed certificates cannot be used; the old ones stay", "error", err) }
+	p.serverCert, err = pki.NewReloader(pki.ReloaderOptions{CertFile: t.CertFile, KeyFile: t.KeyFile, OnError: onError})
+	if err != nil {
+		return err
+	}
+	if t.Peer != (config.PeerTLS{}) {
+		p.peerCert, err = pki.NewReloader(pki.ReloaderOptions{
+			CertFile: t.Peer.CertFile, KeyFile: t.Peer.KeyFile, CAFile: t.Peer.CAFile, OnError: onError,
+		})
+	}
+	return err
+}
+
+func (p *Process) startAudit(context.Context) (err error) {
+	p.audit, err = audit.Open(audit.Options{
+		Paths: p.config.Audit.Paths, Sync: audit.Sync(p.config.Audit.Sync),
+		Region: p.config.Region.Name, Process: p.config.Process.ID, Logger: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.onClose(p.audit.Close)
+	return nil
+}
+
+func (p *Process) startKeys(context.Context) error {
+	wrapper, err := file.Open(p.config.KMS.File.Path)
+	if err != nil {
+		return err
+	}
+	p.kms = wrapper
+	p.onClose(wrapper.Close)
+	if d := wrapper.Describe(); !d.Production {
+		p.log.Warn("the key service driver is not for production: whoever reads its file can read every secret", "driver", d.Driver)
+	}
+	stale := p.config.KMS.StaleFor
+	if stale == 0 {
+		stale = -1 // the keyring's word for none
+	}
+	p.keyring = keyring.New(keyring.Options{Wrapper: wrapper, CacheFor: p.config.KMS.CacheFor, StaleFor: stale})
+	p.onClose(p.keyring.Close)
+	return nil
+}
+
+// startLocalStore opens the local store and the caches of identities, which its
+// changes keep fresh.
+func (p *Process) startLocalStore(ctx context.Context) (err error) {
+	p.authz = authz.New(authz.Options{})
+	p.authn, err = authn.New(authn.Options{
+		MaxAge: p.config.Credentials.MaxAgeWhenCutOff, Age: p.age, BreakGlass: p.breakGlass.Load,
+	})
+	if err != nil {
+		return err
+	}
+	p.local, err = replica.Open(replica.Options{
+		Path: p.path("local.db"), Source: p.store, Logger: p.log.With("part", "local store"), OnApply: p.applied,
+	})
+	if err != nil {
+		return err
+	}
+	p.onClose(p.local.Close)
+	return nil
+}
+
+// applied is called with what the local store applied.
+func (p *Process) applied(changes []record.Change) {
+	p.authn.Changed(changes)
+	p.authz.Changed(changes)
+	p.events.Changed(changes)
+	if p.pipeline != nil {
+		p.pipeline.Changed(changes)
+	}
+	for _, c := range changes {
+		if c.Deleted && c.Key.HasPrefix(record.QuarantinePrefix) {
+			select {
+			case p.retries <- c.Key[len(record.QuarantinePrefix):]:
+			default:
+			}
+		}
+	}
+}
+
+// retryQuarantined tries records again that an operator took out of quarantine.
+func (p *Process) retryQuarantined(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case key := <-p.retries:
+			if err := p.local.Retry(ctx, key); err != nil && ctx.Err() == nil {
+				p.log.Warn("record still cannot be applied", "record", key, "error", err)
+			}
+		}
+	}
+}
+
+// age is how long ago the local store was known to be up to date.
+func (p *Process) age() time.Duration {
+	if p.local == nil {
+		return 0
+	}
+	age, _ := p.Freshness()
+	return age
+}
+
+// Freshness implements service.LocalStore together with View.
+func (p *Process) Freshness() (time.Duration, bool) {
+	position := p.local.Position()
+	return position.Age(time.Now()), position.Connected
+}
+
+// View implements service.LocalStore: a copy that is not complete yet is
+// CodeUnavailable, so that nothing is taken for missing that is only late.
+func (p *Process) View(fn func(record.View) error) error {
+	if !p.local.Position().Synced {
+		return errIncomplete
+	}
+	return p.local.View(fn)
+}
+
+func (p *Process) startService(context.Context) error {
+	options := service.Options{
+		Region: p.config.Region.Name, Store: p.store, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
+		Audit: p.audit, Events: p.events, Logger: p.log,
+		StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout,
+	}
+	if p.isControl() {
+		p.newPipeline()
+		options.Clearing = p.pipeline
+	}
+	p.service = service.New(options)
+	return nil
+}
+
+func (p *Process) isControl() bool { return p.config.Process.Has(config.Control) }
+func (p *Process) isHost() bool    { return p.config.Process.Has(config.Host) }
+
+// Initialize makes a region out of an empty store.
+func (p *Process) Initialize(ctx context.Context) (service.Initialized, error) {
+	return service.Initialize(ctx, p.store, p.keyring, p.config.Region.Name, time.Now())
+}
+
+// checkKeys reports whether the key service holds the region's master key.
+func (p *Process) checkKeys(ctx context.Context) error {
+	return p.View(func(view record.View) error {
+		region, err := service.RegionRecord(view)
+		if err != nil {
+			return err
+		}
+		if region.GetName() != string(p.config.Region.Name) {
+			return errors.New("the store belongs to the region " + region.GetName())
+		}
+		return p.keyring.Check(ctx, region)
+	})
+}
+
+func storeDir(c *config.Config) string { return filepath.Join(c.Process.DataDir, "store") }

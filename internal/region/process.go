@@ -1,0 +1,176 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/audit"
+	"github.com/lifeboat-secrets/lifeboat/internal/authn"
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
+	"github.com/lifeboat-secrets/lifeboat/internal/event"
+	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
+	"github.com/lifeboat-secrets/lifeboat/internal/kms"
+	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/replica"
+	"github.com/lifeboat-secrets/lifeboat/internal/router"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// Process is one running process of a region.
+type Process struct {
+	config  *config.Config
+	release string
+	log     *slog.Logger
+
+	serverCert, peerCert *pki.Reloader
+
+	audit   *audit.Log
+	kms     kms.Wrapper
+	keyring *keyring.Keyring
+
+	store    *lateStore
+	local    *replica.Local
+	events   *event.Hub
+	authn    *authn.Authenticator
+	authz    *authz.Authorizer
+	pipeline *pipeline.Pipeline // nil without the role control
+	service  *service.Service
+	forward  *router.Forwarder // nil if nothing is forwarded
+
+	handler    http.Handler
+	listener   net.Listener
+	admin      net.Listener
+	breakGlass atomic.Bool
+	retries    chan record.Key
+
+	// closers undo start-up, last first.
+	closers []func() error
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	fatal   chan error
+}
+
+// Options of a process beside its configuration.
+type Options struct {
+	Config *config.Config
+	// Release is the version that the process shows to operators and peers.
+	Release string
+	Logger  *slog.Logger
+}
+
+// Start builds and starts a process. It returns when the process accepts
+// requests; the store may still be on its way up, which health shows. Close it
+// after use.
+func Start(ctx context.Context, o Options) (*Process, error) {
+	p := &Process{
+		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: &lateStore{owner: o.Config.Process.ID},
+		retries: make(chan record.Key, 64), fatal: make(chan error, 1),
+	}
+	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p.cancel = cancel
+	steps := []struct {
+		name  string
+		start func(context.Context) error
+	}{
+		{"data directory", p.startDataDir},
+		{"certificates", p.startCertificates},
+		{"audit log", p.startAudit},
+		{"keys", p.startKeys},
+		{"local store", p.startLocalStore},
+		{"store", p.startStore},
+		{"service", p.startService},
+		{"pipeline", p.startPipeline},
+		{"front door", p.startFrontDoor},
+		{"peer listener", p.startPeerListener},
+		{"admin listener", p.startAdmin},
+		{"control socket", p.startControlSocket},
+	}
+	for _, step := range steps {
+		if err := step.start(runCtx); err != nil {
+			return nil, errors.Join(fmt.Errorf("start %s: %w", step.name, err), p.Close())
+		}
+	}
+	p.log.Info("ready", "region", p.config.Region.Name, "process", p.config.Process.ID, "address", p.listener.Addr().String())
+	return p, nil
+}
+
+// Fatal receives an error that the process cannot recover from.
+func (p *Process) Fatal() <-chan error { return p.fatal }
+
+// Address is where the public front door listens.
+func (p *Process) Address() string { return p.listener.Addr().String() }
+
+// AdminAddress is where metrics and profiles are served; empty if nowhere.
+func (p *Process) AdminAddress() string {
+	if p.admin == nil {
+		return ""
+	}
+	return p.admin.Addr().String()
+}
+
+// Reopen opens the audit files again, after they have been renamed.
+func (p *Process) Reopen() error { return p.audit.Reopen() }
+
+// Close stops the process: it lets requests in progress end, for at most ten
+// seconds, and then undoes start-up in reverse.
+func (p *Process) Close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i]())
+	}
+	p.closers = nil
+	p.cancel()
+	p.running.Wait()
+	return errors.Join(errs...)
+}
+
+func (p *Process) onClose(f func() error) { p.closers = append(p.closers, f) }
+
+// run runs a part for as long as the process lives. Parts end before anything
+// that was started earlier is closed.
+func (p *Process) run(ctx context.Context, name string, part func(context.Context) error) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	p.running.Add(1)
+	go func() {
+		defer p.running.Done()
+		defer close(done)
+		if err := part(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error("part of the process failed", "part", name, "error", err)
+			p.fail(fmt.Errorf("%s: %w", name, err))
+		}
+	}()
+	p.onClose(func() error {
+		cancel()
+		<-done
+		return nil
+	})
+}
+
+func (p *Process) fail(err error) {
+	select {
+	case p.fatal <- err:
+	default:
+	}
+}
+
+func (p *Process) startDataDir(context.Context) error {
+	return os.MkdirAll(p.config.Process.DataDir, 0o700)
+}
+
+func (p *Process) path(name string) string { return filepath.Join(p.config.Process.DataDir, name) }
+
+// startTimeout bounds what a part may wait for at start.
+const startTimeout = 30 * time.Second

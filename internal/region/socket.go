@@ -1,0 +1,106 @@
+package region
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// SocketName is the name of a control process's socket in its data directory.
+// Who may open it, that is who may run as the process's user, may initialise the
+// region and override its rules in an emergency.
+const SocketName = "control.sock"
+
+// startControlSocket serves what needs no credential because it comes before the
+// first one, or when none can be checked.
+func (p *Process) startControlSocket(ctx context.Context) error {
+	path := p.path(SocketName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "unix", path)
+	if err != nil {
+		return err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	mux := http.NewServeMux()
+	p.addHealth(mux)
+	mux.HandleFunc("POST /v1/initialize", p.answerInitialize)
+	mux.HandleFunc("POST /v1/audit/reopen", func(w http.ResponseWriter, _ *http.Request) {
+		answerJSON(w, struct{}{}, p.Reopen())
+	})
+	mux.HandleFunc("POST /v1/break-glass", p.answerBreakGlass)
+	p.serveOn(ctx, "control socket", listener, nil, mux)
+	return nil
+}
+
+type initializeAnswer struct {
+	Region      string `json:"region"`
+	Incarnation string `json:"incarnation"`
+	Operator    string `json:"operator"`
+	Token       string `json:"token"`
+}
+
+func (p *Process) answerInitialize(w http.ResponseWriter, r *http.Request) {
+	if !p.isControl() {
+		answerJSON(w, nil, secret.Errorf(secret.CodeWrongState, "this process has no role control").
+			WithHint("use the socket of a control process"))
+		return
+	}
+	made, err := p.Initialize(r.Context())
+	if err == nil {
+		p.log.Warn("region initialized", "incarnation", made.Incarnation)
+	}
+	answerJSON(w, initializeAnswer{
+		Region: string(made.Region), Incarnation: string(made.Incarnation), Operator: string(made.Operator), Token: string(made.Token.Reveal()),
+	}, err)
+}
+
+type breakGlassRequest struct {
+	On bool `json:"on"`
+}
+
+// answerBreakGlass makes a host that has been cut off for longer than it may
+// honour what it knows of credentials all the same; each request is marked so in
+// the audit log. It ends when the process does.
+func (p *Process) answerBreakGlass(w http.ResponseWriter, r *http.Request) {
+	var request breakGlassRequest
+	decoder := json.NewDecoder(io.LimitReader(r.Body, 1<<10))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&request); err != nil {
+		answerJSON(w, nil, secret.Invalid("body", `must be {"on": true} or {"on": false}`))
+		return
+	}
+	p.breakGlass.Store(request.On)
+	p.log.Warn("break-glass", "on", request.On)
+	answerJSON(w, request, nil)
+}
+
+type errorAnswer struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+func answerJSON(w http.ResponseWriter, answer any, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	if err != nil {
+		failure := errorAnswer{Code: string(secret.CodeOf(err)), Message: err.Error()}
+		if e, ok := errors.AsType[*secret.Error](err); ok {
+			failure.Hint = e.Hint
+		}
+		answer = failure
+		w.WriteHeader(frontdoor.StatusOf(err).HTTP)
+	}
+	_ = json.NewEncoder(w).Encode(answer)
+}
