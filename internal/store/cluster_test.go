@@ -81,6 +81,7 @@ func commitSoon(t *testing.T, s *store.Shard, n int) {
 	}
 }
 
+// It is not parallel, so that it runs first: see TestMain.
 func TestClusterOfThree(t *testing.T) {
 	authority := newAuthority(t)
 	c := startCluster(t, authority.issue(t, "peer"))

@@ -29,6 +29,7 @@ func dialPlain(t testing.TB, address string) *store.Shard {
 }
 
 func TestDialedStoreThatIsDown(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	client := dial(t, store.DialOptions{Endpoints: []string{address}})
 	hasty := store.Open(store.Options{Client: client, Prefix: prefix, Timeout: 3 * heartbeat, Heartbeat: heartbeat})
@@ -48,6 +49,7 @@ func TestDialedStoreThatIsDown(t *testing.T) {
 
 // A network that swallows everything: what was sent may have committed.
 func TestCommitIntoSilence(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	e := start(t, store.EmbeddedOptions{ListenClient: address})
 	p := startProxy(t, address)
@@ -71,6 +73,7 @@ func TestCommitIntoSilence(t *testing.T) {
 }
 
 func TestFeedNoticesSilence(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	e := start(t, store.EmbeddedOptions{ListenClient: address})
 	direct := open(t, e.Client())
@@ -93,6 +96,7 @@ func TestFeedNoticesSilence(t *testing.T) {
 
 // Cut connections are bridged, or end the feed; either way nothing is lost.
 func TestFeedAcrossCutsAndRestart(t *testing.T) {
+	t.Parallel()
 	o := store.EmbeddedOptions{ListenClient: freeAddress(t), Dir: t.TempDir()}
 	e := startUnowned(t, o)
 	p := startProxy(t, o.ListenClient)
@@ -128,6 +132,7 @@ func TestFeedAcrossCutsAndRestart(t *testing.T) {
 // A store that was replaced by an older one under a running feed must not be
 // followed as if nothing had happened.
 func TestFeedOfReplacedStore(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	e := startUnowned(t, store.EmbeddedOptions{ListenClient: address})
 	s := dialPlain(t, address)
@@ -146,6 +151,7 @@ func TestFeedOfReplacedStore(t *testing.T) {
 }
 
 func TestDialRefusesBadOptions(t *testing.T) {
+	t.Parallel()
 	for field, o := range map[string]store.DialOptions{
 		"endpoints": {},
 		"tls":       {Endpoints: []string{"192.0.2.1:2379"}},

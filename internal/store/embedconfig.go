@@ -36,6 +36,9 @@ func (o EmbeddedOptions) config(log *zap.Logger) (*embed.Config, error) {
 	// A client may ping its connection every 10 s; see keepaliveTime.
 	cfg.GRPCKeepAliveMinTime = keepaliveTime / 2
 	cfg.WarningApplyDuration = time.Second
+	if len(o.members()) == 1 { // nothing to wait for before it elects itself
+		cfg.TickMs, cfg.ElectionMs = 20, 200
+	}
 	o.listeners(cfg)
 	cfg.InitialCluster = initialCluster(o.members(), scheme(o.PeerTLS))
 	return cfg, nil
@@ -126,6 +129,9 @@ func validateListener(field, address, tlsField string, files TLSFiles) error {
 	host, err := splitAddress(field, address)
 	if err != nil {
 		return err
+	}
+	if _, err := tlsInfo(files).ServerConfig(); err != nil && !files.empty() {
+		return &secret.Error{Code: secret.CodeInvalid, Field: tlsField, Message: "the files cannot be used", Err: err}
 	}
 	if files.empty() && !loopback(host) {
 		return secret.Invalid(tlsField, "is required because %s is not a loopback address", address)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -14,9 +15,11 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -60,12 +63,13 @@ type EmbeddedOptions struct {
 
 // Embedded is an etcd server that runs in this process.
 type Embedded struct {
-	server *embed.Etcd
-	client *clientv3.Client
-	lock   *fileutil.LockedFile
-	life   *lifecycle
-	close  sync.Once
-	err    error
+	server  *embed.Etcd
+	client  *clientv3.Client
+	streams *streams
+	lock    *fileutil.LockedFile
+	life    *lifecycle
+	close   sync.Once
+	err     error
 }
 
 // StartEmbedded starts a server and waits until it takes part in its cluster,
@@ -81,21 +85,27 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
+	streams := newStreams()
+	cfg.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(streams.intercept)}
 	lock, err := lockDir(o.Dir)
 	if err != nil {
 		return nil, err
 	}
 	server, err := start(cfg)
 	if err != nil {
+		streams.close()
 		return nil, errors.Join(err, lock.Close())
 	}
 	life.started.Store(true)
 	if err := ready(ctx, server); err != nil {
 		life.closing.Store(true)
+		streams.close()
 		server.Close()
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &Embedded{server: server, client: v3client.New(server.Server), lock: lock, life: life}, nil
+	client := v3client.New(server.Server)
+	client.Maintenance = inProcessMaintenance{client.Maintenance, server.Server}
+	return &Embedded{server: server, client: client, lock: lock, life: life, streams: streams}, nil
 }
 
 // Client returns a client that calls the server without a network. It lives as
@@ -109,6 +119,7 @@ func (e *Embedded) Err() <-chan error { return e.server.Err() }
 func (e *Embedded) Close() error {
 	e.close.Do(func() {
 		e.life.closing.Store(true)
+		e.streams.close()
 		if err := e.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
 			e.err = err
 		}
@@ -136,6 +147,10 @@ func lockDir(dir string) (*fileutil.LockedFile, error) {
 
 // start starts etcd and turns its ways of giving up into errors.
 func start(cfg *embed.Config) (server *embed.Etcd, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, secret.Wrap(secret.CodeInvalid, err, "the store cannot be configured so")
+	}
+	_, absent := os.Stat(filepath.Join(cfg.Dir, "member"))
 	defer func() {
 		if p := recover(); p != nil {
 			err = secret.Errorf(secret.CodeCorrupt, "the store's data cannot be used: %v", p)
@@ -148,7 +163,10 @@ func start(cfg *embed.Config) (server *embed.Etcd, err error) {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return nil, secret.Wrap(secret.CodeUnavailable, err, fmt.Sprintf("the store cannot listen on %v", op.Addr))
 	}
-	return nil, secret.Wrap(secret.CodeInvalid, err, "the store does not start")
+	if _, ok := errors.AsType[*fs.PathError](err); ok || absent != nil {
+		return nil, secret.Wrap(secret.CodeUnavailable, err, "the store does not start")
+	}
+	return nil, secret.Wrap(secret.CodeCorrupt, err, "the store's data cannot be used")
 }
 
 // ready waits until the member has joined its cluster.
@@ -163,6 +181,24 @@ func ready(ctx context.Context, server *embed.Etcd) error {
 	case <-ctx.Done():
 		return secret.Wrap(secret.CodeUnavailable, ctx.Err(), "the store did not find a majority of its members in time")
 	}
+}
+
+// inProcessMaintenance is the maintenance of a server in this process.
+type inProcessMaintenance struct {
+	clientv3.Maintenance
+	server *etcdserver.EtcdServer
+}
+
+// Defragment rewrites the server's database. The one of v3client panics, because
+// it reports to a health service that only a network listener has.
+func (m inProcessMaintenance) Defragment(ctx context.Context, _ string) (*clientv3.DefragmentResponse, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := m.server.Defragment(); err != nil {
+		return nil, err
+	}
+	return &clientv3.DefragmentResponse{}, nil
 }
 
 // lifecycle says how far a server is, for its logger.

@@ -164,6 +164,7 @@ func checkHistory(t testing.TB, changes []record.Change, wrote map[int64]map[rec
 }
 
 func TestFeedUnderConcurrentWriters(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, store.EmbeddedOptions{}).Client())
 	before, err := s.Revision(context.Background())
 	if err != nil {
@@ -187,6 +188,7 @@ func TestFeedUnderConcurrentWriters(t *testing.T) {
 }
 
 func TestFeedOfIdleShardVouchesForItsRevision(t *testing.T) {
+	t.Parallel()
 	client := start(t, store.EmbeddedOptions{}).Client()
 	s := open(t, client)
 	revision := mustCommit(t, s, put("a", "1", 0))
@@ -206,6 +208,7 @@ func TestFeedOfIdleShardVouchesForItsRevision(t *testing.T) {
 }
 
 func TestFeedRefusals(t *testing.T) {
+	t.Parallel()
 	client := start(t, store.EmbeddedOptions{}).Client()
 	s := open(t, client)
 	var last int64
@@ -230,6 +233,7 @@ func TestFeedRefusals(t *testing.T) {
 
 // A slow consumer must not be taken for a silent store.
 func TestFeedWithSlowApply(t *testing.T) {
+	t.Parallel()
 	s := open(t, start(t, store.EmbeddedOptions{}).Client())
 	before := mustCommit(t, s, put("first", "x", 0))
 	release := make(chan struct{})
@@ -262,6 +266,7 @@ func TestFeedWithSlowApply(t *testing.T) {
 }
 
 func TestFeedEndsWithItsServer(t *testing.T) {
+	t.Parallel()
 	e := startUnowned(t, store.EmbeddedOptions{})
 	s := open(t, e.Client())
 	revision := mustCommit(t, s, put("a", "1", 0))

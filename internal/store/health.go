@@ -45,6 +45,9 @@ type MemberHealth struct {
 	DatabaseBytes, InUseBytes, QuotaBytes int64
 }
 
+// full reports whether the member has reached its quota, known to it or not.
+func (m MemberHealth) full() bool { return m.QuotaBytes > 0 && m.DatabaseBytes >= m.QuotaBytes }
+
 // Health asks the store and its members at once how they are. It takes at most
 // the Shard's timeout and never fails: what is wrong is in the result.
 func (s *Shard) Health(ctx context.Context) Health {
@@ -57,6 +60,9 @@ func (s *Shard) Health(ctx context.Context) Health {
 		wg.Go(func() { h.Members[i] = s.member(ctx, endpoint) })
 	}
 	wg.Wait()
+	for _, m := range h.Members {
+		h.NoSpace = h.NoSpace || m.full()
+	}
 	return h
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -17,11 +18,15 @@ const (
 	// checksPerKeep is how often in the kept time the history is looked at, so
 	// that at most a fifth more is kept than asked for.
 	checksPerKeep = 5
+	// leastCheckInterval is etcd's own interval between commits to disk.
+	leastCheckInterval = 100 * time.Millisecond
 	// mostCheckInterval bounds how long a full store waits to be looked at.
 	mostCheckInterval = time.Minute
 	// defragTimeout bounds the rewriting of one member's database; it takes
 	// about 10 s for each GB.
 	defragTimeout = 10 * time.Minute
+	// mostRecounts is enough for the page counts to settle after a compaction.
+	mostRecounts = 10
 )
 
 // Maintenance says how much history a store keeps for feeds that resume. What is
@@ -49,13 +54,16 @@ func (m Maintenance) withDefaults() Maintenance {
 // only while the store is full and so refuses writes anyway.
 func (s *Shard) RunMaintenance(ctx context.Context) error {
 	var h history
-	interval := min(s.maintenance.Keep/checksPerKeep, mostCheckInterval)
+	interval := max(leastCheckInterval, min(s.maintenance.Keep/checksPerKeep, mostCheckInterval))
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	failure := ""
 	for {
-		if err := s.maintain(ctx, &h, time.Now()); err != nil && ctx.Err() == nil {
+		err := s.maintain(ctx, &h, time.Now())
+		if err != nil && err.Error() != failure && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "store maintenance failed and will be tried again", "prefix", s.prefix, "error", err)
 		}
+		failure = fmt.Sprint(err)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -67,7 +75,7 @@ func (s *Shard) RunMaintenance(ctx context.Context) error {
 // maintain does one round. A failure to drop history does not keep it from
 // making room.
 func (s *Shard) maintain(ctx context.Context, h *history, now time.Time) error {
-	return errors.Join(s.compact(ctx, h, now), s.makeRoom(ctx))
+	return errors.Join(s.compact(ctx, h, now), s.makeRoom(ctx, h))
 }
 
 func (s *Shard) compact(ctx context.Context, h *history, now time.Time) error {
@@ -86,14 +94,17 @@ func (s *Shard) compact(ctx context.Context, h *history, now time.Time) error {
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return readError(ctx, err)
 	}
-	h.compacted = target
+	h.compacted, h.recounts = target, 0
 	return nil
 }
 
 // history remembers which revision the store had when.
 type history struct {
-	samples   []sample
+	samples []sample
+	// compacted is the revision that history was last dropped up to, recounts how
+	// often members were made to count their free pages since.
 	compacted int64
+	recounts  int
 }
 
 type sample struct {
@@ -129,19 +140,10 @@ func (h *history) before(t time.Time) int64 {
 
 // makeRoom defragments the members that are full of free pages, and clears the
 // "no space" alarm once all are below their quota.
-func (s *Shard) makeRoom(ctx context.Context) error {
-	alarms, err := s.alarms(ctx)
-	if err != nil {
+func (s *Shard) makeRoom(ctx context.Context, h *history) error {
+	alarms, full, err := s.fullness(ctx)
+	if err != nil || !full {
 		return err
-	}
-	full := alarms[:0]
-	for _, a := range alarms {
-		if a.Alarm == etcdserverpb.AlarmType_NOSPACE {
-			full = append(full, a)
-		}
-	}
-	if len(full) == 0 {
-		return nil
 	}
 	room := true
 	for _, endpoint := range s.endpoints() {
@@ -151,10 +153,39 @@ func (s *Shard) makeRoom(ctx context.Context) error {
 		}
 		room = room && ok
 	}
-	if !room {
+	switch {
+	case room:
+		s.log.InfoContext(ctx, "the store has room again and accepts writes", "prefix", s.prefix)
+		return s.disarm(ctx, alarms)
+	case h.recounts < mostRecounts:
+		// A member counts the pages that a compaction has freed only when something
+		// is written after it. Clearing the alarm writes, and lets nothing in: each
+		// write is still checked against the quota, and raises the alarm again.
+		h.recounts++
+		return s.disarm(ctx, alarms)
+	default:
 		return secret.Errorf(secret.CodeStoreFull, "the store is full").WithHint("raise its quota, or add a shard and move vaults to it")
 	}
-	return s.disarm(ctx, full)
+}
+
+// fullness returns the "no space" alarms, and whether there are any or a member
+// has reached its quota without having noticed.
+func (s *Shard) fullness(ctx context.Context) (noSpace []*clientv3.AlarmMember, full bool, err error) {
+	alarms, err := s.alarms(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, a := range alarms {
+		if a.Alarm == etcdserverpb.AlarmType_NOSPACE {
+			noSpace = append(noSpace, a)
+		}
+	}
+	full = len(noSpace) > 0
+	for _, endpoint := range s.endpoints() {
+		m := s.member(ctx, endpoint)
+		full = full || m.full()
+	}
+	return noSpace, full, nil
 }
 
 // shrink makes a member's file small enough and reports whether it is.
@@ -200,6 +231,5 @@ func (s *Shard) disarm(ctx context.Context, alarms []*clientv3.AlarmMember) erro
 			return readError(limit, err)
 		}
 	}
-	s.log.InfoContext(ctx, "the store has room again and accepts writes", "prefix", s.prefix)
 	return nil
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,16 +65,29 @@ func open(t testing.TB, client *clientv3.Client) *store.Shard {
 	})
 }
 
-// freeAddress returns a loopback address that was free a moment ago.
+// addresses are those that freeAddress has given out.
+var addresses sync.Map
+
+// freeAddress returns a loopback address that nothing else in this process gets.
+// Its port is below those that the system picks by itself (32768 and up), so it
+// stays free while a server is restarted.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(20000)))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if _, taken := addresses.LoadOrStore(address, true); !taken {
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
+
+// txn shortens the literals of tests.
+type txn = record.Txn
 
 func put(key record.Key, value string, revision int64) record.Txn {
 	var txn record.Txn

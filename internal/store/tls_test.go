@@ -145,6 +145,7 @@ func startExternal(t *testing.T, dir, address string, files store.TLSFiles) *emb
 }
 
 func TestExternalWithTLSAndPassword(t *testing.T) {
+	t.Parallel()
 	authority := newAuthority(t)
 	dir, address, serverFiles := t.TempDir(), freeAddress(t), authority.issue(t, "server")
 	server := startExternal(t, dir, address, serverFiles)
@@ -186,6 +187,7 @@ func TestExternalWithTLSAndPassword(t *testing.T) {
 
 // A store whose authentication is enabled later is logged in to from then on.
 func TestAuthenticationEnabledLater(t *testing.T) {
+	t.Parallel()
 	authority := newAuthority(t)
 	address := freeAddress(t)
 	server := startExternal(t, t.TempDir(), address, authority.issue(t, "server"))
