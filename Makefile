@@ -1,0 +1,41 @@
+GO ?= go
+TOOLS := $(CURDIR)/.cache/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+RELEASE ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+.PHONY: build demo test race lint generate check-generated bench bench-1m fuzz chaos clean
+
+build: ## the binary, in bin/
+	$(GO) build -trimpath -ldflags "-X main.release=$(RELEASE)" -o bin/lifeboat ./cmd/lifeboat
+
+demo: build ## the main job, on a fresh machine with only Go
+	./bin/lifeboat demo
+
+test: ## everything that CI tests
+	./scripts/test
+
+race: ## the tests with the race detector
+	$(GO) test -race ./...
+
+lint: ## static checks
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+
+generate: $(TOOLS)/bin/buf ## Go code from the protobuf files
+	$(TOOLS)/bin/buf lint
+	$(TOOLS)/bin/buf generate
+
+check-generated: generate ## generated code is what the protobuf files say
+	git diff --exit-code -- '*.pb.go' '*.connect.go'
+
+$(TOOLS)/bin/buf: tools/go.mod scripts/install-tools
+	./scripts/install-tools $(TOOLS)
+
+bench: ## every figure, compared with its target; writes bench/results/latest.json
+	$(GO) run ./bench
+
+bench-1m: ## the figures at a million secrets, which take minutes to load
+	$(GO) run ./bench -million
+
+clean:
+	rm -rf bin .cache bench/results
