@@ -129,24 +129,39 @@ func TestFeedAcrossCutsAndRestart(t *testing.T) {
 	}
 }
 
-// A store that was replaced by an older one under a running feed must not be
-// followed as if nothing had happened.
+// A store that was replaced under a running feed, by one that is behind or one
+// that is ahead, must not be followed as if nothing had happened.
 func TestFeedOfReplacedStore(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
-	e := startUnowned(t, store.EmbeddedOptions{ListenClient: address})
-	s := dialPlain(t, address)
-	_, last := load(t, s, 2, 10)
-	f := follow(t, s, 0)
-	f.reach(t, last)
-	closeServer(t, e)
-	start(t, store.EmbeddedOptions{ListenClient: address, Name: "another"})
-	err := f.end()
-	if secret.HasCode(err, secret.CodeUnavailable) {
-		err = follow(t, s, last).end()
-	}
-	if !errors.Is(err, store.ErrAhead) {
-		t.Errorf("feed of a replaced store: %v", err)
+	for name, commits := range map[string]int{"behind": 1, "ahead": 50} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			replacement := store.EmbeddedOptions{ListenClient: freeAddress(t), Dir: t.TempDir()}
+			prepared := startUnowned(t, replacement)
+			load(t, open(t, prepared.Client()), 1, commits)
+			closeServer(t, prepared)
+
+			e := startUnowned(t, store.EmbeddedOptions{ListenClient: replacement.ListenClient})
+			s := dialPlain(t, replacement.ListenClient)
+			_, last := load(t, s, 2, 10)
+			f := follow(t, s, 0)
+			f.reach(t, last)
+			closeServer(t, e)
+			start(t, replacement)
+			err := f.end()
+			if f.reached() != last {
+				t.Errorf("the feed went on from %d to %d of another store", last, f.reached())
+			}
+			if errors.Is(err, store.ErrAhead) {
+				return
+			}
+			wantCode(t, err, secret.CodeUnavailable) // the pause was noticed first
+			if name == "behind" {
+				if err := follow(t, s, last).end(); !errors.Is(err, store.ErrAhead) {
+					t.Errorf("feed of a replaced store: %v", err)
+				}
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"net"
 	"net/url"
 	"slices"
@@ -38,6 +39,9 @@ func (o EmbeddedOptions) config(log *zap.Logger) (*embed.Config, error) {
 	cfg.WarningApplyDuration = time.Second
 	if len(o.members()) == 1 { // nothing to wait for before it elects itself
 		cfg.TickMs, cfg.ElectionMs = 20, 200
+		// The token goes into the cluster's ID when it is first started, so that a
+		// feed can tell a store from another one at the same address.
+		cfg.InitialClusterToken = rand.Text()
 	}
 	o.listeners(cfg)
 	cfg.InitialCluster = initialCluster(o.members(), scheme(o.PeerTLS))

@@ -134,11 +134,17 @@ func (f *feed) judge(cluster uint64, revision, reached int64) beat {
 	}
 	switch {
 	case cluster != f.cluster:
-		return beat{err: fmt.Errorf("cluster %x answers instead of %x: %w", cluster, f.cluster, ErrAhead)}
+		return beat{err: f.replaced(cluster)}
 	case revision < reached:
 		return beat{err: fmt.Errorf("the store is at revision %d, the feed at %d: %w", revision, reached, ErrAhead)}
 	}
 	return beat{revision: revision}
+}
+
+// replaced returns the error for an answer of another cluster. etcd's client goes
+// on with it where it left off at the first, which would mix two histories.
+func (f *feed) replaced(by uint64) error {
+	return fmt.Errorf("cluster %x answers instead of %x: %w", by, f.cluster, ErrAhead)
 }
 
 // follow delivers what the watch brings until something fails.
@@ -166,6 +172,8 @@ func (f *feed) take(ctx context.Context, resp clientv3.WatchResponse, ok bool) e
 	switch {
 	case !ok:
 		return secret.Errorf(secret.CodeUnavailable, "the store ended the watch")
+	case resp.Header.ClusterId != 0 && resp.Header.ClusterId != f.cluster:
+		return f.replaced(resp.Header.ClusterId)
 	case resp.CompactRevision != 0:
 		return fmt.Errorf("revision %d is wanted, %d is the oldest kept: %w", f.reached.Load()+1, resp.CompactRevision, ErrCompacted)
 	case resp.Err() != nil:

@@ -19,7 +19,9 @@ import (
 // run's context ends when the role is lost or may be: the store did not renew
 // the lease within ttl, which is at least a second. Two processes can believe
 // for a moment that they hold a role, so nothing may depend on there being one:
-// a role saves work, conditions of transactions keep it right.
+// a role saves work, conditions of transactions keep it right. A full store
+// grants no leases: who holds a role keeps it, but it is not passed on until
+// there is room.
 func (s *Shard) Hold(ctx context.Context, name string, ttl time.Duration, owner string, run func(context.Context) error) error {
 	if ttl < time.Second || name == "" {
 		return secret.Invalid("ttl", "must be at least a second, and the role must have a name")

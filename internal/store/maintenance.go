@@ -48,7 +48,9 @@ func (m Maintenance) withDefaults() Maintenance {
 // RunMaintenance drops old history and, when the store is full, makes room and
 // clears the alarm as soon as there is some, until ctx ends; it returns ctx's
 // error. Run it in every process that embeds a member and in one that dials;
-// several at once do no harm. What fails is logged and tried again.
+// several at once do no harm. Do not make it depend on a role (Hold): a full store
+// grants none. What fails is logged and tried again. The history is that of the
+// whole etcd cluster, so if it holds several shards the shortest Keep counts.
 //
 // A member's database is rewritten (defragmented), which blocks that member,
 // only while the store is full and so refuses writes anyway.
