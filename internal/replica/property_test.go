@@ -93,9 +93,11 @@ type history struct {
 	h     *host
 	w     *watcher
 	opts  replica.Options
-	seq   uint64
 	epoch uint64
 	saved map[record.Key]record.Stored
+
+	writing sync.Mutex // orders rise with revisions
+	seq     uint64
 
 	mu     sync.Mutex
 	queued []func()
@@ -104,9 +106,11 @@ type history struct {
 func (r *history) mutation(label string) func() {
 	n := rapid.IntRange(0, 19).Draw(r.t, label)
 	kind := rapid.IntRange(0, 3).Draw(r.t, label+" kind")
-	r.seq++
-	key, value := secretRecord(n, r.seq)
 	return func() {
+		r.writing.Lock()
+		defer r.writing.Unlock()
+		r.seq++
+		key, value := secretRecord(n, r.seq)
 		switch kind {
 		case 0:
 			r.m.delete(key)

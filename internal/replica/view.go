@@ -19,6 +19,7 @@ import (
 type snapshot struct {
 	tx      *bolt.Tx
 	records *bolt.Bucket
+	applied int64
 	refs    atomic.Int64 // 1 for being current, 1 for each view
 	views   sync.Pool    // of *view
 }
@@ -32,6 +33,11 @@ func (f *file) newSnapshot() (*snapshot, error) {
 	if s.records == nil {
 		return nil, errors.Join(damage("no records bucket"), tx.Rollback())
 	}
+	m, err := readMeta(tx)
+	if err != nil {
+		return nil, errors.Join(err, tx.Rollback())
+	}
+	s.applied = m.Applied
 	s.refs.Store(1)
 	s.views.New = func() any { return &view{snapshot: s, cursor: s.records.Cursor()} }
 	return s, nil
@@ -185,6 +191,10 @@ func (v *view) Scan(start, end record.Key, visit func(record.Stored) bool) error
 	}
 	return err
 }
+
+// Revision returns the revision up to which the view holds every change. It may
+// hold later ones.
+func (v *view) Revision() int64 { return v.snapshot.applied }
 
 func (v *view) seek(key []byte) (k, b []byte, err error) {
 	defer v.recovered(&err)

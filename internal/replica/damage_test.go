@@ -1,0 +1,264 @@
+package replica_test
+
+import (
+	"bytes"
+	"os"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/replica"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// edit changes the closed file of a host.
+func (h *host) edit(fn func(records *bolt.Bucket) error) {
+	h.t.Helper()
+	db, err := bolt.Open(h.opts.Path, 0o600, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := db.Update(func(tx *bolt.Tx) error { return fn(tx.Bucket([]byte("records"))) }); err != nil {
+		h.t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func flipLastBit(key record.Key) func(*bolt.Bucket) error {
+	return func(b *bolt.Bucket) error {
+		v := bytes.Clone(b.Get([]byte(key)))
+		v[len(v)-1] ^= 1
+		return b.Put([]byte(key), v)
+	}
+}
+
+func TestDamagedRecordIsNotServedButMended(t *testing.T) {
+	m := newMemory()
+	h := start(t, options(t, m))
+	m.put(name(1), ref(1))
+	h.wait(m.put(name(2), ref(2)))
+	h.end()
+	h.edit(flipLastBit(name(1)))
+	m.sever(errCut)
+	h = start(t, h.opts)
+	for range 3 {
+		if _, _, err := h.get(name(1)); !secret.HasCode(err, secret.CodeCorrupt) {
+			t.Fatalf("damaged record: %v", err)
+		}
+	}
+	h.mustHave(name(2), ref(2))
+	m.sever(nil)
+	h.until("mended", func(p replica.Position) bool { return p.CorruptionsMended == 1 })
+	h.mustHave(name(1), ref(1))
+	if p := h.Position(); p.CorruptionsFound != 3 {
+		t.Errorf("position %+v", p)
+	}
+	h.mustEqual(m)
+}
+
+func TestScrubFindsDamage(t *testing.T) {
+	m := newMemory()
+	opts := options(t, m)
+	opts.ScrubPeriod = time.Millisecond
+	h := start(t, opts)
+	for i := range 1000 {
+		m.put(name(i), ref(i))
+	}
+	h.wait(m.head())
+	h.end()
+	h.edit(flipLastBit(name(777)))
+	h = start(t, opts)
+	h.until("mended", func(p replica.Position) bool { return p.CorruptionsMended == 1 })
+	h.until("scrubbed", func(p replica.Position) bool { return p.Scrubs >= 2 })
+	h.mustEqual(m)
+}
+
+func TestDamagedKeyIsResynchronised(t *testing.T) {
+	m := newMemory()
+	opts := options(t, m)
+	opts.ScrubPeriod = time.Millisecond
+	h := start(t, opts)
+	for i := range 10 {
+		m.put(name(i), ref(i))
+	}
+	h.wait(m.head())
+	h.end()
+	h.edit(func(b *bolt.Bucket) error {
+		v := bytes.Clone(b.Get([]byte(name(5))))
+		if err := b.Delete([]byte(name(5))); err != nil {
+			return err
+		}
+		return b.Put([]byte("secret-name/v/n00005x"), v)
+	})
+	h = start(t, opts)
+	h.until("resynchronised", func(p replica.Position) bool { return p.Resyncs == 1 && !p.Resyncing && p.Connected })
+	h.mustEqual(m)
+}
+
+// fill makes a host with enough records for several levels of pages.
+func fill(t *testing.T, m *memory, n int) *host {
+	h := start(t, options(t, m))
+	for i := 0; i < n; i += 100 {
+		var writes []record.Write
+		for j := range 100 {
+			writes = append(writes, record.Write{Key: name(i + j), Value: ref(i + j)})
+		}
+		m.commit(writes...)
+	}
+	h.wait(m.head())
+	return h
+}
+
+func TestDamagedFileIsRebuilt(t *testing.T) {
+	const pageSize = 4096
+	garbage := bytes.Repeat([]byte{0xff}, pageSize)
+	damages := map[string]func(b []byte) []byte{
+		"emptied":   func(b []byte) []byte { return b[:10] },
+		"truncated": func(b []byte) []byte { return b[:4*pageSize] },
+		"both metas": func(b []byte) []byte {
+			copy(b, garbage)
+			copy(b[pageSize:], garbage)
+			return b
+		},
+		"all pages but the metas": func(b []byte) []byte {
+			for i := 2 * pageSize; i < len(b); i += pageSize {
+				copy(b[i:], garbage)
+			}
+			return b
+		},
+		"page numbers out of the file": func(b []byte) []byte { return scribble(b, pageSize) },
+	}
+	for what, damage := range damages {
+		t.Run(what, func(t *testing.T) {
+			m := newMemory()
+			h := fill(t, m, 2000)
+			h.end()
+			b, err := os.ReadFile(h.opts.Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(h.opts.Path, damage(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			m.put(name(7), ref(8))
+			h = start(t, h.opts)
+			h.readUntilRebuilt()
+			h.wait(m.head())
+			h.mustEqual(m)
+			if _, err := os.Stat(h.opts.Path + ".damaged"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// readUntilRebuilt reads everything until the damage is found, checking that
+// nothing wrong is served meanwhile.
+func (h *host) readUntilRebuilt() {
+	h.t.Helper()
+	h.until("rebuilt", func(p replica.Position) bool {
+		for i := range 2000 {
+			got, ok, err := h.get(name(i))
+			if ok && got != string(ref(i)) && i != 7 {
+				h.t.Fatalf("%d: %q", i, got)
+			}
+			if err != nil && !secret.HasCode(err, secret.CodeUnavailable) && !secret.HasCode(err, secret.CodeCorrupt) {
+				h.t.Fatal(err)
+			}
+		}
+		return p.Rebuilds > 0 && p.Synced
+	})
+}
+
+// scribble makes the page numbers in all branch pages point past the file's end.
+func scribble(b []byte, pageSize int) []byte {
+	const branch = 1
+	for i := 2 * pageSize; i < len(b); i += pageSize {
+		if b[i+8] != branch || b[i+9] != 0 {
+			continue
+		}
+		count := int(b[i+10]) | int(b[i+11])<<8
+		for j := range count {
+			element := i + 16 + 16*j
+			if element+16 <= i+pageSize {
+				copy(b[element+8:], []byte{0, 0, 0x10, 0, 0, 0, 0, 0})
+			}
+		}
+	}
+	return b
+}
+
+func TestDamageWhileRunning(t *testing.T) {
+	m := newMemory()
+	h := fill(t, m, 2000)
+	f, err := os.OpenFile(h.opts.Path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b, err := os.ReadFile(h.opts.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(scribble(b, 4096), 0); err != nil {
+		t.Fatal(err)
+	}
+	h.readUntilRebuilt()
+	h.wait(m.put(name(1), ref(1)))
+	h.mustEqual(m)
+}
+
+func TestDamageFoundByAWrite(t *testing.T) {
+	m := newMemory()
+	h := fill(t, m, 2000)
+	if err := os.Truncate(h.opts.Path, 8192); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		m.put(name(100*i), ref(i))
+	}
+	h.until("rebuilt", func(p replica.Position) bool { return p.Rebuilds > 0 && p.Synced && p.Applied == m.head() })
+	h.mustEqual(m)
+}
+
+func TestOpenRefusesWhatItCannotUse(t *testing.T) {
+	m := newMemory()
+	if _, err := replica.Open(replica.Options{Source: m}); !secret.HasCode(err, secret.CodeInvalid) {
+		t.Errorf("no path: %v", err)
+	}
+	if _, err := replica.Open(replica.Options{Path: "x"}); !secret.HasCode(err, secret.CodeInvalid) {
+		t.Errorf("no source: %v", err)
+	}
+	h := start(t, options(t, m))
+	if _, err := replica.Open(h.opts); !secret.HasCode(err, secret.CodeUnavailable) {
+		t.Errorf("already open: %v", err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := replica.Open(replica.Options{Path: dir + "/file/x.db", Source: m}); !secret.HasCode(err, secret.CodeUnavailable) {
+		t.Errorf("directory is a file: %v", err)
+	}
+	if err := h.Run(within(t)); !secret.HasCode(err, secret.CodeWrongState) {
+		t.Errorf("run twice: %v", err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	h := start(t, options(t, newMemory()))
+	h.end()
+	if _, _, err := h.get(name(1)); !secret.HasCode(err, secret.CodeUnavailable) {
+		t.Errorf("view: %v", err)
+	}
+	if err := h.WaitApplied(within(t), 99); !secret.HasCode(err, secret.CodeUnavailable) {
+		t.Errorf("wait: %v", err)
+	}
+	if err := h.Retry(within(t), name(1)); !secret.HasCode(err, secret.CodeUnavailable) {
+		t.Errorf("retry: %v", err)
+	}
+}

@@ -1,0 +1,125 @@
+package replica_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/replica"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// unknown is a record of a format that does not exist yet.
+var unknown = []byte{200, 1, 2, 3}
+
+func (h *host) mustHold(revisions ...int64) {
+	h.t.Helper()
+	held := h.Quarantined()
+	if len(held) != len(revisions) || h.Position().Quarantined != int64(len(revisions)) {
+		h.t.Fatalf("quarantined %+v, counts %d; want revisions %d", held, h.Position().Quarantined, revisions)
+	}
+	for i, q := range held {
+		if q.Revision != revisions[i] || q.Reason == "" || q.Code == "" || q.At.IsZero() {
+			h.t.Errorf("quarantined %+v, want revision %d", q, revisions[i])
+		}
+	}
+}
+
+func TestQuarantineKeepsTheOlderCopy(t *testing.T) {
+	m := newMemory()
+	h := start(t, options(t, m))
+	h.wait(m.put(name(1), ref(1)))
+	bad := m.commit(record.Write{Key: name(1), Value: unknown}, record.Write{Key: name(2), Value: ref(2)})
+	h.wait(bad)
+	h.mustHave(name(1), ref(1))
+	h.mustHave(name(2), ref(2))
+	h.mustHold(bad)
+	h = h.reopen()
+	h.mustHold(bad)
+	h.wait(m.put(name(1), ref(3)))
+	h.mustHave(name(1), ref(3))
+	h.mustHold()
+}
+
+func TestQuarantineIsLiftedByADeletion(t *testing.T) {
+	m := newMemory()
+	h := start(t, options(t, m))
+	bad := m.put(name(1), unknown)
+	h.wait(bad)
+	h.mustHold(bad)
+	h.wait(m.delete(name(1)))
+	h.mustHold()
+	h.mustLack(name(1))
+}
+
+func TestQuarantineDuringResynchronisation(t *testing.T) {
+	m := newMemory()
+	h := start(t, options(t, m))
+	h.wait(m.put(name(1), ref(1)))
+	gone := m.put(name(3), unknown)
+	h.wait(gone)
+	h.mustHold(gone)
+	h.end()
+	bad := m.put(name(1), unknown)
+	m.put("no-such-kind/x", ref(1))
+	m.put(name(2), ref(2))
+	m.delete(name(3))
+	m.compact()
+	h = h.reopen()
+	h.wait(m.head())
+	h.mustHave(name(1), ref(1))
+	h.mustHave(name(2), ref(2))
+	h.mustHold(bad+1, bad)
+}
+
+func TestRetry(t *testing.T) {
+	m := newMemory()
+	h := start(t, options(t, m))
+	h.wait(m.put(name(1), unknown))
+	if err := h.Retry(within(t), name(1)); !secret.HasCode(err, secret.CodeUnknownFormat) {
+		t.Errorf("still unknown: %v", err)
+	}
+	h.mustHold(1)
+	if err := h.Retry(within(t), name(2)); !secret.HasCode(err, secret.CodeNotFound) && err != nil {
+		t.Errorf("not in quarantine: %v", err)
+	}
+	m.sever(errCut)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	h.until("disconnected", func(p replica.Position) bool { return !p.Connected })
+	if err := h.Retry(ctx, name(1)); err == nil {
+		t.Error("succeeds without the source")
+	}
+}
+
+func TestOutboxIsPassedOnAndNotStored(t *testing.T) {
+	m := newMemory()
+	opts := options(t, m)
+	events := make(chan record.Change, 10)
+	opts.OnApply = func(changes []record.Change) {
+		for _, ch := range changes {
+			if ch.Key.HasPrefix(record.OutboxPrefix) {
+				events <- ch
+			}
+		}
+	}
+	h := start(t, opts)
+	key := record.OutboxKey("1")
+	h.wait(m.commit(record.Write{Key: key, Value: ref(1)}, record.Write{Key: name(1), Value: ref(1)}))
+	if ch := <-events; ch.Key != key || ch.Deleted {
+		t.Errorf("event %+v", ch)
+	}
+	h.mustLack(key)
+	h.wait(m.delete(key))
+	if ch := <-events; ch.Key != key || !ch.Deleted {
+		t.Errorf("event %+v", ch)
+	}
+	h.mustEqual(m)
+}
