@@ -17,8 +17,9 @@ import (
 // told otherwise.
 const DefaultCachedPolicies = 100_000
 
-// Revisioned is a view that knows how far it has come: it holds what every
-// change up to and including Revision made, and nothing later.
+// Revisioned is a view that knows how far it has come: it holds every change up
+// to and including Revision, and perhaps later ones. Only views of a store whose
+// every change to a policy is given to Changed may implement it.
 type Revisioned interface {
 	Revision() int64
 }

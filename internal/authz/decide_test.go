@@ -128,6 +128,34 @@ func TestOperators(t *testing.T) {
 	}
 }
 
+// TestResources asks for each kind of resource, and by name for its account.
+func TestResources(t *testing.T) {
+	tests := []struct {
+		scope    string
+		resource Resource
+	}{
+		{`== Secret::"VAULT1.S1"`, dbPassword()},
+		{`in Vault::"VAULT1"`, Resource{Kind: VaultResource, ID: "VAULT1", Account: acme}},
+		{`== Account::"01ACME"`, Resource{Kind: AccountResource, ID: string(acme), Account: acme}},
+		{`== Principal::"ALICE"`, Resource{Kind: PrincipalResource, ID: "ALICE", Name: "alice", Account: acme}},
+		{`== Policy::"admin"`, Resource{Kind: PolicyResource, ID: "01ACME/admin", Name: "admin", Account: acme}},
+		{`in Principal::"ALICE"`, Resource{Kind: CredentialResource, ID: "C1", Principal: "ALICE", Account: acme}},
+		{`is Credential in Account::"01ACME"`, Resource{Kind: CredentialResource, ID: "C1", Account: acme}},
+	}
+	for _, tt := range tests {
+		for _, scope := range []string{tt.scope, `in Account::"01ACME"`} {
+			for _, condition := range []string{"", " when { resource.name == resource.name }"} {
+				m := newMemory()
+				m.put(acme, "p", "permit (principal, action, resource "+scope+")"+condition+";")
+				d := decide(t, New(Options{}), m, Request{Caller: alice, Action: GetSecretValue, Resource: tt.resource})
+				if !d.Allowed {
+					t.Errorf("%s%s on a %s: %+v", scope, condition, tt.resource.Kind, d)
+				}
+			}
+		}
+	}
+}
+
 func TestRequestsThatMakeNoSense(t *testing.T) {
 	m := newMemory()
 	m.put(acme, "all", `permit (principal, action, resource);`)

@@ -45,8 +45,10 @@ func ParsePolicy(name, text string) error {
 	if len(list) == 0 {
 		return secret.Invalid("text", "holds no policy").WithHint("delete the policy instead")
 	}
+	known := newNames()
+	untagged := validate.New(newSchema(nil))
 	for i, p := range list {
-		if err := checkPolicy((*ast.Policy)(p.AST())); err != nil {
+		if err := checkPolicy((*ast.Policy)(p.AST()), known, untagged); err != nil {
 			at := p.Position()
 			message := fmt.Sprintf("policy %d at line %d, column %d: %s", i, at.Line, at.Column, err.Message)
 			return secret.Invalid("text", "%s", message).WithHint(err.Hint)
@@ -86,7 +88,8 @@ func syntaxError(err error) error {
 	return secret.Invalid("text", "%s", message)
 }
 
-func checkPolicy(p *ast.Policy) *secret.Error {
+// checkPolicy checks one permit or forbid; untagged knows no tags.
+func checkPolicy(p *ast.Policy, known *names, untagged *validate.Validator) *secret.Error {
 	nodes := 0
 	for _, c := range p.Conditions {
 		ast.Inspect(ast.NewNode(c.Body), func(ast.IsNode) bool {
@@ -98,10 +101,14 @@ func checkPolicy(p *ast.Policy) *secret.Error {
 		return secret.Invalid("", "its conditions have %d parts; the limit is %d", nodes, MaxConditionNodes).
 			WithHint("split it into several policies")
 	}
-	if err := checkNames(p); err != nil {
+	if err := known.checkPolicy(p); err != nil {
 		return err
 	}
-	if err := validate.New(newSchema(usedTags(p.Conditions))).Policy("", p); err != nil {
+	validator := untagged
+	if tags := usedTags(p.Conditions); len(tags) > 0 {
+		validator = validate.New(newSchema(tags))
+	}
+	if err := validator.Policy("", p); err != nil {
 		message := first(err.Error())
 		return secret.Invalid("", "%s", message).WithHint(hint(message))
 	}
@@ -127,10 +134,9 @@ func hint(message string) string {
 	return ""
 }
 
-// checkNames refuses entity types and actions that do not exist, with a
+// checkPolicy refuses entity types and actions that do not exist, with a
 // suggestion.
-func checkNames(p *ast.Policy) *secret.Error {
-	n := newNames()
+func (n *names) checkPolicy(p *ast.Policy) *secret.Error {
 	n.scope(p.Principal)
 	n.scope(p.Action)
 	n.scope(p.Resource)

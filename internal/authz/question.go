@@ -65,7 +65,11 @@ func appendPrincipals(ids []cedar.EntityUID, t cedar.EntityType, caller *secret.
 
 // appendResources appends the resource and its ancestors, nearest first.
 func appendResources(ids []cedar.EntityUID, t cedar.EntityType, r *Resource) []cedar.EntityUID {
-	ids = append(ids, uid(t, r.ID))
+	id := r.ID
+	if t == typePolicy {
+		id = r.Name // names are unique in the account, and policies have no other ID
+	}
+	ids = append(ids, uid(t, id))
 	switch {
 	case t == typeSecret && r.Vault != "":
 		ids = append(ids, uid(typeVault, r.Vault))

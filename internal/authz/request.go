@@ -26,8 +26,8 @@ const (
 // or an account.
 type Resource struct {
 	Kind ResourceKind
-	// ID is the name for a policy or a region. It may be empty for something that
-	// does not exist.
+	// ID may be empty for something that does not exist. Policies know a policy by
+	// its name, whatever the ID.
 	ID   string
 	Name string
 	// Account is the one whose policies decide; secret.SystemAccount for a region.
