@@ -80,7 +80,8 @@ func codeOfStatus(status int) secret.Code {
 	return secret.CodeInvalid
 }
 
-func newRequestID() string { return strconv.FormatUint(rand.Uint64(), 36) }
+// newRequestID returns an ID that need not be hard to guess, only rare to repeat.
+func newRequestID() string { return strconv.FormatUint(rand.Uint64(), 36) } //nolint:gosec // as said
 
 // newExchange starts the exchange for a request.
 func newExchange(w http.ResponseWriter, r *http.Request, s *service.Service) *exchange {

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -301,7 +302,7 @@ func (p *Pipeline) Forget(ctx context.Context, id string) error {
 	key := record.HostKey(id)
 	_, revision, err := record.Load(p.Store.View(ctx), record.Hosts, key)
 	if err != nil {
-		if err == record.ErrNotFound {
+		if errors.Is(err, record.ErrNotFound) {
 			return &secret.Error{Code: secret.CodeNotFound, Field: "host", Message: "there is no such registered host"}
 		}
 		return err

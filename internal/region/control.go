@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
@@ -89,10 +87,12 @@ func (p *Process) startReports(ctx context.Context) {
 }
 
 // peerTransport speaks HTTP/2 with mutual TLS and notices a silent peer.
-func (p *Process) peerTransport() *http2.Transport {
-	return &http2.Transport{
-		TLSClientConfig: pki.PeerClientTLS(p.peerCert, p.config.Region.Name),
-		ReadIdleTimeout: 2 * time.Second, PingTimeout: 2 * time.Second,
+func (p *Process) peerTransport() *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	return &http.Transport{
+		TLSClientConfig: pki.PeerClientTLS(p.peerCert, p.config.Region.Name), Protocols: &protocols, ForceAttemptHTTP2: true,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second},
 	}
 }
 

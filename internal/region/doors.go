@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -81,8 +82,9 @@ func (p *Process) serve(ctx context.Context, name, address string, tlsConfig *tl
 
 func (p *Process) serveOn(ctx context.Context, name string, listener net.Listener, tlsConfig *tls.Config, handler http.Handler) {
 	base, cancel := context.WithCancel(ctx)
+	requests := &gate{handler: handler}
 	server := &http.Server{
-		Handler: handler, TLSConfig: tlsConfig, BaseContext: func(net.Listener) context.Context { return base },
+		Handler: requests, TLSConfig: tlsConfig, BaseContext: func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(p.log.With("part", name).Handler(), slog.LevelDebug),
 	}
@@ -102,16 +104,48 @@ func (p *Process) serveOn(ctx context.Context, name string, listener net.Listene
 		}
 	}()
 	p.onClose(func() error {
-		// Streams never end by themselves: they are told first.
-		drain, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-		defer stop()
-		time.AfterFunc(100*time.Millisecond, cancel)
-		err := server.Shutdown(drain)
-		cancel()
-		if err != nil {
-			err = server.Close()
-		}
+		err := p.drain(ctx, server, cancel)
 		<-done
+		requests.shut()
 		return err
 	})
 }
+
+// drain ends a server's requests: at once if the process is killed, otherwise
+// when they are answered, for at most drainTimeout.
+func (p *Process) drain(ctx context.Context, server *http.Server, cancel context.CancelFunc) error {
+	defer cancel()
+	if p.killed.Load() {
+		cancel()
+		return server.Close()
+	}
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer stop()
+	// Streams never end by themselves: they are told first.
+	time.AfterFunc(100*time.Millisecond, cancel)
+	if server.Shutdown(ctx) != nil {
+		cancel()
+		return server.Close()
+	}
+	return nil
+}
+
+// gate knows which requests are in progress, since a server that closes does not
+// wait for those whose connection is gone.
+type gate struct {
+	handler http.Handler
+	open    sync.RWMutex
+}
+
+// ServeHTTP implements http.Handler.
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !g.open.TryRLock() {
+		http.Error(w, "the process is stopping", http.StatusServiceUnavailable)
+		return
+	}
+	defer g.open.RUnlock()
+	g.handler.ServeHTTP(w, r)
+}
+
+// shut lets no request in any more and waits until those in progress have ended.
+func (g *gate) shut() { g.open.Lock() }

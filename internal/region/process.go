@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/audit"
 	"github.com/lifeboat-secrets/lifeboat/internal/authn"
@@ -33,6 +32,7 @@ type Process struct {
 	config  *config.Config
 	release string
 	log     *slog.Logger
+	noFsync bool
 
 	serverCert, peerCert *pki.Reloader
 
@@ -53,6 +53,7 @@ type Process struct {
 	listener   net.Listener
 	admin      net.Listener
 	breakGlass atomic.Bool
+	killed     atomic.Bool
 	retries    chan record.Key
 
 	// closers undo start-up, last first.
@@ -68,6 +69,9 @@ type Options struct {
 	// Release is the version that the process shows to operators and peers.
 	Release string
 	Logger  *slog.Logger
+	// UnsafeNoFsync has an embedded store not wait for the disk: what it
+	// acknowledged survives the process, not the machine. Only for tests.
+	UnsafeNoFsync bool
 }
 
 // Start builds and starts a process. It returns when the process accepts
@@ -76,6 +80,7 @@ type Options struct {
 func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: &lateStore{owner: o.Config.Process.ID},
+		noFsync: o.UnsafeNoFsync,
 		retries: make(chan record.Key, 64), fatal: make(chan error, 1),
 	}
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -136,6 +141,13 @@ func (p *Process) Close() error {
 	return errors.Join(errs...)
 }
 
+// Kill stops the process as Close does but breaks connections and requests in
+// progress off at once.
+func (p *Process) Kill() error {
+	p.killed.Store(true)
+	return p.Close()
+}
+
 func (p *Process) onClose(f func() error) { p.closers = append(p.closers, f) }
 
 // run runs a part for as long as the process lives. Parts end before anything
@@ -171,6 +183,3 @@ func (p *Process) startDataDir(context.Context) error {
 }
 
 func (p *Process) path(name string) string { return filepath.Join(p.config.Process.DataDir, name) }
-
-// startTimeout bounds what a part may wait for at start.
-const startTimeout = 30 * time.Second

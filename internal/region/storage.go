@@ -55,6 +55,7 @@ func (p *Process) runEmbedded(ctx context.Context) error {
 	options := store.EmbeddedOptions{
 		Name: e.Name, Dir: storeDir(p.config), ListenClient: e.ClientAddress, ListenPeer: e.PeerAddress,
 		InitialCluster: e.InitialCluster, QuotaBytes: e.QuotaBytes, Logger: p.log.With("part", "etcd"),
+		UnsafeNoFsync: p.noFsync,
 	}
 	if t := p.config.TLS.Peer; t != (config.PeerTLS{}) {
 		files := store.TLSFiles{Cert: t.CertFile, Key: t.KeyFile, CA: t.CAFile}

@@ -54,7 +54,7 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte)
 	first := int(f.preferred.Load())
 	for i := range f.Addresses {
 		n := (first + i) % len(f.Addresses)
-		answer, sent, err := f.send(r, f.Addresses[n], body)
+		answer, sent, err := f.send(r, f.Addresses[n], body) //nolint:bodyclose // copyAnswer closes it
 		if err == nil {
 			f.preferred.Store(uint32(n)) //nolint:gosec // a handful of addresses
 			f.forwarded.Add(1)

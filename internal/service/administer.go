@@ -10,7 +10,7 @@ import (
 // administer carries out a mutation of anything but a secret. These are rare, so
 // each waits, within bounds, until every live host has it: a new credential or
 // policy then works everywhere as soon as it is known.
-func (s *Service) administer(ctx context.Context, action authz.Action, make func(*call, record.View) (*record.Txn, error)) (cleared bool, err error) {
+func (s *Service) administer(ctx context.Context, action authz.Action, plan func(*call, record.View) (*record.Txn, error)) (cleared bool, err error) {
 	c, err := s.begin(ctx, action, true)
 	if err != nil {
 		return false, c.end(err)
@@ -19,7 +19,7 @@ func (s *Service) administer(ctx context.Context, action authz.Action, make func
 		if err := c.authenticate(view); err != nil {
 			return nil, err
 		}
-		return make(c, view)
+		return plan(c, view)
 	})
 	c.entry.Committed = revision > 0
 	if err == nil {

@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -11,31 +13,39 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-// maxPlans bounds how often a mutation is planned before its caller is told that
-// others keep changing the record. The first plan is on the local copy.
-const maxPlans = 8
+const (
+	// maxPlans bounds how often a mutation is planned before its caller is told
+	// that others keep changing the record. The first plan is on the local copy.
+	maxPlans = 40
+	// maxPause bounds the random pause before another plan, which lets one of
+	// many writers of a record through.
+	maxPause = 10 * time.Millisecond
+)
 
-// plan makes the transaction of a mutation from what a view holds. It returns a
+// planner makes the transaction of a mutation from what a view holds. It returns a
 // nil transaction if there is nothing to do. It may be called several times.
-type plan func(view record.View) (*record.Txn, error)
+type planner func(view record.View) (*record.Txn, error)
 
 // commit plans on the local copy and commits. A refusal that a newer state might
 // lift, or a finding that there is nothing to do, counts only if the store
 // itself confirms it. It returns revision 0 if there was nothing to do.
-func (s *Service) commit(ctx context.Context, make plan) (int64, error) {
+func (s *Service) commit(ctx context.Context, plan planner) (int64, error) {
 	var txn *record.Txn
 	err := s.Local.View(func(view record.View) error {
 		var err error
-		txn, err = make(view)
+		txn, err = plan(view)
 		return err
 	})
 	switch secret.CodeOf(err) {
 	case secret.CodeInvalid, secret.CodeUnauthenticated, secret.CodeDenied:
 		return 0, err
 	}
-	for range maxPlans {
+	for attempt := range maxPlans {
+		if attempt > 1 {
+			pause(ctx)
+		}
 		if err != nil || txn == nil {
-			if txn, err = make(s.Store.View(ctx)); err != nil || txn == nil {
+			if txn, err = plan(s.Store.View(ctx)); err != nil || txn == nil {
 				return 0, err
 			}
 		}
@@ -51,7 +61,14 @@ func (s *Service) commit(ctx context.Context, make plan) (int64, error) {
 		WithHint("try again; with expected_order if others write to it as well")
 }
 
-// mutation returns what the record's rules need to know of this call.
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(rand.N(maxPause)): //nolint:gosec // need not be hard to guess
+	}
+}
+
+// mutationIn returns what the record's rules need to know of this call.
 func (c *call) mutationIn(region *recordpb.Region) secret.Mutation {
 	return secret.Mutation{By: c.caller.Principal.ID, At: c.now, Incarnation: secret.Incarnation(region.GetIncarnation())}
 }

@@ -61,8 +61,8 @@ func accessKeyData(account secret.AccountID, id secret.CredentialID) keyring.Ass
 }
 
 func (s *Service) createCredential(ctx context.Context, action authz.Action, n NewCredential,
-	make func(*call, record.View, *secret.Principal, secret.Ownership) (*secret.Credential, secret.Plaintext, error),
-) (credential *secret.Credential, clear secret.Plaintext, err error) {
+	create func(*call, record.View, *secret.Principal, secret.Ownership) (*secret.Credential, secret.Plaintext, error),
+) (credential *secret.Credential, plaintext secret.Plaintext, err error) {
 	_, err = s.administer(ctx, action, func(c *call, view record.View) (*record.Txn, error) {
 		ref := n.Principal
 		if ref == "" {
@@ -87,7 +87,7 @@ func (s *Service) createCredential(ctx context.Context, action authz.Action, n N
 		if err != nil {
 			return nil, err
 		}
-		credential, clear, err = make(c, view, p, secret.NewOwnership(s.Region, c.mutationIn(region).Incarnation))
+		credential, plaintext, err = create(c, view, p, secret.NewOwnership(s.Region, c.mutationIn(region).Incarnation))
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +95,7 @@ func (s *Service) createCredential(ctx context.Context, action authz.Action, n N
 		c.putCredential(txn, credential, 0, mutationCreate, "credential_created")
 		return txn, nil
 	})
-	return credential, clear, err
+	return credential, plaintext, err
 }
 
 func (c *call) putCredential(txn *record.Txn, cred *secret.Credential, revision int64, mutation, event string) {

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -50,7 +51,7 @@ func (q ListQuery) fingerprint(vault secret.VaultID) string {
 	for _, k := range slices.Sorted(maps.Keys(q.Tags)) {
 		_, _ = fmt.Fprintf(h, " %q=%q", k, q.Tags[k])
 	}
-	return fmt.Sprintf("%x", h.Sum64())
+	return strconv.FormatUint(h.Sum64(), 16)
 }
 
 func (q ListQuery) check() error {

@@ -499,8 +499,8 @@ func (s *Service) mutateSecret(ctx context.Context, action authz.Action, ref Sec
 	})
 }
 
-// mutate carries out a mutation of a secret that make plans.
-func (s *Service) mutate(ctx context.Context, action authz.Action, wait bool, make func(*call, record.View) (*edit, error)) (Outcome, error) {
+// mutate carries out a mutation of a secret that plan plans.
+func (s *Service) mutate(ctx context.Context, action authz.Action, wait bool, plan func(*call, record.View) (*edit, error)) (Outcome, error) {
 	c, err := s.begin(ctx, action, true)
 	if err != nil {
 		return Outcome{}, c.end(err)
@@ -510,7 +510,7 @@ func (s *Service) mutate(ctx context.Context, action authz.Action, wait bool, ma
 		if err := c.authenticate(view); err != nil {
 			return nil, err
 		}
-		e, err := make(c, view)
+		e, err := plan(c, view)
 		if err != nil {
 			return nil, err
 		}

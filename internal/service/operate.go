@@ -27,9 +27,9 @@ func (s *Service) Operate(ctx context.Context, action authz.Action, change bool,
 	return c.end(err)
 }
 
-// GenerateValue makes random content by make; nothing is stored. Every
+// GenerateValue makes random content by generate; nothing is stored. Every
 // principal that the policies of its own account permit may ask.
-func (s *Service) GenerateValue(ctx context.Context, make func() (secret.Plaintext, error)) (value secret.Plaintext, err error) {
+func (s *Service) GenerateValue(ctx context.Context, generate func() (secret.Plaintext, error)) (value secret.Plaintext, err error) {
 	err = s.inspect(ctx, authz.GenerateValue, func(c *call, view record.View) error {
 		account, err := c.account(view, "")
 		if err != nil {
@@ -38,7 +38,7 @@ func (s *Service) GenerateValue(ctx context.Context, make func() (secret.Plainte
 		if err := c.authorize(view, accountResource(account)); err != nil {
 			return err
 		}
-		value, err = make()
+		value, err = generate()
 		return err
 	})
 	return value, err

@@ -320,11 +320,11 @@ func (s *Service) describe(ctx context.Context, view record.View, sec *secret.Se
 		}
 	}
 	if len(sec.Metadata) > 0 {
-		clear, err := s.Keyring.Open(ctx, view, scope, sec.Metadata, associatedData(sec, "", keyring.Metadata))
+		encoded, err := s.Keyring.Open(ctx, view, scope, sec.Metadata, associatedData(sec, "", keyring.Metadata))
 		if err != nil {
 			return Description{}, err
 		}
-		if err := json.Unmarshal(clear.Reveal(), &d.Metadata); err != nil {
+		if err := json.Unmarshal(encoded.Reveal(), &d.Metadata); err != nil {
 			return Description{}, secret.Errorf(secret.CodeCorrupt, "custom metadata of secret %s cannot be decoded", sec.ID)
 		}
 	}
