@@ -10,6 +10,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
+	"github.com/lifeboat-secrets/lifeboat/internal/throttle"
 )
 
 // Forwarder passes a request on to a process that can commit mutations.
@@ -32,8 +33,8 @@ type Options struct {
 	Forwarder Forwarder
 	// MaxRequestBytes bounds a body.
 	MaxRequestBytes int64
-	// MaxConcurrent bounds the requests in progress; 0 means no bound.
-	MaxConcurrent int
+	// Limiter bounds the requests in progress.
+	Limiter *throttle.Limiter
 	// NativeError makes an error of the native dialect.
 	NativeError func(ctx context.Context, err error) error
 	// Process names this one in what it forwards.
@@ -43,16 +44,11 @@ type Options struct {
 // Handler is the front door of a process.
 type Handler struct {
 	Options
-	slots chan struct{}
 }
 
 // NewHandler returns the front door.
 func NewHandler(o Options) *Handler {
-	h := &Handler{Options: o}
-	if o.MaxConcurrent > 0 {
-		h.slots = make(chan struct{}, o.MaxConcurrent)
-	}
-	return h
+	return &Handler{Options: o}
 }
 
 // ServeHTTP implements http.Handler.
@@ -71,16 +67,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return h.Authenticator.Bearer(view, token, now)
 	}
 	r = r.WithContext(service.WithRequest(r.Context(), &x.request))
-	if h.slots != nil {
-		select {
-		case h.slots <- struct{}{}:
-			defer func() { <-h.slots }()
-		default:
-			header.Set("Retry-After", "1")
-			http.Error(x, "too many requests in progress", http.StatusTooManyRequests)
-			return
-		}
+	if err := h.Limiter.Enter(); err != nil {
+		h.refuse(x, r, err)
+		return
 	}
+	defer h.Limiter.Leave()
 	if r.ContentLength > h.MaxRequestBytes {
 		http.Error(x, "the request is larger than the limit", http.StatusRequestEntityTooLarge)
 		return

@@ -15,19 +15,23 @@ func readAll(r *http.Request) ([]byte, error) {
 	return io.ReadAll(r.Body)
 }
 
-// unreachable answers a mutation that no control process took, in the protocol
-// it came in.
+// unreachable answers a mutation that no control process took.
 func (h *Handler) unreachable(x *exchange, r *http.Request) {
-	err := secret.Errorf(secret.CodeUnavailable, "no control process can be reached, so nothing can be changed now")
-	if auditErr := h.Service.Refuse(&x.request, lastElement(r.URL.Path), secret.CodeUnavailable); auditErr != nil {
-		err = secret.Errorf(secret.CodeAuditUnavailable, "the request cannot be audited")
+	h.refuse(x, r, secret.Errorf(secret.CodeUnavailable, "no control process can be reached, so nothing can be changed now"))
+}
+
+// refuse audits and answers a request that reaches no use case, in the protocol
+// it came in.
+func (h *Handler) refuse(x *exchange, r *http.Request, err error) {
+	if auditErr := h.Service.Refuse(&x.request, lastElement(r.URL.Path), secret.CodeOf(err)); auditErr != nil {
+		err = auditErr
 	}
 	writer := connect.NewErrorWriter()
 	if writer.IsSupported(r) {
 		_ = writer.Write(x, r, h.NativeError(r.Context(), err))
 		return
 	}
-	http.Error(x, err.Message, StatusOf(err).HTTP)
+	http.Error(x, string(secret.CodeOf(err)), StatusOf(err).HTTP)
 }
 
 func lastElement(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

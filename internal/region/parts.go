@@ -16,6 +16,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
+	"github.com/lifeboat-secrets/lifeboat/internal/throttle"
 )
 
 func (p *Process) startCertificates(context.Context) (err error) {
@@ -140,10 +141,17 @@ func (p *Process) View(fn func(record.View) error) error {
 	return p.local.View(fn)
 }
 
-func (p *Process) startService(context.Context) error {
+func (p *Process) startService(context.Context) (err error) {
+	limits := p.config.Limits
+	p.limiter, err = throttle.New(throttle.Options{
+		MaxConcurrent: limits.MaxConcurrentRequests, PerAccount: rate(limits.PerAccount), PerVault: rate(limits.PerVault),
+	})
+	if err != nil {
+		return err
+	}
 	options := service.Options{
 		Region: p.config.Region.Name, Store: p.store, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
-		Audit: p.audit, Events: p.events, Logger: p.log,
+		Audit: p.audit, Events: p.events, Throttle: p.limiter, Logger: p.log,
 		StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout,
 	}
 	if p.isControl() {
@@ -152,6 +160,10 @@ func (p *Process) startService(context.Context) error {
 	}
 	p.service = service.New(options)
 	return nil
+}
+
+func rate(r config.Rate) throttle.Rate {
+	return throttle.Rate{PerSecond: r.RequestsPerSecond, Burst: r.Burst}
 }
 
 func (p *Process) isControl() bool { return p.config.Process.Has(config.Control) }

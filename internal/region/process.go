@@ -25,6 +25,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 	"github.com/lifeboat-secrets/lifeboat/internal/router"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
+	"github.com/lifeboat-secrets/lifeboat/internal/throttle"
 )
 
 // Process is one running process of a region.
@@ -47,6 +48,7 @@ type Process struct {
 	authz    *authz.Authorizer
 	pipeline *pipeline.Pipeline // nil without the role control
 	service  *service.Service
+	limiter  *throttle.Limiter
 	forward  *router.Forwarder // nil if nothing is forwarded
 
 	handler    http.Handler

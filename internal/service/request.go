@@ -53,6 +53,8 @@ type call struct {
 	action  authz.Action
 	now     time.Time
 	entry   audit.Entry
+	// admitted is set once the throttle has let the call in.
+	admitted bool
 }
 
 // begin opens a use case. A mutation is refused while the audit log fails, so
@@ -97,6 +99,12 @@ func (c *call) authorize(view record.View, resource authz.Resource) error {
 	c.entry.Resource = audit.Resource{
 		Kind: string(resource.Kind), ID: resource.ID, Name: resource.Name,
 		Vault: resource.Vault, Account: resource.Account,
+	}
+	if !c.admitted {
+		if err := c.service.Throttle.Allow(resource.Account, resource.Vault); err != nil {
+			return err
+		}
+		c.admitted = true
 	}
 	decision, err := c.service.Authorizer.Decide(view, authz.Request{
 		Caller: c.caller.Principal, Action: c.action, Resource: resource,

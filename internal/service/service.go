@@ -38,6 +38,12 @@ type Clearing interface {
 	WaitCleared(ctx context.Context, revision int64) error
 }
 
+// Throttle protects accounts and vaults from noisy neighbours.
+type Throttle interface {
+	// Allow returns CodeThrottled if a request must wait.
+	Allow(account secret.AccountID, vault secret.VaultID) error
+}
+
 // Options of a Service. Those without a default are required.
 type Options struct {
 	Region        secret.RegionName
@@ -48,6 +54,7 @@ type Options struct {
 	Authorizer    *authz.Authorizer
 	Audit         *audit.Log
 	Events        *event.Hub
+	Throttle      Throttle
 	// Clearing is nil in a process without the control role.
 	Clearing Clearing
 	Logger   *slog.Logger

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
+	"strconv"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -27,6 +30,12 @@ func Error(ctx context.Context, err error, statusOf func(error) connect.Code) er
 		return connect.NewError(connect.CodeCanceled, errors.New("the request was cancelled"))
 	}
 	wire := connect.NewError(statusOf(err), errors.New(publicMessage(err)))
+	if limited, ok := errors.AsType[interface {
+		error
+		RetryAfter() time.Duration
+	}](err); ok {
+		wire.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(limited.RetryAfter().Seconds()))))
+	}
 	if detail, detailErr := connect.NewErrorDetail(info); detailErr == nil {
 		wire.AddDetail(detail)
 	}
