@@ -201,3 +201,31 @@ func TestScanAndPage(t *testing.T) {
 	_, err = s.Page(context.Background(), "", "", 0)
 	wantCode(t, err, secret.CodeInvalid)
 }
+
+func TestDeleteRange(t *testing.T) {
+	t.Parallel()
+	s := open(t, start(t, store.EmbeddedOptions{}).Client())
+	var txns []record.Txn
+	for n := range 200 {
+		txns = append(txns, put(numbered(n), "x", 0))
+	}
+	_, before, err := s.CommitEach(context.Background(), txns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		start, end record.Key
+		want       int64
+	}{{numbered(10), numbered(150), 140}, {numbered(10), numbered(150), 0}, {numbered(5), numbered(5), 0}, {numbered(199), "", 1}} {
+		got, err := s.DeleteRange(context.Background(), c.start, c.end)
+		if err != nil || got != c.want {
+			t.Errorf("deleted %d from %q to %q, want %d: %v", got, c.start, c.end, c.want, err)
+		}
+	}
+	if keys := scanKeys(t, s, "", ""); len(keys) != 59 {
+		t.Errorf("%d records are left", len(keys))
+	}
+	if changes := follow(t, s, before).reach(t, before+2); len(changes) != 141 || !changes[0].Deleted {
+		t.Errorf("the feed shows %d changes", len(changes))
+	}
+}

@@ -60,6 +60,9 @@ func (o EmbeddedOptions) listeners(cfg *embed.Config) {
 	if o.ListenPeer != "" {
 		cfg.ListenPeerUrls = []url.URL{{Scheme: scheme(o.PeerTLS), Host: o.ListenPeer}}
 		cfg.PeerTLSInfo = tlsInfo(o.PeerTLS)
+		if !o.PeerTLS.empty() {
+			cfg.PeerTLSInfo.AllowedHostnames = o.memberHosts()
+		}
 	}
 	cfg.AdvertisePeerUrls = []url.URL{{Scheme: scheme(o.PeerTLS), Host: o.members()[o.Name]}}
 }
@@ -74,6 +77,18 @@ func (o EmbeddedOptions) members() map[string]string {
 	default:
 		return map[string]string{o.Name: noListener}
 	}
+}
+
+// memberHosts returns the hosts that members are at. A certificate of the same
+// authority that is for none of them, such as a client's, makes no member.
+func (o EmbeddedOptions) memberHosts() []string {
+	var hosts []string
+	for _, address := range o.members() {
+		if host, _, err := net.SplitHostPort(address); err == nil && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
 }
 
 func initialCluster(members map[string]string, scheme string) string {

@@ -50,7 +50,9 @@ type EmbeddedOptions struct {
 	// member's included; empty means a single member.
 	InitialCluster map[string]string
 	// ClientTLS and PeerTLS require mutual TLS of clients and members. They may be
-	// empty only where the address is a loopback one.
+	// empty only where the address is a loopback one. A member's certificate must
+	// be for the host of a member of InitialCluster. Renewed certificates are
+	// picked up from the files, a renewed CA is not.
 	ClientTLS, PeerTLS TLSFiles
 	// QuotaBytes is the size of the database at which writes are refused; 0 means
 	// DefaultQuotaBytes.

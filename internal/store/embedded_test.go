@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -128,4 +130,26 @@ func TestEmbeddedThatCannotStart(t *testing.T) {
 		}
 		wantCode(t, try(o), secret.CodeCorrupt)
 	})
+}
+
+func TestEmbeddedIsQuiet(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	address := freeAddress(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	e, err := store.StartEmbedded(ctx, store.EmbeddedOptions{
+		Name: "one", Dir: filepath.Join(t.TempDir(), "data"), ListenClient: address, UnsafeNoFsync: true,
+		Logger: slog.New(slog.NewTextHandler(&said, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := dialPlain(t, address)
+	revision := mustCommit(t, s, put("a", "1", 0))
+	follow(t, s, revision-1).reach(t, revision)
+	closeServer(t, e)
+	if said.Len() > 0 {
+		t.Errorf("a life without incidents was reported:\n%s", said.String())
+	}
 }

@@ -60,7 +60,7 @@ var refusals = []struct {
 	{rpctypes.ErrNoLeader, secret.CodeUnavailable, "the store has no leader"},
 	{rpctypes.ErrNotLeader, secret.CodeUnavailable, "the store has no leader"},
 	{rpctypes.ErrNotCapable, secret.CodeUnavailable, "the store is starting"},
-	{rpctypes.ErrMemberNotLearner, secret.CodeUnavailable, "the store member is a learner"},
+	{rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner), secret.CodeUnavailable, "the store member is a learner"},
 	{rpctypes.ErrPermissionDenied, secret.CodeUnavailable, "the store denies this server its keys"},
 	{rpctypes.ErrAuthFailed, secret.CodeUnavailable, "the store refuses this server's password"},
 	{rpctypes.ErrUserEmpty, secret.CodeUnavailable, "the store wants a user and password"},

@@ -25,11 +25,13 @@ func etcdLogger(log *slog.Logger, closing *atomic.Bool, opts ...zap.Option) *zap
 }
 
 // irrelevant are warnings that do not apply here: the listener, if there is one,
-// serves this project's own clients only, and etcd's user tokens are not used
-// outside of mutual TLS.
+// serves this project's own clients only; etcd's user tokens are not used outside
+// of mutual TLS; a store that was just made has no schema version for an instant.
 var irrelevant = map[string]bool{
 	"Running http and grpc server on single port. This is not recommended for production.": true,
 	"simple token is not cryptographically signed":                                         true,
+	"Failed to detect schema version":                                                      true,
+	"failed to update storage version":                                                     true,
 }
 
 // slogCore is a zapcore.Core that writes to a slog.Handler.

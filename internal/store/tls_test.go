@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -55,7 +56,13 @@ func newAuthority(t testing.TB) *authority {
 	return &authority{cert: cert, key: key, file: writePEM(t, "CERTIFICATE", der)}
 }
 
+// issue returns a certificate for the loopback address.
 func (a *authority) issue(t testing.TB, name string) store.TLSFiles {
+	t.Helper()
+	return a.issueFor(t, name, net.IPv4(127, 0, 0, 1))
+}
+
+func (a *authority) issueFor(t testing.TB, name string, addresses ...net.IP) store.TLSFiles {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -65,7 +72,7 @@ func (a *authority) issue(t testing.TB, name string) store.TLSFiles {
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
 		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IPAddresses: addresses,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
@@ -204,4 +211,31 @@ func TestAuthenticationEnabledLater(t *testing.T) {
 	_, err := s.Commit(context.Background(), put("a", "2", revision))
 	wantCode(t, err, secret.CodeUnavailable)
 	mustCommit(t, s, put("a", "2", revision))
+}
+
+// Only a certificate for a member's host opens the members' port, not any of the
+// same authority.
+func TestPeerPortIsForMembers(t *testing.T) {
+	t.Parallel()
+	authority := newAuthority(t)
+	address := freeAddress(t)
+	start(t, store.EmbeddedOptions{ListenPeer: address, PeerTLS: authority.issue(t, "member")})
+	ask := func(files *store.TLSFiles) error {
+		transport := &http.Transport{TLSClientConfig: authority.client(t, files), DisableKeepAlives: true}
+		resp, err := (&http.Client{Transport: transport}).Get("https://" + address + "/members")
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
+	member, client := authority.issue(t, "another member"), authority.issueFor(t, "a client")
+	if err := ask(&member); err != nil {
+		t.Errorf("a member is refused: %v", err)
+	}
+	if err := ask(&client); err == nil {
+		t.Error("a client's certificate is accepted")
+	}
+	if err := ask(nil); err == nil {
+		t.Error("no certificate is accepted")
+	}
 }
