@@ -38,14 +38,16 @@ func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 		if err := fn(t); err != nil {
 			return err
 		}
-		t.meta.Contact = l.opts.Now().UnixNano()
-		if err := writeMeta(tx, t.meta); err != nil {
-			return err
-		}
 		if !alone && m.phase != idle {
-			return l.marker.set(m)
+			if err := l.marker.set(m); err != nil {
+				return err
+			}
 		}
-		return nil
+		for i := range t.changes {
+			faultpoint.Hit("replica.commit", string(t.changes[i].Key))
+		}
+		t.meta.Contact = l.opts.Now().UnixNano()
+		return writeMeta(tx, t.meta)
 	})
 	if err != nil {
 		return err

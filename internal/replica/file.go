@@ -57,13 +57,12 @@ var errDamaged = errors.New("the local store's file is damaged")
 
 func damage(cause any) error { return fmt.Errorf("%w: %v", errDamaged, cause) }
 
-// guard makes reads of a damaged file fail with a panic that can be recovered:
-// a page number that points past the end of the file is a memory fault, which
-// would end the process. Call the result to restore the previous setting.
-func guard() (restore func()) {
-	before := debug.SetPanicOnFault(true)
-	return func() { debug.SetPanicOnFault(before) }
-}
+// Each function that touches the mapped file begins with
+//
+//	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+//
+// A page number that points past the end of a damaged file is a memory fault,
+// which would otherwise end the process; so it is a panic that can be recovered.
 
 // isFault reports whether a recovered panic is a memory fault.
 func isFault(p any) bool {
@@ -99,7 +98,7 @@ func (l *Local) moveAside(cause error) error {
 }
 
 func open(path string, noSync bool) (f *file, err error) {
-	defer guard()()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			f, err = nil, damage(p)
@@ -134,7 +133,7 @@ func open(path string, noSync bool) (f *file, err error) {
 
 // state reads what the file says about itself.
 func (f *file) state() (m meta, quarantined int64, err error) {
-	defer guard()()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			err = damage(p)
@@ -166,7 +165,7 @@ func openError(err error) error {
 
 // update runs fn in a write transaction. A panic of bbolt is damage.
 func (f *file) update(fn func(*bolt.Tx) error) (err error) {
-	defer guard()()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	var tx *bolt.Tx
 	defer func() {
 		if p := recover(); p != nil {

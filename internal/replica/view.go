@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -73,7 +74,7 @@ func (f *file) acquire() (*snapshot, error) {
 
 // renew makes reads see what has been committed.
 func (f *file) renew() (err error) {
-	defer guard()()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			f.isBad.Store(true)
@@ -120,7 +121,7 @@ func (l *Local) View(fn func(record.View) error) (err error) {
 	if f.isBad.Load() {
 		return errRebuilding
 	}
-	defer guard()()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	s, err := f.acquire()
 	if err != nil {
 		return secret.Wrap(secret.CodeUnavailable, err, "cannot read the local store")
