@@ -28,6 +28,8 @@ type Hub struct {
 	mu            sync.Mutex
 	subscriptions map[*Subscription]struct{}
 	revision      int64
+	// last is the revision of the last event.
+	last int64
 }
 
 // Subscription receives the events of one vault.
@@ -57,6 +59,12 @@ func (h *Hub) Changed(changes []record.Change) {
 		if err != nil {
 			continue // the local store reports what it cannot decode
 		}
+		if c.Revision < h.last {
+			// The local store resynchronises and shows events again, in the order of
+			// their keys. Watchers resume from the store, which has them in order.
+			h.dropAll()
+		}
+		h.last = c.Revision
 		for s := range h.subscriptions {
 			if string(s.vault) == e.GetVault() {
 				h.deliver(s, Event{Event: e, Revision: c.Revision})
@@ -69,6 +77,13 @@ func (h *Hub) deliver(s *Subscription, e Event) {
 	select {
 	case s.events <- e:
 	default:
+		s.overflow = true
+		h.drop(s)
+	}
+}
+
+func (h *Hub) dropAll() {
+	for s := range h.subscriptions {
 		s.overflow = true
 		h.drop(s)
 	}
@@ -94,7 +109,8 @@ func (h *Hub) Subscribe(vault secret.VaultID) *Subscription {
 	return s
 }
 
-// Overflow reports whether the subscription ended because its reader was too slow.
+// Overflow reports whether the hub ended the subscription, because its reader
+// was too slow or events came out of order; the reader resumes.
 func (s *Subscription) Overflow() bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()

@@ -15,8 +15,9 @@ import (
 const (
 	// cellName is that of the one cell that serves the shard.
 	cellName = "base"
-	// sweepEvery is how often what time makes due is looked for.
-	sweepEvery = time.Minute
+	// sweepEvery is how often what time makes due is looked for. What is due was
+	// so for days, and looking at a million secrets takes seconds.
+	sweepEvery = 10 * time.Minute
 )
 
 func (p *Process) newPipeline() {

@@ -76,21 +76,30 @@ func (l *lateStore) DeleteRange(ctx context.Context, start, end record.Key) (int
 
 // Hold implements pipeline.Store.
 func (l *lateStore) Hold(ctx context.Context, name string, run func(context.Context) error) error {
+	s, err := l.wait(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Hold(ctx, name, leaseTTL, l.owner, run)
+}
+
+// wait returns the store once it is there.
+func (l *lateStore) wait(ctx context.Context) (*store.Shard, error) {
 	for {
 		if s, err := l.get(); err == nil {
-			return s.Hold(ctx, name, leaseTTL, l.owner, run)
+			return s, nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
+			return nil, ctx.Err()
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
 // Page implements replica.Source.
 func (l *lateStore) Page(ctx context.Context, start, end record.Key, limit int) (record.Page, error) {
-	s, err := l.get()
+	s, err := l.wait(ctx)
 	if err != nil {
 		return record.Page{}, err
 	}
@@ -99,7 +108,7 @@ func (l *lateStore) Page(ctx context.Context, start, end record.Key, limit int) 
 
 // Feed implements replica.Source.
 func (l *lateStore) Feed(ctx context.Context, after int64, apply func(record.Batch) error) error {
-	s, err := l.get()
+	s, err := l.wait(ctx)
 	if err != nil {
 		return err
 	}

@@ -81,11 +81,15 @@ func (s *Service) WatchSecrets(ctx context.Context, vaultRef, resumeToken string
 	}
 	sub := s.Events.Subscribe(vault.ID)
 	defer sub.Close()
-	missed, err := s.missed(ctx, vault.ID, incarnation, resumeToken, sub.Start)
+	start, err := s.startOfWatch(sub)
+	var missed []event.Event
+	if err == nil {
+		missed, err = s.missed(ctx, vault.ID, incarnation, resumeToken, start)
+	}
 	if err = c.end(err); err != nil {
 		return err
 	}
-	w := watch{service: s, permitted: permitted, send: send, point: resumePoint{incarnation: incarnation, revision: sub.Start}}
+	w := watch{service: s, permitted: permitted, send: send, point: resumePoint{incarnation: incarnation, revision: start}}
 	if resumeToken != "" {
 		w.point, _ = parseResumePoint(resumeToken)
 	}
@@ -95,6 +99,20 @@ func (s *Service) WatchSecrets(ctx context.Context, vaultRef, resumeToken string
 		}
 	}
 	return w.follow(ctx, sub)
+}
+
+// startOfWatch returns the revision after which the subscription has all events.
+// The hub knows only what changed since the process started; the local store
+// knows how far it had come by then.
+func (s *Service) startOfWatch(sub *event.Subscription) (int64, error) {
+	start := sub.Start
+	err := s.Local.View(func(view record.View) error {
+		if v, ok := view.(authz.Revisioned); ok {
+			start = max(start, v.Revision())
+		}
+		return nil
+	})
+	return start, err
 }
 
 // missed returns the events of a vault after the resume token up to revision.
