@@ -151,7 +151,7 @@ func (s *Service) RevokeCredential(ctx context.Context, id secret.CredentialID) 
 			return nil, err
 		}
 		err = c.authorize(view, authz.Resource{
-			Kind: authz.CredentialResource, ID: string(id), Name: found.Description, Account: found.Account,
+			Kind: authz.CredentialResource, ID: string(id), Name: found.Description, Account: found.Account, Principal: found.Principal,
 		})
 		if err != nil {
 			return nil, err

@@ -55,6 +55,8 @@ type call struct {
 	entry   audit.Entry
 	// admitted is set once the throttle has let the call in.
 	admitted bool
+	// permitted is what the caller was last permitted to act on.
+	permitted permittedResource
 }
 
 // begin opens a use case. A mutation is refused while the audit log fails, so
@@ -100,6 +102,12 @@ func (c *call) authorize(view record.View, resource authz.Resource) error {
 		Kind: string(resource.Kind), ID: resource.ID, Name: resource.Name,
 		Vault: resource.Vault, Account: resource.Account,
 	}
+	// A mutation that is planned again, now on the store itself, keeps the
+	// decision of its first plan: reading all policies from the store each time
+	// would make a contended record slower still.
+	if c.entry.Decision == audit.Allow && c.permitted == resourceKey(resource) {
+		return nil
+	}
 	if !c.admitted {
 		if err := c.service.Throttle.Allow(resource.Account, resource.Vault); err != nil {
 			return err
@@ -120,7 +128,19 @@ func (c *call) authorize(view record.View, resource authz.Resource) error {
 			WithHint("a policy of the resource's account must permit it")
 	}
 	c.entry.Decision = audit.Allow
+	c.permitted = resourceKey(resource)
 	return nil
+}
+
+type permittedResource struct {
+	kind    authz.ResourceKind
+	id      string
+	name    string
+	account secret.AccountID
+}
+
+func resourceKey(r authz.Resource) permittedResource {
+	return permittedResource{kind: r.Kind, id: r.ID, name: r.Name, account: r.Account}
 }
 
 // end writes the audit line. The answer may leave only if it returns nil or

@@ -63,7 +63,7 @@ func (s *Service) WatchSecrets(ctx context.Context, vaultRef, resumeToken string
 	var vault *secret.Vault
 	var incarnation secret.Incarnation
 	permitted := func(view record.View) error {
-		c.now, c.caller.Principal = s.Now(), nil
+		c.now, c.caller.Principal, c.permitted = s.Now(), nil, permittedResource{}
 		if err := c.authenticate(view); err != nil {
 			return err
 		}
