@@ -94,6 +94,9 @@ func (p *Process) applied(changes []record.Change) {
 		p.pipeline.Changed(changes)
 	}
 	for _, c := range changes {
+		if c.Key == record.RegionKey {
+			p.authz.Reset() // a new life of the store counts its revisions anew
+		}
 		if c.Deleted && c.Key.HasPrefix(record.QuarantinePrefix) {
 			select {
 			case p.retries <- c.Key[len(record.QuarantinePrefix):]:
