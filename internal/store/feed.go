@@ -172,16 +172,16 @@ func (f *feed) take(ctx context.Context, resp clientv3.WatchResponse, ok bool) e
 	switch {
 	case !ok:
 		return secret.Errorf(secret.CodeUnavailable, "the store ended the watch")
-	case resp.Header.ClusterId != 0 && resp.Header.ClusterId != f.cluster:
-		return f.replaced(resp.Header.ClusterId)
+	case resp.Header.GetClusterId() != 0 && resp.Header.GetClusterId() != f.cluster:
+		return f.replaced(resp.Header.GetClusterId())
 	case resp.CompactRevision != 0:
 		return fmt.Errorf("revision %d is wanted, %d is the oldest kept: %w", f.reached.Load()+1, resp.CompactRevision, ErrCompacted)
 	case resp.Err() != nil:
 		return readError(ctx, resp.Err())
 	case len(resp.Events) > 0:
 		return f.deliver(resp.Events)
-	case resp.IsProgressNotify() && resp.Header.Revision >= f.latest && resp.Header.Revision > f.reached.Load():
-		return f.advance(Batch{Revision: resp.Header.Revision})
+	case resp.IsProgressNotify() && resp.Header.GetRevision() >= f.latest && resp.Header.GetRevision() > f.reached.Load():
+		return f.advance(Batch{Revision: resp.Header.GetRevision()})
 	}
 	return nil
 }

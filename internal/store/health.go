@@ -95,8 +95,8 @@ func (s *Shard) member(ctx context.Context, endpoint string) MemberHealth {
 		return MemberHealth{Endpoint: endpoint, Err: readError(ctx, err)}
 	}
 	return MemberHealth{
-		Endpoint: endpoint, HasLeader: status.Leader != 0, Leader: status.Leader == status.Header.MemberId,
-		Learner: status.IsLearner, Version: status.Version, Revision: status.Header.Revision,
+		Endpoint: endpoint, HasLeader: status.Leader != 0, Leader: status.Leader == status.Header.GetMemberId(),
+		Learner: status.IsLearner, Version: status.Version, Revision: status.Header.GetRevision(),
 		DatabaseBytes: status.DbSize, InUseBytes: status.DbSizeInUse, QuotaBytes: status.DbSizeQuota,
 	}
 }
