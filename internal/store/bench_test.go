@@ -40,11 +40,11 @@ func mutation(n int64) record.Txn {
 	return t
 }
 
-// write commits b.N mutations from 16 writers.
-func write(b *testing.B, s *store.Shard, committed func(revision int64)) {
+// write commits b.N mutations from several writers.
+func write(b *testing.B, s *store.Shard, writers int, committed func(revision int64)) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range 16 {
+	for range writers {
 		wg.Go(func() {
 			for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
 				revision, err := s.Commit(context.Background(), mutation(n))
@@ -62,13 +62,19 @@ func write(b *testing.B, s *store.Shard, committed func(revision int64)) {
 func BenchmarkCommit16Writers(b *testing.B) {
 	s := fsynced(b)
 	b.ResetTimer()
-	write(b, s, func(int64) {})
+	write(b, s, 16, func(int64) {})
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "txn/s")
 }
 
 // BenchmarkFeedLag measures from the return of Commit to the delivery by Feed;
 // negative when the feed was first.
 func BenchmarkFeedLag(b *testing.B) {
+	for _, writers := range []int{1, 16} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) { feedLag(b, writers) })
+	}
+}
+
+func feedLag(b *testing.B, writers int) {
 	s := fsynced(b)
 	var mu sync.Mutex
 	committed, delivered := make(map[int64]time.Time), make(map[int64]time.Time)
@@ -93,7 +99,7 @@ func BenchmarkFeedLag(b *testing.B) {
 		})
 	}()
 	b.ResetTimer()
-	write(b, s, func(revision int64) {
+	write(b, s, writers, func(revision int64) {
 		now := time.Now()
 		mu.Lock()
 		defer mu.Unlock()
