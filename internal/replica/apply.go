@@ -35,6 +35,9 @@ func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 	t := &txn{local: l, meta: l.meta, mark: m, alone: alone}
 	err := f.update(func(tx *bolt.Tx) error {
 		t.records, t.quarantine, t.suspects = tx.Bucket(recordsBucket), tx.Bucket(quarantineBucket), tx.Bucket(suspectsBucket)
+		if m.phase == applyingPage {
+			t.records.FillPercent = 0.9 // pages arrive in the order of the keys
+		}
 		if err := fn(t); err != nil {
 			return err
 		}
@@ -46,18 +49,19 @@ func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 		for i := range t.changes {
 			faultpoint.Hit("replica.commit", string(t.changes[i].Key))
 		}
-		t.meta.Contact = l.opts.Now().UnixNano()
 		return writeMeta(tx, t.meta)
 	})
 	if err != nil {
 		return err
 	}
+	return l.committed(f, t)
+}
+
+// committed makes known what a transaction has changed.
+func (l *Local) committed(f *file, t *txn) error {
 	l.meta = t.meta
-	if err := l.marker.set(mark{}); err != nil {
-		return err
-	}
 	if err := f.renew(); err != nil {
-		return err
+		return err // the file is damaged: OnApply gets everything when it is rebuilt
 	}
 	for _, q := range t.reports {
 		l.log.Error("record quarantined: the older copy stays", "record", q.Record, "revision", q.Revision, "reason", q.Reason)
@@ -67,7 +71,7 @@ func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 	}
 	l.status.update(func(p *Position) { p.Quarantined += t.quarantined })
 	l.publish()
-	return nil
+	return l.marker.set(mark{})
 }
 
 // lookup returns the local copy of a record; ok is false if there is none of the

@@ -49,10 +49,11 @@ func (l *Local) followForever(ctx context.Context) {
 	for ctx.Err() == nil {
 		before := l.meta
 		err := l.session(ctx)
-		l.disconnected(err)
 		if ctx.Err() != nil {
+			l.status.update(func(p *Position) { p.Connected = false })
 			return
 		}
+		l.disconnected(err)
 		if l.meta.Applied != before.Applied || l.meta.Generation != before.Generation {
 			pause.Reset()
 		}
@@ -77,16 +78,18 @@ func (l *Local) recoverFrom(err error) error {
 	return nil
 }
 
+// inContact remembers that the source has just answered; the next commit stores
+// it.
+func (l *Local) inContact() { l.meta.Contact = l.opts.Now().UnixNano() }
+
 func (l *Local) connected() {
+	l.publish()
 	l.status.update(func(p *Position) { p.Connected, p.Err = true, nil })
 }
 
 func (l *Local) disconnected(err error) {
 	l.status.update(func(p *Position) {
-		if p.Connected {
-			p.Connected, p.LastContact = false, l.opts.Now()
-		}
-		p.Err = err
+		p.Connected, p.Err = false, err
 	})
 	l.log.Warn("not following the store", "applied", l.meta.Applied, "error", err)
 }
@@ -138,6 +141,7 @@ func (l *Local) meet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.inContact()
 	var id identity
 	if len(page.Records) > 0 {
 		if id, err = identityOf(page.Records[0].Value); err != nil {
@@ -226,13 +230,13 @@ func (l *Local) takeRest(in *inbox, ended error) error {
 // take applies batches. Those without changes only move the position: to store
 // that would cost an fsync each.
 func (l *Local) take(batches []record.Batch) error {
+	l.inContact()
 	changes := 0
 	for _, b := range batches {
 		changes += len(b.Changes)
 	}
 	if changes == 0 && l.catchUp == nil && l.isolate == nil && len(l.absent) == 0 {
 		l.meta.Applied = max(l.meta.Applied, batches[len(batches)-1].Revision)
-		l.meta.Contact = l.opts.Now().UnixNano()
 		l.publish()
 		return nil
 	}

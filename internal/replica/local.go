@@ -22,8 +22,9 @@ type Source interface {
 	Page(ctx context.Context, start, end record.Key, limit int) (record.Page, error)
 	// Feed calls apply with every change after the revision, in order, until ctx
 	// is done, apply returns an error or the connection is lost. It returns
-	// record.ErrCompacted or record.ErrAhead if it cannot start there. Batches
-	// are not reused after apply has returned.
+	// record.ErrCompacted or record.ErrAhead if it cannot start there. While there
+	// are no changes it calls apply with an empty batch regularly, which counts as
+	// contact. Batches are not reused after apply has returned.
 	Feed(ctx context.Context, after int64, apply func(record.Batch) error) error
 }
 

@@ -100,7 +100,13 @@ type history struct {
 	seq     uint64
 
 	mu     sync.Mutex
-	queued []func()
+	queued []queued
+}
+
+// queued happens between two pages.
+type queued struct {
+	do   func()
+	cuts bool // severs the source
 }
 
 func (r *history) mutation(label string) func() {
@@ -125,12 +131,19 @@ func (r *history) mutation(label string) func() {
 	}
 }
 
+// queue has f happen while the source is being paged.
+func (r *history) queue(f func(), cuts bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queued = append(r.queued, queued{f, cuts})
+}
+
 // betweenPages makes what was queued happen while the source is being paged.
 func (r *history) betweenPages(record.Key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queued) > 0 {
-		r.queued[0]()
+		r.queued[0].do()
 		r.queued = r.queued[1:]
 	}
 }
@@ -147,6 +160,9 @@ func (r *history) open(t *testing.T) {
 }
 
 func (r *history) settled() {
+	r.mu.Lock()
+	r.queued = slices.DeleteFunc(r.queued, func(q queued) bool { return q.cuts })
+	r.mu.Unlock()
 	r.m.sever(nil)
 	r.h.until("at the head of the source", func(p replica.Position) bool {
 		return p.Applied == r.m.head() && p.Synced && !p.Resyncing && p.RestoreEpoch == r.epoch
@@ -199,17 +215,18 @@ func TestNeverGoesBack(t *testing.T) {
 func (r *history) random(t *testing.T) {
 	actions := slices.Concat(
 		slices.Repeat([]string{"mutate"}, 8), slices.Repeat([]string{"queue"}, 6),
-		[]string{"compact", "compact", "sever", "mend", "mend", "reopen", "settle", "save", "restore"},
+		[]string{"queue sever", "queue compact", "compact", "compact", "sever", "mend", "mend", "reopen", "settle", "save", "restore"},
 	)
 	for range rapid.IntRange(1, 40).Draw(r.t, "length") {
 		switch rapid.SampledFrom(actions).Draw(r.t, "action") {
 		case "mutate":
 			r.mutation("secret")()
 		case "queue":
-			f := r.mutation("secret between pages")
-			r.mu.Lock()
-			r.queued = append(r.queued, f)
-			r.mu.Unlock()
+			r.queue(r.mutation("secret between pages"), false)
+		case "queue sever":
+			r.queue(func() { r.m.sever(errCut) }, true)
+		case "queue compact":
+			r.queue(r.m.compact, false)
 		case "compact":
 			r.m.compact()
 		case "sever":

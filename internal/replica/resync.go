@@ -71,6 +71,7 @@ func (l *Local) resync(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		l.inContact()
 		if page.Revision < max(l.meta.Applied, c.through) {
 			return secret.Errorf(secret.CodeUnavailable, "the store answers with revision %d after %d",
 				page.Revision, max(l.meta.Applied, c.through))
