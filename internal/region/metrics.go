@@ -67,6 +67,7 @@ func (p *Process) registerLocalStore(r *prometheus.Registry) {
 }
 
 func (p *Process) registerRequests(r *prometheus.Registry) {
+	r.MustRegister(p.requests.requestsVec, p.requests.durationVec, p.requests.other)
 	counter(r, "store_fallback_reads_total", "Reads that the local store could not answer.", func() float64 { return float64(p.service.StoreReads()) })
 	counter(r, "audit_lines_total", "Audit lines written.", func() float64 { return float64(p.audit.Stats().Lines) })
 	counter(r, "audit_refused_total", "Requests refused because they could not be audited.", func() float64 { return float64(p.audit.Stats().Refused) })

@@ -154,7 +154,7 @@ func (p *Process) startService(context.Context) (err error) {
 	}
 	options := service.Options{
 		Region: p.config.Region.Name, Store: p.store, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
-		Audit: p.audit, Events: p.events, Throttle: p.limiter, Logger: p.log,
+		Audit: p.audit, Events: p.events, Throttle: p.limiter, Observe: p.requests.observe, Logger: p.log,
 		StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout,
 	}
 	if p.isControl() {

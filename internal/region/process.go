@@ -49,6 +49,7 @@ type Process struct {
 	pipeline *pipeline.Pipeline // nil without the role control
 	service  *service.Service
 	limiter  *throttle.Limiter
+	requests *requestMetrics
 	forward  *router.Forwarder // nil if nothing is forwarded
 
 	handler    http.Handler
@@ -82,8 +83,8 @@ type Options struct {
 func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: &lateStore{owner: o.Config.Process.ID},
-		noFsync: o.UnsafeNoFsync,
-		retries: make(chan record.Key, 64), fatal: make(chan error, 1),
+		noFsync:  o.UnsafeNoFsync,
+		requests: newRequestMetrics(), retries: make(chan record.Key, 64), fatal: make(chan error, 1),
 	}
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel

@@ -37,6 +37,17 @@ const (
 	CodeInternal           Code = "internal"             // a bug
 )
 
+// Codes returns all codes.
+func Codes() []Code {
+	return []Code{
+		CodeInvalid, CodeUnauthenticated, CodeDenied, CodeNotFound, CodeExists,
+		CodeStale, CodeWrongState, CodeTokenReused, CodeLimit, CodeThrottled,
+		CodeNotHome, CodeUnknownIncarnation, CodeNotReached, CodeResumeGone, CodeExpired,
+		CodeUnavailable, CodeOutcomeUnknown, CodeStoreFull, CodeAuditUnavailable, CodeKeyUnavailable,
+		CodeTampered, CodeUnknownFormat, CodeCorrupt, CodeInternal,
+	}
+}
+
 // Error is the one error type that crosses package borders when a caller can
 // act on it. It never contains a value of a secret.
 type Error struct {

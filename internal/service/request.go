@@ -152,6 +152,7 @@ func (c *call) end(err error) error {
 	c.entry.Outcome = secret.CodeOf(err)
 	c.entry.Committed = c.entry.Committed || c.entry.Outcome == secret.CodeOutcomeUnknown
 	c.entry.Duration = time.Since(c.request.started)
+	c.service.Observe(c.action, c.entry.Outcome, c.entry.Duration)
 	c.request.audited = true
 	if auditErr := c.service.Audit.Write(&c.entry); auditErr != nil {
 		if c.entry.Committed {
@@ -167,6 +168,7 @@ func (c *call) end(err error) error {
 // too large, or for an unknown operation.
 func (s *Service) Refuse(r *Request, action string, code secret.Code) error {
 	r.audited = true
+	s.Observe(authz.Action(action), code, 0)
 	return s.Audit.Write(&audit.Entry{
 		Time: s.Now(), RequestID: r.ID, Source: r.Source, ForwardedFor: r.ForwardedBy, Action: action,
 		Outcome: code, Duration: time.Since(r.started),

@@ -55,6 +55,8 @@ type Options struct {
 	Audit         *audit.Log
 	Events        *event.Hub
 	Throttle      Throttle
+	// Observe is told of each request when it ends; it must not block.
+	Observe func(action authz.Action, outcome secret.Code, took time.Duration)
 	// Clearing is nil in a process without the control role.
 	Clearing Clearing
 	Logger   *slog.Logger
@@ -87,6 +89,9 @@ func New(o Options) *Service {
 	}
 	if o.WaitCleared == 0 {
 		o.WaitCleared = 5 * time.Second
+	}
+	if o.Observe == nil {
+		o.Observe = func(authz.Action, secret.Code, time.Duration) {}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
