@@ -1,7 +1,10 @@
 package frontdoor
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -72,16 +75,37 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer h.Limiter.Leave()
-	if r.ContentLength > h.MaxRequestBytes {
-		http.Error(x, "the request is larger than the limit", http.StatusRequestEntityTooLarge)
+	if err := h.bound(x, r); err != nil {
+		h.refuse(x, r, err)
 		return
 	}
-	r.Body = http.MaxBytesReader(x, r.Body, h.MaxRequestBytes)
 	if h.Local != nil && !h.Local(r.URL.Path) {
 		h.forward(x, r)
 		return
 	}
 	h.Dialect.ServeHTTP(x, r)
+}
+
+// bound refuses a body that is larger than the limit. One of unknown length is
+// read first, so that it is refused like any other.
+func (h *Handler) bound(x *exchange, r *http.Request) error {
+	tooLarge := secret.Invalid("body", "is larger than %d bytes, the limit", h.MaxRequestBytes)
+	if r.ContentLength > h.MaxRequestBytes {
+		return tooLarge
+	}
+	r.Body = http.MaxBytesReader(x, r.Body, h.MaxRequestBytes)
+	if r.ContentLength >= 0 {
+		return nil
+	}
+	body, err := readAll(r)
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return tooLarge
+	}
+	if err != nil {
+		return secret.Invalid("body", "cannot be read to its end")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return nil
 }
 
 var noStore = []string{"no-store"}
@@ -95,7 +119,7 @@ func bearer(authorization string) (string, bool) {
 func (h *Handler) forward(x *exchange, r *http.Request) {
 	body, err := readAll(r)
 	if err != nil {
-		http.Error(x, "the request cannot be read, or is larger than the limit", http.StatusBadRequest)
+		h.refuse(x, r, secret.Invalid("body", "cannot be read to its end"))
 		return
 	}
 	out := r.Clone(context.WithoutCancel(r.Context()))

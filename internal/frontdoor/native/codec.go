@@ -1,13 +1,15 @@
 package native
 
 import (
-	"errors"
 	"fmt"
-	"strings"
+	"regexp"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // strictProto is the binary codec; it refuses unknown fields and enum values.
@@ -29,9 +31,11 @@ func (strictProto) Unmarshal(b []byte, m any) error {
 		return err
 	}
 	if err := proto.Unmarshal(b, msg); err != nil {
-		return errors.New("the message is malformed")
+		undecodable(msg, secret.Invalid("", "the message is malformed"))
+	} else if e := refuseUnknown(msg.ProtoReflect()); e != nil {
+		undecodable(msg, e)
 	}
-	return refuseUnknown(msg.ProtoReflect())
+	return nil
 }
 
 // strictJSON is the JSON codec; it refuses unknown fields and enum values.
@@ -53,12 +57,13 @@ func (strictJSON) Unmarshal(b []byte, m any) error {
 		return err
 	}
 	if len(b) == 0 {
-		return errors.New("the body is empty; send {} for a request without fields")
+		undecodable(msg, secret.Invalid("body", "is empty; send {} for a request without fields"))
+	} else if err := (protojson.UnmarshalOptions{}).Unmarshal(b, msg); err != nil {
+		undecodable(msg, withoutContent(err))
+	} else if e := refuseUnknown(msg.ProtoReflect()); e != nil {
+		undecodable(msg, e)
 	}
-	if err := (protojson.UnmarshalOptions{}).Unmarshal(b, msg); err != nil {
-		return fmt.Errorf("the message is malformed: %s", withoutContent(err))
-	}
-	return refuseUnknown(msg.ProtoReflect())
+	return nil
 }
 
 func message(m any) (proto.Message, error) {
@@ -71,11 +76,11 @@ func message(m any) (proto.Message, error) {
 
 // refuseUnknown walks a message and refuses fields and enum values that this
 // release does not know.
-func refuseUnknown(m protoreflect.Message) error {
-	if len(m.GetUnknown()) > 0 {
-		return fmt.Errorf("%s has a field that this release does not know", m.Descriptor().FullName())
+func refuseUnknown(m protoreflect.Message) (err *secret.Error) {
+	if unknown := m.GetUnknown(); len(unknown) > 0 {
+		number, _, _ := protowire.ConsumeTag(unknown)
+		return secret.Invalid("", "%s has a field that this release does not know, number %d", m.Descriptor().FullName(), number)
 	}
-	var err error
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch {
 		case f.IsMap():
@@ -97,7 +102,7 @@ func refuseUnknown(m protoreflect.Message) error {
 	return err
 }
 
-func refuseUnknownList(f protoreflect.FieldDescriptor, list protoreflect.List) error {
+func refuseUnknownList(f protoreflect.FieldDescriptor, list protoreflect.List) *secret.Error {
 	for i := range list.Len() {
 		switch {
 		case f.Message() != nil:
@@ -113,34 +118,35 @@ func refuseUnknownList(f protoreflect.FieldDescriptor, list protoreflect.List) e
 	return nil
 }
 
-func refuseUnknownEnum(f protoreflect.FieldDescriptor, n protoreflect.EnumNumber) error {
+func refuseUnknownEnum(f protoreflect.FieldDescriptor, n protoreflect.EnumNumber) *secret.Error {
 	if f.Enum().Values().ByNumber(n) == nil {
-		return fmt.Errorf("%s: %d is not a value that this release knows", f.FullName(), n)
+		return secret.Invalid(string(f.Name()), "%d is not a value that this release knows", n)
 	}
 	return nil
 }
 
+// The errors of the JSON decoder that say which field is wrong. They are matched
+// from their start, since what follows may be content.
+var (
+	jsonPosition = regexp.MustCompile(`^proto:[\s\x{a0}]*(?:syntax error )?(\(line \d+:\d+\)): `)
+	jsonField    = regexp.MustCompile(`^(unknown|duplicate) field "([A-Za-z0-9_]{1,64})"$`)
+	jsonValue    = regexp.MustCompile(`^invalid value for [a-z0-9]+ field ([A-Za-z0-9_]{1,64}): `)
+)
+
 // withoutContent keeps of a JSON error where and what, never the content: that
 // may be a secret value.
-func withoutContent(err error) string {
+func withoutContent(err error) *secret.Error {
 	s := err.Error()
-	if i := strings.Index(s, "(line "); i >= 0 {
-		s = s[i:]
+	at := jsonPosition.FindStringSubmatch(s)
+	if at == nil {
+		return secret.Invalid("", "the message is malformed: syntax error")
 	}
-	if strings.Contains(s, "unknown field") || strings.Contains(s, "duplicate field") {
-		return s
+	rest, where := s[len(at[0]):], at[1]
+	if f := jsonField.FindStringSubmatch(rest); f != nil {
+		return secret.Invalid(f[2], "is %s field %s", map[string]string{"unknown": "an unknown", "duplicate": "a duplicate"}[f[1]], where)
 	}
-	if head, _, ok := strings.Cut(s, ": invalid value for"); ok {
-		field := s[len(head):]
-		if i := strings.Index(field, " field "); i >= 0 {
-			name, _, _ := strings.Cut(field[i+len(" field "):], ":")
-			return head + ": invalid value for field " + name
-		}
-		return head + ": invalid value"
+	if f := jsonValue.FindStringSubmatch(rest); f != nil {
+		return secret.Invalid(f[1], "has an invalid value %s", where)
 	}
-	position, _, _ := strings.Cut(s, "):")
-	if strings.HasPrefix(position, "(line ") {
-		return position + "): syntax error"
-	}
-	return "syntax error"
+	return secret.Invalid("", "the message is malformed: syntax error %s", where)
 }

@@ -30,14 +30,15 @@ type Options struct {
 
 // New returns the handler of all services of the API.
 func New(o Options) http.Handler {
+	d := dialect{Options: o}
 	options := connect.WithHandlerOptions(
+		connect.WithInterceptors(decoded{d}),
 		connect.WithCodec(strictProto{}), connect.WithCodec(strictJSON{name: "json"}), connect.WithCodec(strictJSON{name: "json; charset=utf-8"}),
 		connect.WithReadMaxBytes(o.MaxMessageBytes),
 		// Values are small and often random: compressing them costs time and
 		// leaks lengths.
 		connect.WithCompressMinBytes(1<<30),
 	)
-	d := dialect{Options: o}
 	mux := http.NewServeMux()
 	mux.Handle(lifeboatv1connect.NewSecretServiceHandler(secretHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewVaultServiceHandler(vaultHandler{d}, options))
