@@ -1,0 +1,133 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+)
+
+// connections is the number of clients of a load, each of which sends its next
+// request when it has the answer to the last one.
+const connections = 16
+
+// load is a closed loop of requests to one server.
+type load struct {
+	server  *child
+	clients []*http.Client
+	header  http.Header
+	// next returns the path and the body of a client's next request.
+	next func(client int) (path string, body []byte)
+	// latencies of the last round.
+	latencies []float64
+}
+
+// rates are what a round achieved.
+type rates struct {
+	perSecond, perCPUSecond float64
+	answerBytes             int
+}
+
+// newLoad returns a load on a server. With http2 all clients share one
+// connection, else each has its own.
+func newLoad(server *child, caFile string, http2 bool, header http.Header, next func(int) (string, []byte)) (*load, error) {
+	tlsConfig, err := pki.ClientTLS(caFile)
+	if err != nil {
+		return nil, err
+	}
+	l := &load{server: server, header: header, next: next}
+	for range connections {
+		if http2 && len(l.clients) > 0 {
+			l.clients = append(l.clients, l.clients[0])
+			continue
+		}
+		transport := &http.Transport{TLSClientConfig: tlsConfig.Clone(), Protocols: new(http.Protocols), DisableCompression: true}
+		transport.Protocols.SetHTTP1(!http2)
+		transport.Protocols.SetHTTP2(http2)
+		transport.TLSClientConfig.NextProtos = nil
+		l.clients = append(l.clients, &http.Client{Transport: transport})
+	}
+	return l, nil
+}
+
+func (l *load) close() {
+	for _, c := range l.clients {
+		c.CloseIdleConnections()
+	}
+}
+
+// run sends requests for a while.
+func (l *load) run(ctx context.Context, length time.Duration) (rates, error) {
+	results := make([][]float64, len(l.clients))
+	size := 0
+	var g errgroup.Group
+	before, err := l.server.cpu()
+	if err != nil {
+		return rates{}, err
+	}
+	start := time.Now()
+	for i := range l.clients {
+		g.Go(func() error {
+			for time.Since(start) < length {
+				sent := time.Now()
+				n, err := l.once(ctx, i)
+				if err != nil {
+					return err
+				}
+				results[i] = append(results[i], float64(time.Since(sent))/1e6)
+				if i == 0 {
+					size = n
+				}
+			}
+			return nil
+		})
+	}
+	err = g.Wait()
+	elapsed := time.Since(start)
+	after, cpuErr := l.server.cpu()
+	if err := errors.Join(err, cpuErr); err != nil {
+		return rates{}, err
+	}
+	l.latencies = l.latencies[:0]
+	for _, r := range results {
+		l.latencies = append(l.latencies, r...)
+	}
+	n := float64(len(l.latencies))
+	return rates{perSecond: n / elapsed.Seconds(), perCPUSecond: n / (after - before).Seconds(), answerBytes: size}, nil
+}
+
+// once sends one request and returns the size of its answer.
+func (l *load) once(ctx context.Context, client int) (int, error) {
+	path, body := l.next(client)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+l.server.address+path, bytes.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	r.Header = l.header
+	answer, err := l.clients[client].Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		b, _ := io.ReadAll(answer.Body)
+		return 0, fmt.Errorf("%s: %s: %s", path, answer.Status, b)
+	}
+	n, err := io.Copy(io.Discard, answer.Body)
+	return int(n), err
+}
+
+// anyOf sends one of the bodies, at random, to a path.
+func anyOf(path string, bodies [][]byte) func(int) (string, []byte) {
+	return func(int) (string, []byte) {
+		return path, bodies[rand.IntN(len(bodies))] //nolint:gosec // a load needs no cryptography
+	}
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1/lifeboatv1connect"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+)
+
+// writeLoad makes secrets and puts a second version to each: every client does
+// one after the other.
+func (c *cluster) writeLoad(prefix string) (*load, error) {
+	value := make([]byte, valueBytes)
+	_, _ = rand.Read(value) // never fails
+	var made atomic.Int64
+	last := make([]string, connections)
+	next := func(client int) (string, []byte) {
+		if name := last[client]; name != "" {
+			last[client] = ""
+			b, _ := proto.Marshal(&lifeboatv1.PutSecretVersionRequest{Vault: vaultName, Secret: name, Value: value})
+			return lifeboatv1connect.SecretServicePutSecretVersionProcedure, b
+		}
+		last[client] = fmt.Sprintf("%s/password-%07d", prefix, made.Add(1))
+		b, _ := proto.Marshal(&lifeboatv1.CreateSecretRequest{Vault: vaultName, Name: last[client], Value: value})
+		return lifeboatv1connect.SecretServiceCreateSecretProcedure, b
+	}
+	header := http.Header{"Content-Type": {protoType}, "Authorization": {"Bearer " + c.token}}
+	return newLoad(c.control, c.path("ca.pem"), false, header, next)
+}
+
+// measureWrites compares creating and putting over TLS, with token, policies,
+// audit and fsync, with an etcd alone in a process that does the same
+// transactions without a network.
+func measureWrites(ctx context.Context, b *bench) (err error) {
+	c, err := b.region(ctx, alone, small)
+	if err != nil {
+		return err
+	}
+	shapes, err := c.shapes(ctx)
+	if err != nil {
+		return err
+	}
+	spec, err := json.Marshal(shapes)
+	if err != nil {
+		return err
+	}
+	etcd, err := spawn(ctx, "etcd", filepath.Join(b.dir, "etcd"), string(spec))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, etcd.stop()) }()
+	l, err := c.writeLoad("new")
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	var ratio, cpuRatio, perSecond, perCPU, etcdPerSecond, p50, p99 []float64
+	for range b.rounds {
+		r, err := l.run(ctx, 2*b.round)
+		if err != nil {
+			return err
+		}
+		e, err := etcd.write(2 * b.round)
+		if err != nil {
+			return err
+		}
+		ratio, cpuRatio = append(ratio, r.perSecond/e.perSecond), append(cpuRatio, r.perCPUSecond/e.perCPUSecond)
+		perSecond, perCPU = append(perSecond, r.perSecond), append(perCPU, r.perCPUSecond)
+		etcdPerSecond = append(etcdPerSecond, e.perSecond)
+		p50, p99 = append(p50, percentile(l.latencies, 50)), append(p99, percentile(l.latencies, 99))
+	}
+	b.report.add("write_vs_etcd_ratio", "", ratio...)
+	b.report.add("write_vs_etcd_cpu_ratio", "", cpuRatio...)
+	b.report.add("write_per_second", "1/s", perSecond...)
+	b.report.add("write_per_cpu_second", "1/s", perCPU...)
+	b.report.add("write_etcd_per_second", "1/s", etcdPerSecond...)
+	b.report.add("write_p50_ms", "ms", p50...)
+	b.report.add("write_p99_ms", "ms", p99...)
+	return nil
+}
+
+// shape is what a transaction looks like to the store.
+type shape struct {
+	// Conditions is how many of them it has.
+	Conditions int
+	Writes     []writeShape
+}
+
+type writeShape struct {
+	KeyBytes, ValueBytes int
+	// Same says which write of the transaction that made the secret has the same
+	// key; -1 if none.
+	Same int
+}
+
+// Conditions of the transactions: the fence, the active data key, the record,
+// and for a creation the name.
+const (
+	createConditions = 4
+	putConditions    = 3
+)
+
+// shapes makes a secret, puts to it, and looks at what came of it in the store.
+func (c *cluster) shapes(ctx context.Context) ([]shape, error) {
+	l, err := c.writeLoad("shape")
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	shard, hangUp, err := c.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer hangUp()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	page, err := shard.Page(ctx, record.RegionKey, "", 1)
+	if err != nil {
+		return nil, err
+	}
+	for range 2 {
+		if _, err := l.once(ctx, 0); err != nil {
+			return nil, err
+		}
+	}
+	var shapes []shape
+	var created []record.Change
+	errSeen := errors.New("seen")
+	err = shard.Feed(ctx, page.Revision, func(b record.Batch) error {
+		for changes := range byRevision(b.Changes) {
+			if !slices.ContainsFunc(changes, func(c record.Change) bool { return strings.HasPrefix(string(c.Key), record.VersionPrefix) }) {
+				continue
+			}
+			s := shape{Conditions: createConditions}
+			if created == nil {
+				created = changes
+			} else {
+				s.Conditions = putConditions
+			}
+			for _, change := range changes {
+				same := slices.IndexFunc(created, func(c record.Change) bool { return len(shapes) > 0 && c.Key == change.Key })
+				s.Writes = append(s.Writes, writeShape{KeyBytes: len(change.Key), ValueBytes: len(change.Value), Same: same})
+			}
+			if shapes = append(shapes, s); len(shapes) == 2 {
+				return errSeen
+			}
+		}
+		return nil
+	})
+	if len(shapes) == 2 {
+		err = nil
+	}
+	return shapes, err
+}
+
+// byRevision yields the changes of each transaction.
+func byRevision(changes []record.Change) func(func([]record.Change) bool) {
+	return func(yield func([]record.Change) bool) {
+		for len(changes) > 0 {
+			n := 1
+			for n < len(changes) && changes[n].Revision == changes[0].Revision {
+				n++
+			}
+			if !yield(changes[:n]) {
+				return
+			}
+			changes = changes[n:]
+		}
+	}
+}
+
+// write has the etcd child write for a while.
+func (c *child) write(length time.Duration) (rates, error) {
+	before, err := c.cpu()
+	if err != nil {
+		return rates{}, err
+	}
+	var done written
+	if err := c.ask(length.String(), &done); err != nil {
+		return rates{}, err
+	}
+	after, err := c.cpu()
+	if err != nil {
+		return rates{}, err
+	}
+	n := float64(done.Transactions)
+	return rates{perSecond: n / done.Seconds, perCPUSecond: n / (after - before).Seconds()}, nil
+}
