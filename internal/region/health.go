@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"time"
-
-	"github.com/lifeboat-secrets/lifeboat/internal/config"
 )
 
 // check is one part of health. A part that is not vital may be wrong in a
@@ -30,6 +28,9 @@ func (c check) detail() string {
 // checks asks every part how it is. Vital is what a process needs for its main
 // job: a host to answer reads, a control process to commit as well.
 func (p *Process) checks(ctx context.Context) []check {
+	if p.local == nil {
+		return []check{p.checkStore(ctx)}
+	}
 	position := p.local.Position()
 	local := check{name: "local store", vital: true, info: fmt.Sprintf("revision %d, %d records", position.Applied, position.Records)}
 	if !position.Synced {
@@ -51,7 +52,7 @@ func (p *Process) checks(ctx context.Context) []check {
 }
 
 func (p *Process) checkStore(ctx context.Context) check {
-	c := check{name: "store", vital: p.config.Process.Has(config.Control)}
+	c := check{name: "store", vital: p.isControl() || p.local == nil}
 	shard, err := p.store.get()
 	if err != nil {
 		c.err = err

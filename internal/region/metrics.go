@@ -19,6 +19,9 @@ func (p *Process) registry() *prometheus.Registry {
 			ConstLabels: prometheus.Labels{"release": p.release, "region": string(p.config.Region.Name), "process": p.config.Process.ID},
 		}, func() float64 { return 1 }),
 	)
+	if p.local == nil {
+		return r
+	}
 	p.registerLocalStore(r)
 	p.registerRequests(r)
 	if p.pipeline != nil {

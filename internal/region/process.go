@@ -88,10 +88,31 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	}
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
-	steps := []struct {
-		name  string
-		start func(context.Context) error
-	}{
+	for _, step := range p.steps() {
+		if err := step.start(runCtx); err != nil {
+			return nil, errors.Join(fmt.Errorf("start %s: %w", step.name, err), p.Close())
+		}
+	}
+	p.log.Info("ready", "region", p.config.Region.Name, "process", p.config.Process.ID, "address", p.Address())
+	return p, nil
+}
+
+type step struct {
+	name  string
+	start func(context.Context) error
+}
+
+// steps is the order of start-up. A process that only runs a member of the store
+// has no front door and no local store.
+func (p *Process) steps() []step {
+	if !p.isControl() && !p.isHost() {
+		return []step{
+			{"data directory", p.startDataDir},
+			{"store", p.startStore},
+			{"admin listener", p.startAdmin},
+		}
+	}
+	return []step{
 		{"data directory", p.startDataDir},
 		{"certificates", p.startCertificates},
 		{"audit log", p.startAudit},
@@ -105,20 +126,18 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 		{"admin listener", p.startAdmin},
 		{"control socket", p.startControlSocket},
 	}
-	for _, step := range steps {
-		if err := step.start(runCtx); err != nil {
-			return nil, errors.Join(fmt.Errorf("start %s: %w", step.name, err), p.Close())
-		}
-	}
-	p.log.Info("ready", "region", p.config.Region.Name, "process", p.config.Process.ID, "address", p.listener.Addr().String())
-	return p, nil
 }
 
 // Fatal receives an error that the process cannot recover from.
 func (p *Process) Fatal() <-chan error { return p.fatal }
 
-// Address is where the public front door listens.
-func (p *Process) Address() string { return p.listener.Addr().String() }
+// Address is where the public front door listens; empty if there is none.
+func (p *Process) Address() string {
+	if p.listener == nil {
+		return ""
+	}
+	return p.listener.Addr().String()
+}
 
 // AdminAddress is where metrics and profiles are served; empty if nowhere.
 func (p *Process) AdminAddress() string {
@@ -129,7 +148,12 @@ func (p *Process) AdminAddress() string {
 }
 
 // Reopen opens the audit files again, after they have been renamed.
-func (p *Process) Reopen() error { return p.audit.Reopen() }
+func (p *Process) Reopen() error {
+	if p.audit == nil {
+		return nil
+	}
+	return p.audit.Reopen()
+}
 
 // Close stops the process: it lets requests in progress end, for at most ten
 // seconds, and then undoes start-up in reverse.
