@@ -126,7 +126,7 @@ var rules = map[string]rule{
 	},
 	"only region, cli and cmd know config": {
 		reason:    "a package that takes a small option struct can be built and tested without the whole configuration",
-		from:      notIn("internal/region", "internal/cli", "internal/config", "cmd", "test", "lifeboattest", "bench"),
+		from:      notIn("internal/region", "internal/localregion", "internal/cli", "internal/config", "cmd", "test", "lifeboattest", "bench"),
 		forbidden: to("internal/config"),
 		tests:     true,
 	},
@@ -157,7 +157,7 @@ var rules = map[string]rule{
 	},
 	"nobody imports the composition root": {
 		reason:    "region puts the parts together; parts do not know the whole",
-		from:      notIn("internal/region", "internal/cli", "cmd", "test", "lifeboattest", "bench"),
+		from:      notIn("internal/region", "internal/localregion", "internal/cli", "cmd", "test", "lifeboattest", "bench"),
 		forbidden: to("internal/region", "internal/cli", "cmd"),
 		deep:      true,
 	},

@@ -1,0 +1,32 @@
+package client
+
+import (
+	"context"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+)
+
+// GetStatus returns the state of the region as the host that answers sees it.
+func (c *Client) GetStatus(ctx context.Context, in *lifeboatv1.GetStatusRequest) (*lifeboatv1.GetStatusResponse, error) {
+	return read(ctx, c, c.operator.GetStatus, in)
+}
+
+// ListHosts returns the registered hosts.
+func (c *Client) ListHosts(ctx context.Context, in *lifeboatv1.ListHostsRequest) (*lifeboatv1.ListHostsResponse, error) {
+	return read(ctx, c, c.operator.ListHosts, in)
+}
+
+// RemoveHost takes a host that is gone for good out of the registered set.
+func (c *Client) RemoveHost(ctx context.Context, in *lifeboatv1.RemoveHostRequest) (*lifeboatv1.RemoveHostResponse, error) {
+	return mutate(ctx, c, c.operator.RemoveHost, in)
+}
+
+// ListFailedMutations returns what hosts could not apply.
+func (c *Client) ListFailedMutations(ctx context.Context, in *lifeboatv1.ListFailedMutationsRequest) (*lifeboatv1.ListFailedMutationsResponse, error) {
+	return read(ctx, c, c.operator.ListFailedMutations, in)
+}
+
+// RetryFailedMutation makes the hosts try a record again.
+func (c *Client) RetryFailedMutation(ctx context.Context, in *lifeboatv1.RetryFailedMutationRequest) (*lifeboatv1.RetryFailedMutationResponse, error) {
+	return mutate(ctx, c, c.operator.RetryFailedMutation, in)
+}

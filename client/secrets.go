@@ -1,0 +1,136 @@
+package client
+
+import (
+	"context"
+	"iter"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+)
+
+// The most used messages.
+type (
+	CreateSecretRequest      = lifeboatv1.CreateSecretRequest
+	PutSecretVersionRequest  = lifeboatv1.PutSecretVersionRequest
+	GetSecretValueRequest    = lifeboatv1.GetSecretValueRequest
+	GetSecretValueResponse   = lifeboatv1.GetSecretValueResponse
+	DescribeSecretRequest    = lifeboatv1.DescribeSecretRequest
+	ListSecretsRequest       = lifeboatv1.ListSecretsRequest
+	Secret                   = lifeboatv1.Secret
+	SecretVersion            = lifeboatv1.SecretVersion
+	PutSecretVersionResponse = lifeboatv1.PutSecretVersionResponse
+)
+
+// GetSecretValue returns a version's value; by default that of CURRENT. With a
+// revision token of an earlier answer it is never older than that.
+func (c *Client) GetSecretValue(ctx context.Context, in *lifeboatv1.GetSecretValueRequest) (*lifeboatv1.GetSecretValueResponse, error) {
+	return read(ctx, c, c.secrets.GetSecretValue, in)
+}
+
+// BatchGetSecretValues returns up to 100 values; each may fail by itself.
+func (c *Client) BatchGetSecretValues(ctx context.Context, in *lifeboatv1.BatchGetSecretValuesRequest) (*lifeboatv1.BatchGetSecretValuesResponse, error) {
+	return read(ctx, c, c.secrets.BatchGetSecretValues, in)
+}
+
+// DescribeSecret returns all but the value.
+func (c *Client) DescribeSecret(ctx context.Context, in *lifeboatv1.DescribeSecretRequest) (*lifeboatv1.DescribeSecretResponse, error) {
+	return read(ctx, c, c.secrets.DescribeSecret, in)
+}
+
+// ListSecrets yields the secrets that match, in the order of their names. It
+// gets pages as they are needed and ends with the first error.
+func (c *Client) ListSecrets(ctx context.Context, in *lifeboatv1.ListSecretsRequest) iter.Seq2[*lifeboatv1.Secret, error] {
+	return pages(in, func(page *lifeboatv1.ListSecretsRequest) ([]*lifeboatv1.Secret, string, error) {
+		answer, err := read(ctx, c, c.secrets.ListSecrets, page)
+		return answer.GetSecrets(), answer.GetNextPageToken(), err
+	}, func(page *lifeboatv1.ListSecretsRequest, token string) { page.PageToken = token })
+}
+
+// CreateSecret makes a secret, with a first version unless the value is empty.
+// A name that is taken is CodeExists.
+func (c *Client) CreateSecret(ctx context.Context, in *lifeboatv1.CreateSecretRequest) (*lifeboatv1.CreateSecretResponse, error) {
+	return mutate(ctx, c, c.secrets.CreateSecret, in)
+}
+
+// PutSecretVersion adds a version; by default it becomes CURRENT. A secret that
+// does not exist is CodeNotFound; see PutSecret.
+func (c *Client) PutSecretVersion(ctx context.Context, in *lifeboatv1.PutSecretVersionRequest) (*lifeboatv1.PutSecretVersionResponse, error) {
+	return mutate(ctx, c, c.secrets.PutSecretVersion, in)
+}
+
+// Put is what PutSecret did.
+type Put struct {
+	Secret  *lifeboatv1.Secret
+	Version *lifeboatv1.SecretVersion
+	// Created is set if the secret did not exist.
+	Created bool
+	// RevisionToken is for reads that must not see an older state.
+	RevisionToken string
+	// Cleared is set if every live host has the new version.
+	Cleared bool
+}
+
+// PutSecret adds a version to a secret, or makes the secret if the vault has
+// none of that name. It needs the permission for both. It cannot make a secret
+// if the request has stages, a version ID or expectations.
+func (c *Client) PutSecret(ctx context.Context, in *lifeboatv1.PutSecretVersionRequest) (*Put, error) {
+	put, err := c.putVersion(ctx, in)
+	if CodeOf(err) != CodeNotFound || !creates(in, err) {
+		return put, err
+	}
+	made, err := c.CreateSecret(ctx, &lifeboatv1.CreateSecretRequest{
+		Vault: in.GetVault(), Name: in.GetSecret(), Value: in.GetValue(), RequestToken: in.GetRequestToken(), Wait: in.GetWait(),
+	})
+	if CodeOf(err) == CodeExists { // someone else made it in between
+		return c.putVersion(ctx, in)
+	}
+	if err != nil {
+		return nil, err
+	}
+	put = &Put{Secret: made.GetSecret(), Created: true, RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared()}
+	if versions := made.GetSecret().GetVersions(); len(versions) > 0 {
+		put.Version = versions[len(versions)-1]
+	}
+	return put, nil
+}
+
+func (c *Client) putVersion(ctx context.Context, in *lifeboatv1.PutSecretVersionRequest) (*Put, error) {
+	added, err := c.PutSecretVersion(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return &Put{
+		Secret: added.GetSecret(), Version: added.GetVersion(), RevisionToken: added.GetRevisionToken(), Cleared: added.GetCleared(),
+	}, nil
+}
+
+// creates reports whether a secret that was not found can be made instead.
+func creates(in *lifeboatv1.PutSecretVersionRequest, err error) bool {
+	e, ok := err.(*Error) //nolint:errorlint // calls return it unwrapped
+	return ok && e.Field == "secret" && len(in.GetStages()) == 0 && in.GetVersionId() == "" && in.GetExpiresAt() == nil &&
+		in.GetExpectedOrder() == nil && in.GetExpectedCurrentVersionId() == ""
+}
+
+// UpdateSecret changes all but values.
+func (c *Client) UpdateSecret(ctx context.Context, in *lifeboatv1.UpdateSecretRequest) (*lifeboatv1.UpdateSecretResponse, error) {
+	return mutate(ctx, c, c.secrets.UpdateSecret, in)
+}
+
+// MoveStage moves a stage or label to a version, or takes it off.
+func (c *Client) MoveStage(ctx context.Context, in *lifeboatv1.MoveStageRequest) (*lifeboatv1.MoveStageResponse, error) {
+	return mutate(ctx, c, c.secrets.MoveStage, in)
+}
+
+// DeleteSecret schedules the deletion, or purges at once.
+func (c *Client) DeleteSecret(ctx context.Context, in *lifeboatv1.DeleteSecretRequest) (*lifeboatv1.DeleteSecretResponse, error) {
+	return mutate(ctx, c, c.secrets.DeleteSecret, in)
+}
+
+// RestoreSecret takes a scheduled deletion back.
+func (c *Client) RestoreSecret(ctx context.Context, in *lifeboatv1.RestoreSecretRequest) (*lifeboatv1.RestoreSecretResponse, error) {
+	return mutate(ctx, c, c.secrets.RestoreSecret, in)
+}
+
+// GenerateValue returns random bytes or a password; nothing is stored.
+func (c *Client) GenerateValue(ctx context.Context, in *lifeboatv1.GenerateValueRequest) (*lifeboatv1.GenerateValueResponse, error) {
+	return read(ctx, c, c.secrets.GenerateValue, in)
+}

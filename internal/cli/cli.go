@@ -1,0 +1,172 @@
+// Package cli is the command line. Each command is described by its own help,
+// with examples; what it prints for programs, with -o json, is the answer of the
+// API as JSON.
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Environment is what a command knows of its surroundings. All fields are
+// required.
+type Environment struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	LookupEnv      func(string) (string, bool)
+	// Release is the version of the binary.
+	Release string
+}
+
+// release is set by the linker for releases.
+var release = ""
+
+// BuildRelease returns the version of the binary: that given to the linker, or
+// the one that the Go toolchain recorded.
+func BuildRelease() string {
+	if release != "" {
+		return release
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+// Main runs a command and returns its exit code. See the constants for codes.
+func Main(ctx context.Context, args []string, env Environment) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{Environment: env}
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	command, err := root.ExecuteContextC(ctx)
+	a.closeClient()
+	if err == nil {
+		return exitOK
+	}
+	return a.fail(command, err)
+}
+
+// app is one run of the command line.
+type app struct {
+	Environment
+	flags  flags
+	client clientState
+}
+
+// flags of all commands.
+type flags struct {
+	configFile, addr, tokenFile, caFile, region, vault, output string
+	timeout                                                    time.Duration
+}
+
+const rootLong = `Lifeboat is a secret manager that survives the loss of a region.
+
+To try it, run "lifeboat dev", which starts a region on this machine, or
+"lifeboat demo", which shows what one does when parts of it fail.
+
+Where to find the region and who you are, each in this order:
+  flags                 --addr --token-file --ca-file --region --vault
+  environment           LIFEBOAT_ADDR LIFEBOAT_TOKEN LIFEBOAT_CA_FILE LIFEBOAT_REGION LIFEBOAT_VAULT
+  configuration file    addr: token_file: ca_file: region: vault:
+                        in ~/.config/lifeboat/config.yaml, or what LIFEBOAT_CONFIG or --cli-config names
+
+Tokens and values are never taken from the command line, where other users of
+the machine could see them.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 denied or not authenticated.`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "lifeboat", Short: "A secret manager that survives the loss of a region", Long: rootLong,
+		Example: `  lifeboat dev --write-env .
+  . ./east.env
+  printf s3cret | lifeboat secret put api-key
+  lifeboat secret get api-key`,
+		SilenceErrors: true, SilenceUsage: true, Version: a.Release,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	p := root.PersistentFlags()
+	p.StringVar(&a.flags.configFile, "cli-config", "", "configuration file of the command line")
+	p.StringVar(&a.flags.addr, "addr", "", "URL of a host of the region, https://HOST:PORT")
+	p.StringVar(&a.flags.tokenFile, "token-file", "", "file with your token; - is standard input")
+	p.StringVar(&a.flags.caFile, "ca-file", "", "PEM file with the authorities to trust")
+	p.StringVar(&a.flags.region, "region", "", "region that you mean; another one is refused")
+	p.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
+	p.DurationVar(&a.flags.timeout, "timeout", 0, "bound on each call, retries included (default 30s)")
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
+	root.AddGroup(
+		&cobra.Group{ID: "use", Title: "Secrets:"}, &cobra.Group{ID: "manage", Title: "Accounts and permissions:"},
+		&cobra.Group{ID: "try", Title: "Try it:"}, &cobra.Group{ID: "run", Title: "Run a region:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("use", a.secretCommand(), a.vaultCommand(), a.importCommand(), a.whoAmICommand())
+	add("manage", a.accountCommand(), a.principalCommand(), a.tokenCommand(), a.accessKeyCommand(), a.policyCommand())
+	add("try", a.devCommand(), a.demoCommand())
+	add("run", a.serverCommand(), a.configCommand(), a.operatorCommand(), a.pipelineCommand(), a.kmsCommand(), a.pkiCommand())
+	root.AddCommand(a.versionCommand())
+	requireSubcommands(root)
+	return root
+}
+
+// requireSubcommands makes a group of commands refuse what it does not know,
+// where cobra would print help and succeed.
+func requireSubcommands(parent *cobra.Command) {
+	for _, c := range parent.Commands() {
+		requireSubcommands(c)
+	}
+	if !parent.HasSubCommands() || parent.Run != nil || parent.RunE != nil {
+		return
+	}
+	parent.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("%q is no command of %s", args[0], c.CommandPath())
+		}
+		return c.Help()
+	}
+}
+
+// args checks positional arguments, naming what is expected.
+func args(names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, given []string) error {
+		if len(given) < len(names) {
+			return usagef("%s is missing", names[len(given)])
+		}
+		if len(given) > len(names) {
+			return usagef("unexpected argument %d: %d expected", len(names)+1, len(names))
+		}
+		return nil
+	}
+}
+
+// isTerminal reports whether a stream is one.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// atMostOne is for commands with one optional argument.
+func atMostOne(_ *cobra.Command, given []string) error {
+	if len(given) > 1 {
+		return usagef("unexpected argument 2: at most 1 expected")
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// localStartTimeout bounds how long a local region may take to be ready.
+const localStartTimeout = time.Minute
+
+type devOptions struct {
+	dataDir, writeEnv string
+	regions           []string
+	hosts             int
+	verbose           bool
+}
+
+func (a *app) devCommand() *cobra.Command {
+	var o devOptions
+	c := &cobra.Command{
+		Use: "dev", Short: "Start a region on this machine, to try and to develop with", Args: args(),
+		Long: `Start a region on this machine, in one process: the store, the control plane and
+data-plane hosts, with TLS between them all. It has an account and a vault, both
+called demo. Data, tokens and addresses stay as they are between starts.
+
+It is not for production: it does not survive the loss of the machine, and
+its keys lie in a file.`,
+		Example: `  lifeboat dev --write-env .
+  lifeboat dev --data-dir /tmp/lifeboat --hosts 1
+  . ./east.env && lifeboat secret list`,
+		RunE: func(c *cobra.Command, _ []string) error { return a.runDev(c.Context(), o) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.dataDir, "data-dir", "", "where the region keeps everything (default ~/.local/share/lifeboat/dev)")
+	f.StringSliceVar(&o.regions, "regions", []string{"east"}, "names of the regions; this release runs one")
+	f.StringVar(&o.writeEnv, "write-env", "", "write DIR/<region>.env, to be sourced by shells; it holds a token")
+	f.IntVar(&o.hosts, "hosts", 3, "number of data-plane hosts")
+	f.BoolVar(&o.verbose, "verbose", false, "log more than warnings")
+	_ = c.MarkFlagDirname("data-dir")
+	_ = c.MarkFlagDirname("write-env")
+	return c
+}
+
+func (o *devOptions) complete(a *app) error {
+	if len(o.regions) != 1 {
+		return &usageError{err: fmt.Errorf("%d regions are asked for; this release runs one", len(o.regions)), hint: "name one region with --regions"}
+	}
+	if o.dataDir != "" {
+		return nil
+	}
+	if data, ok := a.LookupEnv("XDG_DATA_HOME"); ok && data != "" {
+		o.dataDir = filepath.Join(data, "lifeboat", "dev")
+	} else if home, ok := a.LookupEnv("HOME"); ok && home != "" {
+		o.dataDir = filepath.Join(home, ".local", "share", "lifeboat", "dev")
+	} else {
+		return usagef("--data-dir is missing, and there is no home directory")
+	}
+	return nil
+}
+
+func (a *app) runDev(ctx context.Context, o devOptions) (err error) {
+	if err := o.complete(a); err != nil {
+		return err
+	}
+	level := slog.LevelError
+	if o.verbose {
+		level = slog.LevelInfo
+	}
+	r, err := localregion.Plan(localregion.Options{
+		Dir: o.dataDir, Name: secret.RegionName(o.regions[0]), Hosts: o.hosts, Release: a.Release,
+		Logger: slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: level})),
+	})
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	start, cancel := context.WithTimeout(ctx, localStartTimeout)
+	defer cancel()
+	if err := r.StartInProcess(start); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	tenant, err := r.Tenant(start, "demo")
+	if err != nil {
+		return err
+	}
+	envFile := ""
+	if o.writeEnv != "" {
+		envFile = filepath.Join(o.writeEnv, string(r.Name())+".env")
+		if err := pki.WriteFile(envFile, r.Env(r.Hosts()[0], tenant).Reveal()); err != nil {
+			return fmt.Errorf("write the environment: %w", err)
+		}
+	}
+	a.describeDev(r, envFile, time.Since(began))
+	select {
+	case <-ctx.Done():
+		a.note("stopping")
+		return nil
+	case err := <-r.Fatal():
+		return err
+	}
+}
+
+func (a *app) describeDev(r *localregion.Region, envFile string, took time.Duration) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "region %s is ready after %.1f s (not for production)\n\n", r.Name(), took.Seconds())
+	fmt.Fprintf(&b, "  %-10s %s   store and control plane\n", r.Control().ID, r.Control().URL())
+	for _, h := range r.Hosts() {
+		fmt.Fprintf(&b, "  %-10s %s\n", h.ID, h.URL())
+	}
+	fmt.Fprintf(&b, "\n  data       %s\n  authority  %s\n  operator   token in %s\n", r.Dir(), r.CAFile(), r.OperatorTokenFile())
+	if envFile == "" {
+		b.WriteString("\nTo use it from another terminal, start it with --write-env DIR.\n")
+	} else {
+		fmt.Fprintf(&b, `
+To use it from another terminal (account demo, vault demo):
+
+  . %s
+  printf s3cret | lifeboat secret put api-key
+  lifeboat secret get api-key
+`, shellPath(envFile))
+	}
+	b.WriteString("\nCtrl-C stops it; the data stays.\n")
+	fmt.Fprint(a.Stdout, b.String())
+}
+
+// shellPath is a path that the shell's dot command takes without a search.
+func shellPath(path string) string {
+	if filepath.IsAbs(path) || strings.HasPrefix(path, ".") {
+		return path
+	}
+	return "./" + path
+}

@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/lifeboat-secrets/lifeboat/client"
+)
+
+// settings say which region to talk to, and as whom.
+type settings struct {
+	Addr      string `yaml:"addr"`
+	TokenFile string `yaml:"token_file"`
+	CAFile    string `yaml:"ca_file"`
+	Region    string `yaml:"region"`
+	Vault     string `yaml:"vault"`
+	token     client.Value
+}
+
+// settings merges flags, environment and configuration file, in this order.
+func (a *app) settings() (*settings, error) {
+	s, err := a.fileSettings()
+	if err != nil {
+		return nil, err
+	}
+	if token, ok := a.LookupEnv("LIFEBOAT_TOKEN"); ok && token != "" {
+		s.token, s.TokenFile = client.NewValue(strings.TrimSpace(token)), ""
+	}
+	if a.flags.tokenFile != "" {
+		s.TokenFile = a.flags.tokenFile
+	}
+	for _, v := range []struct {
+		field      *string
+		name, flag string
+	}{
+		{&s.Addr, "LIFEBOAT_ADDR", a.flags.addr}, {&s.CAFile, "LIFEBOAT_CA_FILE", a.flags.caFile},
+		{&s.Region, "LIFEBOAT_REGION", a.flags.region}, {&s.Vault, "LIFEBOAT_VAULT", a.flags.vault},
+	} {
+		if set, ok := a.LookupEnv(v.name); ok && set != "" {
+			*v.field = set
+		}
+		if v.flag != "" {
+			*v.field = v.flag
+		}
+	}
+	if s.Addr == "" {
+		return nil, &usageError{err: errors.New("no address of a region is given"), hint: "set LIFEBOAT_ADDR or use --addr; \"lifeboat dev\" starts a region to try"}
+	}
+	return s, a.readToken(s)
+}
+
+func (a *app) readToken(s *settings) error {
+	if s.TokenFile == "" {
+		return nil
+	}
+	var data []byte
+	var err error
+	if s.TokenFile == "-" {
+		data, err = io.ReadAll(io.LimitReader(a.Stdin, 1<<16))
+	} else {
+		data, err = os.ReadFile(s.TokenFile)
+	}
+	if err != nil {
+		return fmt.Errorf("read the token: %w", err)
+	}
+	s.token = client.NewValue(bytes.TrimSpace(data))
+	return nil
+}
+
+// fileSettings reads the configuration file; only one that was asked for must
+// exist.
+func (a *app) fileSettings() (*settings, error) {
+	s := &settings{}
+	path, asked := a.flags.configFile, true
+	if path == "" {
+		path, asked = a.LookupEnv("LIFEBOAT_CONFIG")
+	}
+	if path == "" {
+		asked = false
+		path = a.defaultConfig()
+	}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !asked || path == "" {
+		return s, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithKnownFields(), yaml.WithUniqueKeys())
+	if err != nil {
+		return nil, err
+	}
+	if err := loader.Load(s); err != nil && !errors.Is(err, io.EOF) {
+		return nil, withHint(fmt.Errorf("%s: %w", path, err), "the fields are addr, token_file, ca_file, region and vault")
+	}
+	for _, file := range []*string{&s.TokenFile, &s.CAFile} {
+		if *file != "" && !filepath.IsAbs(*file) {
+			*file = filepath.Join(filepath.Dir(path), *file)
+		}
+	}
+	return s, nil
+}
+
+func (a *app) defaultConfig() string {
+	if dir, ok := a.LookupEnv("XDG_CONFIG_HOME"); ok && dir != "" {
+		return filepath.Join(dir, "lifeboat", "config.yaml")
+	}
+	if home, ok := a.LookupEnv("HOME"); ok && home != "" {
+		return filepath.Join(home, ".config", "lifeboat", "config.yaml")
+	}
+	return ""
+}
+
+// clientState is the client that a command uses.
+type clientState struct {
+	*client.Client
+	settings *settings
+}
+
+// connect returns a client of the region.
+func (a *app) connect() (*client.Client, error) {
+	if a.client.Client != nil {
+		return a.client.Client, nil
+	}
+	s, err := a.settings()
+	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(client.Config{
+		Address: s.Addr, Token: s.token, CAFile: s.CAFile, Timeout: a.flags.timeout, UserAgent: "lifeboat/" + a.Release,
+	})
+	if err != nil {
+		return nil, withHint(err, "check --addr (LIFEBOAT_ADDR) and --ca-file (LIFEBOAT_CA_FILE)")
+	}
+	a.client = clientState{Client: c, settings: s}
+	return c, nil
+}
+
+// inVault returns a client and the vault that the command is about.
+func (a *app) inVault() (*client.Client, string, error) {
+	c, err := a.connect()
+	if err != nil {
+		return nil, "", err
+	}
+	if a.client.settings.Vault == "" {
+		return nil, "", &usageError{err: errors.New("no vault is given"), hint: "set LIFEBOAT_VAULT or use --vault; \"lifeboat vault list\" lists yours"}
+	}
+	return c, a.client.settings.Vault, nil
+}
+
+func (a *app) closeClient() {
+	if a.client.Client != nil {
+		a.client.Close()
+	}
+}

@@ -1,0 +1,116 @@
+// Package controlsocket is the client of a process's control socket, over which
+// the user that the process runs as initialises the region and overrides its
+// rules in an emergency.
+package controlsocket
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// maxAnswerBytes bounds an answer.
+const maxAnswerBytes = 1 << 20
+
+// Client talks to one process. It is safe for concurrent use.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// New returns a client of the socket at path. It does not connect yet. Close it
+// after use.
+func New(path string) *Client {
+	var dialer net.Dialer
+	return &Client{path: path, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) },
+	}}}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Initialized is what Initialize made.
+type Initialized struct {
+	Region      string
+	Incarnation string
+	// Operator is the ID of the first operator, Token its token.
+	Operator string
+	Token    secret.Plaintext
+}
+
+// Initialize makes a region out of an empty store. A region that was initialised
+// before is secret.CodeExists; a store that cannot be reached yet is
+// secret.CodeUnavailable.
+func (c *Client) Initialize(ctx context.Context) (Initialized, error) {
+	var answer struct {
+		Region, Incarnation, Operator, Token string
+	}
+	if err := c.call(ctx, http.MethodPost, "/v1/initialize", nil, &answer); err != nil {
+		return Initialized{}, err
+	}
+	return Initialized{
+		Region: answer.Region, Incarnation: answer.Incarnation, Operator: answer.Operator, Token: secret.NewPlaintext([]byte(answer.Token)),
+	}, nil
+}
+
+// ReopenAudit makes the process open its audit files again.
+func (c *Client) ReopenAudit(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/audit/reopen", nil, nil)
+}
+
+// BreakGlass makes a process that is cut off from the store honour credentials
+// for longer than it may, or ends that.
+func (c *Client) BreakGlass(ctx context.Context, on bool) error {
+	return c.call(ctx, http.MethodPost, "/v1/break-glass", map[string]bool{"on": on}, nil)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body, into any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://control"+path, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.notReached(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	if err != nil {
+		return secret.Wrap(secret.CodeOutcomeUnknown, err, "the process did not answer in full")
+	}
+	if response.StatusCode == http.StatusOK {
+		if into == nil {
+			return nil
+		}
+		return json.Unmarshal(answer, into)
+	}
+	var failure struct{ Code, Message, Hint string }
+	if err := json.Unmarshal(answer, &failure); err != nil || failure.Code == "" {
+		return secret.Errorf(secret.CodeInternal, "the control socket answers %s", response.Status)
+	}
+	return &secret.Error{Code: secret.Code(failure.Code), Message: failure.Message, Hint: failure.Hint}
+}
+
+func (c *Client) notReached(err error) error {
+	e := secret.Wrap(secret.CodeUnavailable, err, "the control socket "+c.path+" does not answer")
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		e.Code = secret.CodeDenied
+		e.Hint = "run this as the user that the process runs as"
+	default:
+		e.Hint = "is the process running, and is this its data directory?"
+	}
+	return e
+}

@@ -1,0 +1,195 @@
+package localregion
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// maxHosts bounds a local region; more than that teach nothing on one machine.
+const maxHosts = 9
+
+// Options of a local region. Dir is required.
+type Options struct {
+	// Dir keeps everything, secrets too. It is made if it is missing.
+	Dir string
+	// Name of the region; default "east".
+	Name secret.RegionName
+	// Hosts is how many data-plane hosts it has, 1 to 9; default 3.
+	Hosts int
+	// Release is what processes inside this one show as theirs.
+	Release string
+	// Logger takes the log of processes inside this one; default none. Children
+	// log into Dir.
+	Logger *slog.Logger
+}
+
+// Region is a region on this machine. Its methods are for one goroutine.
+type Region struct {
+	options Options
+	ca      *tls.Config
+	control *Process
+	hosts   []*Process
+}
+
+// layout is what the directory remembers, so that addresses stay the same.
+type layout struct {
+	Format    int               `json:"format"`
+	Region    secret.RegionName `json:"region"`
+	Processes []processLayout   `json:"processes"`
+}
+
+type processLayout struct {
+	ID    string `json:"id"`
+	Ports ports  `json:"ports"`
+}
+
+const (
+	layoutFormat = 1
+	layoutName   = "region.json"
+	controlID    = "control-1"
+)
+
+// Plan prepares a directory: an authority and certificates, a key file, and a
+// configuration for each process. What is there already stays, so that a region
+// keeps its data and its addresses between starts; a directory of a region of
+// another name or size is refused.
+func Plan(o Options) (*Region, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the region: %w", err)
+	}
+	plan, err := loadLayout(o)
+	if err != nil {
+		return nil, err
+	}
+	authority, err := openAuthority(o)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := file.Create(filepath.Join(o.Dir, keyFile)); err != nil && !errors.Is(err, file.ErrExists) {
+		return nil, err
+	}
+	r := &Region{options: o}
+	for _, p := range plan.Processes {
+		process := &Process{ID: p.ID, region: r, ports: p.Ports}
+		if p.ID == controlID {
+			r.control = process
+		} else {
+			r.hosts = append(r.hosts, process)
+		}
+	}
+	for _, p := range r.Processes() {
+		if err := p.prepare(authority); err != nil {
+			return nil, fmt.Errorf("prepare %s: %w", p.ID, err)
+		}
+	}
+	r.ca, err = pki.ClientTLS(r.CAFile())
+	return r, err
+}
+
+func (o *Options) complete() error {
+	if o.Dir == "" {
+		return secret.Invalid("dir", "must not be empty")
+	}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return err
+	}
+	o.Dir = dir
+	if o.Name == "" {
+		o.Name = "east"
+	}
+	if o.Hosts == 0 {
+		o.Hosts = 3
+	}
+	if o.Hosts < 1 || o.Hosts > maxHosts {
+		return secret.Invalid("hosts", "is %d; allowed are 1 to %d", o.Hosts, maxHosts)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return secret.CheckRegionName("region", o.Name)
+}
+
+// loadLayout reads what was planned before, or plans anew.
+func loadLayout(o Options) (*layout, error) {
+	path := filepath.Join(o.Dir, layoutName)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newLayout(o, path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	plan := new(layout)
+	if err := json.Unmarshal(data, plan); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if plan.Format != layoutFormat {
+		return nil, secret.Errorf(secret.CodeUnknownFormat, "%s has format %d; this release reads %d", path, plan.Format, layoutFormat)
+	}
+	if plan.Region != o.Name || len(plan.Processes) != o.Hosts+1 {
+		return nil, secret.Errorf(secret.CodeWrongState, "%s holds the region %s with %d hosts", o.Dir, plan.Region, len(plan.Processes)-1).
+			WithHint("ask for the same, or choose another directory")
+	}
+	return plan, nil
+}
+
+func newLayout(o Options, path string) (*layout, error) {
+	entries, err := os.ReadDir(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) > 0 {
+		return nil, secret.Errorf(secret.CodeWrongState, "%s is not empty and holds no local region", o.Dir).
+			WithHint("choose another directory")
+	}
+	free, err := freePorts(o.Hosts + 1)
+	if err != nil {
+		return nil, err
+	}
+	plan := &layout{Format: layoutFormat, Region: o.Name, Processes: []processLayout{{ID: controlID, Ports: free[0]}}}
+	for i := range o.Hosts {
+		plan.Processes = append(plan.Processes, processLayout{ID: fmt.Sprintf("host-%d", i+1), Ports: free[i+1]})
+	}
+	data, err := json.MarshalIndent(plan, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return plan, pki.WriteFile(path, append(data, '\n'))
+}
+
+// Name of the region.
+func (r *Region) Name() secret.RegionName { return r.options.Name }
+
+// Dir is where the region keeps everything.
+func (r *Region) Dir() string { return r.options.Dir }
+
+// Control is the process with the store and the control plane.
+func (r *Region) Control() *Process { return r.control }
+
+// Hosts are the data-plane hosts.
+func (r *Region) Hosts() []*Process { return r.hosts }
+
+// Processes are all processes, in the order in which they start.
+func (r *Region) Processes() []*Process { return append([]*Process{r.control}, r.hosts...) }
+
+// CAFile names the certificate that clients must trust.
+func (r *Region) CAFile() string { return filepath.Join(r.options.Dir, caFile) }
+
+// certificateLifetime is long because a laptop's region is not looked after; a
+// certificate near its end is replaced at the next start.
+const certificateLifetime = 365 * 24 * time.Hour

@@ -1,0 +1,59 @@
+package localregion
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+)
+
+// ports of a process on the loopback.
+type ports struct {
+	Public int `json:"public"`
+	Admin  int `json:"admin"`
+	Peer   int `json:"peer"`
+	// Those of the embedded store; no host uses them.
+	StoreClient int `json:"store_client"`
+	StorePeer   int `json:"store_peer"`
+}
+
+const (
+	portsEach = 5
+	// Blocks lie below what systems give to outgoing connections (from 32768 on
+	// Linux, 49152 elsewhere), or a port could be taken while its process is down.
+	firstPort  = 15000
+	blockPorts = (maxHosts + 1) * portsEach
+	blocks     = 17000 / blockPorts
+	tries      = 200
+)
+
+func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// freePorts finds a block of ports on which nothing listens.
+func freePorts(processes int) ([]ports, error) {
+	var last error
+	for range tries {
+		first := firstPort + rand.IntN(blocks)*blockPorts //nolint:gosec // only spreads regions over ports
+		if last = allFree(first, processes*portsEach); last != nil {
+			continue
+		}
+		found := make([]ports, processes)
+		for i := range found {
+			p := first + i*portsEach
+			found[i] = ports{Public: p, Admin: p + 1, Peer: p + 2, StoreClient: p + 3, StorePeer: p + 4}
+		}
+		return found, nil
+	}
+	return nil, fmt.Errorf("find free ports on the loopback: %w", last)
+}
+
+func allFree(first, n int) (err error) {
+	for port := first; port < first+n && err == nil; port++ {
+		var l net.Listener
+		if l, err = net.Listen("tcp", local(port)); err == nil { //nolint:noctx // binding does not block
+			err = errors.Join(err, l.Close())
+		}
+	}
+	return err
+}

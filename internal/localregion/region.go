@@ -1,0 +1,157 @@
+package localregion
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/client"
+	"github.com/lifeboat-secrets/lifeboat/internal/controlsocket"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// operatorTokenFile holds the first operator's token.
+const operatorTokenFile = "operator.token"
+
+// StartInProcess starts all processes inside this one, initialises the region if
+// it is new, and returns when all of them are ready. On an error what was
+// started is stopped.
+func (r *Region) StartInProcess(ctx context.Context) error { return r.startAll(ctx, startInside) }
+
+// StartChildren does the same with child processes of this one, each running
+// `binary server --config FILE`.
+func (r *Region) StartChildren(ctx context.Context, binary string) error {
+	return r.startAll(ctx, startChild(binary))
+}
+
+func (r *Region) startAll(ctx context.Context, start starter) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	for _, p := range r.Processes() {
+		p.start = start
+	}
+	// The hosts start beside the control process: they wait for its store.
+	for _, p := range r.Processes() {
+		if err := p.Start(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.initialize(ctx); err != nil {
+		return fmt.Errorf("initialize the region: %w", err)
+	}
+	return r.WaitReady(ctx)
+}
+
+// initialize makes the region if that was not done before.
+func (r *Region) initialize(ctx context.Context) error {
+	path := filepath.Join(r.options.Dir, operatorTokenFile)
+	if exists(path) {
+		return nil
+	}
+	socket := controlsocket.New(r.control.SocketPath())
+	defer socket.Close()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		made, err := socket.Initialize(ctx)
+		switch {
+		case err == nil:
+			return pki.WriteFile(path, append(made.Token.Reveal(), '\n'))
+		case secret.HasCode(err, secret.CodeExists):
+			return secret.Errorf(secret.CodeWrongState, "the region is initialized but %s is missing", path).
+				WithHint("the token cannot be had again: remove " + r.options.Dir + " and start anew")
+		case !secret.HasCode(err, secret.CodeUnavailable):
+			return err
+		}
+		select { // the store is on its way up
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case cause := <-r.control.running.done():
+			r.control.running = nil
+			return fmt.Errorf("%s ended: %w", r.control.ID, cause)
+		case <-tick.C:
+		}
+	}
+}
+
+// WaitReady waits until every running process is ready.
+func (r *Region) WaitReady(ctx context.Context) error {
+	for _, p := range r.Processes() {
+		if !p.Running() {
+			continue
+		}
+		if err := p.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close stops what runs, hosts first.
+func (r *Region) Close() error {
+	var stopped sync.WaitGroup
+	errs := make([]error, len(r.hosts)+1)
+	for i, p := range r.hosts {
+		if p.Running() {
+			stopped.Go(func() { errs[i] = p.Stop() })
+		}
+	}
+	stopped.Wait()
+	if r.control.Running() {
+		errs[len(r.hosts)] = r.control.Stop()
+	}
+	return errors.Join(errs...)
+}
+
+// Fatal returns a channel for each running process that receives why it ended,
+// if it ends by itself.
+func (r *Region) Fatal() <-chan error {
+	merged := make(chan error, 1)
+	for _, p := range r.Processes() {
+		if p.running == nil {
+			continue
+		}
+		done := p.running.done()
+		go func() {
+			if err, ok := <-done; ok {
+				select {
+				case merged <- fmt.Errorf("%s: %w", p.ID, err):
+				default:
+				}
+			}
+		}()
+	}
+	return merged
+}
+
+// OperatorToken returns the first operator's token.
+func (r *Region) OperatorToken() (client.Value, error) {
+	return readToken(filepath.Join(r.options.Dir, operatorTokenFile))
+}
+
+func readToken(path string) (client.Value, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return client.Value{}, err
+	}
+	return client.NewValue(strings.TrimSpace(string(data))), nil
+}
+
+// Client returns a client of one process. Close it after use.
+func (r *Region) Client(p *Process, token client.Value) (*client.Client, error) {
+	return client.New(client.Config{Address: p.URL(), Token: token, CAFile: r.CAFile()})
+}
+
+// OperatorTokenFile names the file with the first operator's token.
+func (r *Region) OperatorTokenFile() string {
+	return filepath.Join(r.options.Dir, operatorTokenFile)
+}

@@ -1,0 +1,83 @@
+package localregion
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/client"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Tenant is an account with a vault and the token of its admin.
+type Tenant struct {
+	Account, Vault string
+	Token          client.Value
+}
+
+// Tenant returns the account of that name with a vault of the same name. It
+// makes them if they are missing, and keeps the token in the region's directory.
+func (r *Region) Tenant(ctx context.Context, name string) (Tenant, error) {
+	t := Tenant{Account: name, Vault: name}
+	path := filepath.Join(r.options.Dir, "account-"+name+".token")
+	var err error
+	if !exists(path) {
+		if err = r.createAccount(ctx, name, path); err != nil {
+			return t, err
+		}
+	}
+	if t.Token, err = readToken(path); err != nil {
+		return t, err
+	}
+	c, err := r.Client(r.control, t.Token)
+	if err != nil {
+		return t, err
+	}
+	defer c.Close()
+	if _, err = c.GetVault(ctx, &lifeboatv1.GetVaultRequest{Vault: t.Vault}); client.CodeOf(err) == client.CodeNotFound {
+		_, err = c.CreateVault(ctx, &lifeboatv1.CreateVaultRequest{Name: t.Vault, Wait: lifeboatv1.Wait_WAIT_CLEARED})
+	}
+	if err != nil {
+		return t, fmt.Errorf("make the vault %s: %w", name, err)
+	}
+	return t, nil
+}
+
+func (r *Region) createAccount(ctx context.Context, name, path string) error {
+	operator, err := r.OperatorToken()
+	if err != nil {
+		return err
+	}
+	c, err := r.Client(r.control, operator)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	made, err := c.CreateAccount(ctx, &lifeboatv1.CreateAccountRequest{Name: name})
+	if client.CodeOf(err) == client.CodeExists {
+		return secret.Errorf(secret.CodeWrongState, "the account %s exists but %s is missing", name, path).
+			WithHint("choose another name, or remove " + r.options.Dir + " and start anew")
+	}
+	if err != nil {
+		return fmt.Errorf("make the account %s: %w", name, err)
+	}
+	return pki.WriteFile(path, []byte(made.GetToken()+"\n"))
+}
+
+// Env returns what a shell must source to use the tenant through a process.
+func (r *Region) Env(p *Process, t Tenant) client.Value {
+	var b strings.Builder
+	for _, v := range [][2]string{
+		{"LIFEBOAT_ADDR", p.URL()},
+		{"LIFEBOAT_TOKEN", string(t.Token.Reveal())},
+		{"LIFEBOAT_CA_FILE", r.CAFile()},
+		{"LIFEBOAT_REGION", string(r.Name())},
+		{"LIFEBOAT_VAULT", t.Vault},
+	} {
+		fmt.Fprintf(&b, "export %s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
+	}
+	return client.NewValue(b.String())
+}
