@@ -18,6 +18,7 @@ type memory struct {
 	revision  int64
 	compacted int64
 	records   map[record.Key]record.Stored
+	sorted    []record.Key // of records, nil after a change
 	log       []record.Batch
 	moved     chan struct{} // closed when something happens
 	cut       error         // what every call returns, if set
@@ -34,6 +35,7 @@ func newMemory() *memory {
 }
 
 func (m *memory) wake() {
+	m.sorted = nil
 	close(m.moved)
 	m.moved = make(chan struct{})
 }
@@ -129,9 +131,13 @@ func (m *memory) Page(ctx context.Context, start, end record.Key, limit int) (re
 		limit = min(limit, m.perPage)
 	}
 	p := record.Page{Revision: m.revision}
-	for _, k := range slices.Sorted(maps.Keys(m.records)) {
-		if k < start || (end != "" && k >= end) {
-			continue
+	if m.sorted == nil {
+		m.sorted = slices.Sorted(maps.Keys(m.records))
+	}
+	from, _ := slices.BinarySearch(m.sorted, start)
+	for _, k := range m.sorted[from:] {
+		if end != "" && k >= end {
+			break
 		}
 		if len(p.Records) == limit {
 			p.More = true
