@@ -51,6 +51,10 @@ func (p *Process) checks(ctx context.Context) []check {
 	return checks
 }
 
+// storeCheckTimeout leaves the other checks time while the store is silent: a
+// host is ready without it.
+const storeCheckTimeout = 500 * time.Millisecond
+
 func (p *Process) checkStore(ctx context.Context) check {
 	c := check{name: "store", vital: p.isControl() || p.local == nil}
 	shard, err := p.store.get()
@@ -58,6 +62,8 @@ func (p *Process) checkStore(ctx context.Context) check {
 		c.err = err
 		return c
 	}
+	ctx, cancel := context.WithTimeout(ctx, storeCheckTimeout)
+	defer cancel()
 	h := shard.Health(ctx)
 	switch {
 	case h.Err != nil:
