@@ -59,7 +59,8 @@ func (c *Client) PutSecretVersion(ctx context.Context, in *lifeboatv1.PutSecretV
 
 // Put is what PutSecret did.
 type Put struct {
-	Secret  *lifeboatv1.Secret
+	Secret *lifeboatv1.Secret
+	// Version is the one that was added; nil for a secret that was made.
 	Version *lifeboatv1.SecretVersion
 	// Created is set if the secret did not exist.
 	Created bool
@@ -86,11 +87,7 @@ func (c *Client) PutSecret(ctx context.Context, in *lifeboatv1.PutSecretVersionR
 	if err != nil {
 		return nil, err
 	}
-	put = &Put{Secret: made.GetSecret(), Created: true, RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared()}
-	if versions := made.GetSecret().GetVersions(); len(versions) > 0 {
-		put.Version = versions[len(versions)-1]
-	}
-	return put, nil
+	return &Put{Secret: made.GetSecret(), Created: true, RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared()}, nil
 }
 
 func (c *Client) putVersion(ctx context.Context, in *lifeboatv1.PutSecretVersionRequest) (*Put, error) {

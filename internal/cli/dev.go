@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -98,6 +99,9 @@ func (a *app) runDev(ctx context.Context, o devOptions) (err error) {
 	envFile := ""
 	if o.writeEnv != "" {
 		envFile = filepath.Join(o.writeEnv, string(r.Name())+".env")
+		if err := os.MkdirAll(o.writeEnv, 0o700); err != nil {
+			return fmt.Errorf("write the environment: %w", err)
+		}
 		if err := pki.WriteFile(envFile, r.Env(r.Hosts()[0], tenant).Reveal()); err != nil {
 			return fmt.Errorf("write the environment: %w", err)
 		}

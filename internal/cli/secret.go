@@ -158,11 +158,7 @@ func (a *app) createSecret(ctx context.Context, cl *client.Client, vault, name s
 		return err
 	}
 	o.warn(a, made.GetCleared())
-	put := &client.Put{Secret: made.GetSecret(), Created: true, RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared()}
-	if versions := made.GetSecret().GetVersions(); len(versions) > 0 {
-		put.Version = versions[len(versions)-1]
-	}
-	return a.showPut(put)
+	return a.showPut(&client.Put{Secret: made.GetSecret(), Created: true, RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared()})
 }
 
 func (a *app) showPut(put *client.Put) error {
@@ -170,11 +166,11 @@ func (a *app) showPut(put *client.Put) error {
 		Secret: put.Secret, Version: put.Version, RevisionToken: put.RevisionToken, Cleared: put.Cleared,
 	}
 	return a.show(answer, func(w io.Writer) {
-		did := "added version"
 		if put.Created {
-			did = "created"
+			row(w, "created "+clip(put.Secret.GetName(), 60))
+		} else {
+			row(w, "added version "+strconv.FormatUint(put.Version.GetNumber(), 10)+" of "+clip(put.Secret.GetName(), 60))
 		}
-		row(w, did+" "+strconv.FormatUint(put.Version.GetNumber(), 10)+" of "+clip(put.Secret.GetName(), 60))
 	})
 }
 
