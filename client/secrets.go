@@ -87,7 +87,10 @@ func (c *Client) PutSecret(ctx context.Context, in *lifeboatv1.PutSecretVersionR
 	if err != nil {
 		return nil, err
 	}
-	return &Put{Secret: made.GetSecret(), Created: true, RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared()}, nil
+	return &Put{
+		Secret: made.GetSecret(), Version: made.GetVersion(), Created: true,
+		RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared(),
+	}, nil
 }
 
 func (c *Client) putVersion(ctx context.Context, in *lifeboatv1.PutSecretVersionRequest) (*Put, error) {

@@ -135,11 +135,11 @@ type Secret struct {
 	UpdatedAt   *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// When it is purged, if deletion is scheduled.
 	DeleteAt *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=delete_at,json=deleteAt,proto3" json:"delete_at,omitempty"`
-	// Only from DescribeSecret and mutations.
+	// Only from DescribeSecret.
 	Description string `protobuf:"bytes,15,opt,name=description,proto3" json:"description,omitempty"`
-	// Only from DescribeSecret and mutations.
+	// Only from DescribeSecret.
 	Metadata map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Newest last. Only from DescribeSecret and mutations.
+	// Newest last. Only from DescribeSecret.
 	Versions      []*SecretVersion `protobuf:"bytes,17,rep,name=versions,proto3" json:"versions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -434,7 +434,9 @@ type CreateSecretResponse struct {
 	RevisionToken string `protobuf:"bytes,2,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
 	Cleared       bool   `protobuf:"varint,3,opt,name=cleared,proto3" json:"cleared,omitempty"`
 	// The same request had been done before; nothing changed.
-	Replayed      bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	Replayed bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	// The first version; absent if the secret was made without a value.
+	Version       *SecretVersion `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +497,13 @@ func (x *CreateSecretResponse) GetReplayed() bool {
 		return x.Replayed
 	}
 	return false
+}
+
+func (x *CreateSecretResponse) GetVersion() *SecretVersion {
+	if x != nil {
+		return x.Version
+	}
+	return nil
 }
 
 type PutSecretVersionRequest struct {
@@ -2533,12 +2542,13 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd6\x01\n" +
 	"\x14CreateSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
 	"\acleared\x18\x03 \x01(\bR\acleared\x12\x1a\n" +
-	"\breplayed\x18\x04 \x01(\bR\breplayed\"\x9a\x03\n" +
+	"\breplayed\x18\x04 \x01(\bR\breplayed\x124\n" +
+	"\aversion\x18\x05 \x01(\v2\x1a.lifeboat.v1.SecretVersionR\aversion\"\x9a\x03\n" +
 	"\x17PutSecretVersionRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x19\n" +
@@ -2808,71 +2818,72 @@ var file_lifeboat_v1_secret_proto_depIdxs = []int32{
 	40, // 15: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
 	42, // 16: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
 	1,  // 17: lifeboat.v1.CreateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	37, // 18: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
-	43, // 19: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
-	42, // 20: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 21: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
-	0,  // 22: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
-	34, // 23: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
-	35, // 24: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
-	39, // 25: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	40, // 26: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	43, // 27: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	42, // 28: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 29: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	1,  // 30: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	10, // 31: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
-	37, // 32: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
-	37, // 33: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
-	10, // 34: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
-	12, // 35: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
-	15, // 36: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
-	36, // 37: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
-	38, // 38: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
-	1,  // 39: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
-	10, // 40: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
-	43, // 41: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
-	42, // 42: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 43: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
-	44, // 44: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
-	43, // 45: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	42, // 46: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 47: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	42, // 48: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 49: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	24, // 50: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
-	29, // 51: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
-	43, // 52: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
-	37, // 53: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
-	2,  // 54: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
-	4,  // 55: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
-	6,  // 56: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
-	8,  // 57: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
-	11, // 58: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
-	13, // 59: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
-	16, // 60: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
-	18, // 61: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
-	20, // 62: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
-	22, // 63: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
-	25, // 64: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
-	27, // 65: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
-	3,  // 66: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
-	5,  // 67: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
-	7,  // 68: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
-	9,  // 69: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
-	12, // 70: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
-	14, // 71: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
-	17, // 72: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
-	19, // 73: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
-	21, // 74: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
-	23, // 75: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
-	26, // 76: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
-	28, // 77: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
-	66, // [66:78] is the sub-list for method output_type
-	54, // [54:66] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	0,  // 18: lifeboat.v1.CreateSecretResponse.version:type_name -> lifeboat.v1.SecretVersion
+	37, // 19: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
+	43, // 20: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
+	42, // 21: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 22: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
+	0,  // 23: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
+	34, // 24: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
+	35, // 25: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
+	39, // 26: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	40, // 27: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	43, // 28: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	42, // 29: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 30: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	1,  // 31: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	10, // 32: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
+	37, // 33: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
+	37, // 34: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
+	10, // 35: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
+	12, // 36: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
+	15, // 37: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
+	36, // 38: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
+	38, // 39: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
+	1,  // 40: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
+	10, // 41: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
+	43, // 42: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
+	42, // 43: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 44: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
+	44, // 45: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
+	43, // 46: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	42, // 47: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 48: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	42, // 49: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 50: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	24, // 51: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
+	29, // 52: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
+	43, // 53: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
+	37, // 54: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
+	2,  // 55: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
+	4,  // 56: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
+	6,  // 57: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
+	8,  // 58: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
+	11, // 59: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
+	13, // 60: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
+	16, // 61: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
+	18, // 62: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
+	20, // 63: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
+	22, // 64: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
+	25, // 65: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
+	27, // 66: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
+	3,  // 67: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
+	5,  // 68: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
+	7,  // 69: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
+	9,  // 70: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
+	12, // 71: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
+	14, // 72: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
+	17, // 73: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
+	19, // 74: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
+	21, // 75: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
+	23, // 76: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
+	26, // 77: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
+	28, // 78: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
+	67, // [67:79] is the sub-list for method output_type
+	55, // [55:67] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_secret_proto_init() }

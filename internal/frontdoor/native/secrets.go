@@ -55,9 +55,13 @@ func (h secretHandler) CreateSecret(ctx context.Context, req *connect.Request[li
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	return connect.NewResponse(&lifeboatv1.CreateSecretResponse{
+	answer := &lifeboatv1.CreateSecretResponse{
 		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
-	}), nil
+	}
+	if o.Version != nil {
+		answer.Version = version(o.Secret, o.Version)
+	}
+	return connect.NewResponse(answer), nil
 }
 
 func mutated(o service.Outcome) *lifeboatv1.Secret { return summary(o.Secret, o.State, "") }
@@ -240,11 +244,12 @@ func (h secretHandler) GenerateValue(ctx context.Context, req *connect.Request[l
 			return generate.Bytes(int(rule.Bytes))
 		case *lifeboatv1.GenerateValueRequest_Password:
 			p := rule.Password
-			return generate.Password(generate.Rules{
+			value, err := generate.Password(generate.Rules{
 				Length: int(p.GetLength()), ExcludeCharacters: p.GetExcludeCharacters(), ExcludeLowercase: p.GetExcludeLowercase(),
 				ExcludeUppercase: p.GetExcludeUppercase(), ExcludeDigits: p.GetExcludeDigits(),
 				ExcludePunctuation: p.GetExcludePunctuation(), IncludeSpace: p.GetIncludeSpace(), AllowMissingKinds: p.GetAllowMissingKinds(),
 			})
+			return value, renamed(err, "", "password.")
 		}
 		return secret.Plaintext{}, secret.Invalid("rule", "give either password or bytes")
 	})
