@@ -49,6 +49,10 @@ func (s *Service) CreatePrincipal(ctx context.Context, n NewPrincipal) (p *secre
 			if n.RequestToken == "" || holder.RequestToken != n.RequestToken {
 				return nil, &secret.Error{Code: secret.CodeExists, Field: "name", Message: "a principal with this name exists"}
 			}
+			// What was asked for shows only until the first change.
+			if n.Kind != holder.Kind || holder.Ownership.Order.Seq == 1 && !slices.Equal(n.Roles, holder.Roles) {
+				return nil, tokenReused()
+			}
 			p = holder
 			return nil, nil
 		}

@@ -91,7 +91,19 @@ func replayedVault(view record.View, found record.Stored, n NewVault) (*secret.V
 	if n.RequestToken == "" || n.RequestToken != vault.RequestToken {
 		return nil, &secret.Error{Code: secret.CodeExists, Field: "name", Message: "a vault with this name exists"}
 	}
+	// What was asked for shows only until the first change.
+	same := n.Description == vault.Description && maps.Equal(n.Tags, vault.Tags) && n.Retention == vault.Retention
+	if vault.Ownership.Order.Seq == 1 && !same {
+		return nil, tokenReused()
+	}
 	return vault, nil
+}
+
+func tokenReused() error {
+	return &secret.Error{
+		Code: secret.CodeTokenReused, Field: "request_token", Message: "was used before for another request",
+		Hint: "use a new token for each new request",
+	}
 }
 
 func (c *call) putVault(txn *record.Txn, v *secret.Vault, revision int64, mutation, event string) {
@@ -181,41 +193,62 @@ func staleOrder(at secret.Order) error {
 	}
 }
 
-// DeleteVault deletes a vault all of whose secrets are purged, and its keys. It
-// first marks the vault, so that no creation can slip in behind the check; a
-// deletion that was interrupted is finished by asking again.
+// DeleteVault deletes a vault all of whose secrets are purged, and its keys. One
+// that holds secrets stays as it is. It first marks the vault, so that no
+// creation can slip in behind the check; a deletion that was interrupted is
+// finished by asking again.
 func (s *Service) DeleteVault(ctx context.Context, ref string) error {
 	c, err := s.begin(ctx, authz.DeleteVault, true)
 	if err != nil {
 		return c.end(err)
 	}
-	var vault *secret.Vault
-	mark := func(view record.View) (*record.Txn, error) {
+	return c.end(s.deleteVault(ctx, c, ref))
+}
+
+func (s *Service) deleteVault(ctx context.Context, c *call, ref string) error {
+	var id secret.VaultID
+	var marked int64 // the revision of the vault's record with the mark
+	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
 		if err := c.authenticate(view); err != nil {
 			return nil, err
 		}
-		var err error
-		if vault, _, err = c.vault(view, ref); err != nil {
+		vault, revision, err := c.vault(view, ref)
+		if err != nil {
 			return nil, err
 		}
 		if err := c.authorize(view, vaultResource(vault)); err != nil {
 			return nil, err
 		}
-		return c.setVaultState(view, vault.ID, secret.PendingDeletion)
+		id, marked = vault.ID, revision
+		if vault.State != secret.PendingDeletion {
+			if err := refuseOccupied(view, id); err != nil {
+				return nil, err
+			}
+		}
+		return c.setVaultState(view, id, secret.PendingDeletion)
+	})
+	if err != nil {
+		return err
 	}
-	if _, err := s.commit(ctx, mark); err != nil {
-		return c.end(err)
+	if revision > 0 {
+		marked = revision
+		c.entry.Committed = true
 	}
-	if err := refuseOccupied(s.Store.View(ctx), vault.ID); err != nil {
-		_, unmarkErr := s.commit(ctx, func(view record.View) (*record.Txn, error) {
-			return c.setVaultState(view, vault.ID, secret.Active)
+	if err := refuseOccupied(s.Store.View(ctx), id); err != nil {
+		unmarked, unmarkErr := s.commit(ctx, func(view record.View) (*record.Txn, error) {
+			return c.setVaultState(view, id, secret.Active)
 		})
-		return c.end(firstError(unmarkErr, err))
+		c.entry.Committed = c.entry.Committed || unmarked > 0
+		return firstError(unmarkErr, err)
 	}
-	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) { return c.removeVault(view, vault.ID) })
-	c.entry.Committed = true // the mark at least
-	s.cleared(ctx, revision)
-	return c.end(err)
+	// The mark must be the one behind which the vault was seen empty: it may have
+	// been taken off, and put on again, meanwhile.
+	revision, err = s.commit(ctx, func(view record.View) (*record.Txn, error) { return c.removeVault(view, id, marked) })
+	c.entry.Committed = c.entry.Committed || revision > 0
+	if err == nil {
+		s.cleared(ctx, revision)
+	}
+	return err
 }
 
 // setVaultState changes the state, and touches the active data key, which every
@@ -239,7 +272,7 @@ func (c *call) setVaultState(view record.View, id secret.VaultID, state secret.S
 	return txn, nil
 }
 
-func (c *call) removeVault(view record.View, id secret.VaultID) (*record.Txn, error) {
+func (c *call) removeVault(view record.View, id secret.VaultID, marked int64) (*record.Txn, error) {
 	vault, revision, err := load(view, record.Vaults, record.VaultKey(id), "vault", "vault")
 	if err != nil {
 		return nil, err
@@ -248,8 +281,8 @@ func (c *call) removeVault(view record.View, id secret.VaultID) (*record.Txn, er
 	if err != nil {
 		return nil, err
 	}
-	if vault.State != secret.PendingDeletion {
-		return nil, secret.Errorf(secret.CodeStale, "the deletion of the vault was taken back meanwhile")
+	if revision != marked {
+		return nil, secret.Errorf(secret.CodeWrongState, "the vault was changed while it was being deleted").WithHint("try again")
 	}
 	if err := removeKeys(view, txn, string(id)); err != nil {
 		return nil, err

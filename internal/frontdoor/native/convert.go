@@ -1,7 +1,9 @@
 package native
 
 import (
+	"errors"
 	"math"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -88,6 +90,17 @@ func retention(r secret.Retention) *lifeboatv1.Retention {
 func retentionOf(field string, r *lifeboatv1.Retention) (secret.Retention, error) {
 	maxAge, err := durationOf(field+".max_age", r.GetMaxAge())
 	return secret.Retention{MaxVersions: int(r.GetMaxVersions()), MaxAge: maxAge}, err
+}
+
+// renamed says in the words of the API which field an error is about, where a
+// check serves several messages.
+func renamed(err error, from, to string) error {
+	if e, ok := errors.AsType[*secret.Error](err); ok && strings.HasPrefix(e.Field, from) {
+		renamed := *e
+		renamed.Field = to + strings.TrimPrefix(e.Field, from)
+		return &renamed
+	}
+	return err
 }
 
 func rules(r secret.Rules) *lifeboatv1.Rules {

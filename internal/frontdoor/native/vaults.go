@@ -24,7 +24,7 @@ func (h vaultHandler) CreateVault(ctx context.Context, req *connect.Request[life
 		Retention: retention, RequestToken: m.GetRequestToken(),
 	})
 	if err != nil {
-		return nil, h.fail(ctx, err)
+		return nil, h.fail(ctx, renamed(err, "retention.", "default_retention."))
 	}
 	return connect.NewResponse(&lifeboatv1.CreateVaultResponse{Vault: vault(v), Cleared: cleared}), nil
 }
@@ -58,7 +58,7 @@ func (h vaultHandler) UpdateVault(ctx context.Context, req *connect.Request[life
 	}
 	v, err := h.Service.UpdateVault(ctx, u)
 	if err != nil {
-		return nil, h.fail(ctx, err)
+		return nil, h.fail(ctx, renamed(err, "retention.", "default_retention."))
 	}
 	return connect.NewResponse(&lifeboatv1.UpdateVaultResponse{Vault: vault(v)}), nil
 }

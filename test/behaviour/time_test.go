@@ -1,0 +1,5 @@
+package behaviour_test
+
+import "time"
+
+const day = 24 * time.Hour
