@@ -37,5 +37,8 @@ bench: ## every figure, compared with its target; writes bench/results/latest.js
 bench-1m: ## the figures at a million secrets, which take minutes to load
 	$(GO) run ./bench -million
 
+chaos: ## five minutes of kills and pauses under load, history checked
+	$(GO) test -race -count 1 -timeout 20m -v ./test/chaos -run TestKill -chaos.duration 5m
+
 clean:
 	rm -rf bin .cache bench/results
