@@ -159,7 +159,7 @@ func (p *Process) startService(context.Context) (err error) {
 	}
 	if p.isControl() {
 		p.newPipeline()
-		options.Clearing = p.pipeline
+		options.Clearing = clearing{p}
 	}
 	p.service = service.New(options)
 	return nil
@@ -167,6 +167,18 @@ func (p *Process) startService(context.Context) (err error) {
 
 func rate(r config.Rate) throttle.Rate {
 	return throttle.Rate{PerSecond: r.RequestsPerSecond, Burst: r.Burst}
+}
+
+// clearing waits until the hosts have a mutation and so has this process's own
+// copy, by which the caller's next request may be judged.
+type clearing struct{ p *Process }
+
+// WaitCleared implements service.Clearing.
+func (c clearing) WaitCleared(ctx context.Context, revision int64) error {
+	if err := c.p.pipeline.WaitCleared(ctx, revision); err != nil {
+		return err
+	}
+	return c.p.local.WaitApplied(ctx, revision)
 }
 
 func (p *Process) isControl() bool { return p.config.Process.Has(config.Control) }

@@ -156,3 +156,5 @@ func audited(t testing.TB, r *lifeboattest.Region, request, outcome string) life
 	}
 	return lines[0]
 }
+
+func ask[T any](m *T) *connect.Request[T] { return connect.NewRequest(m) }
