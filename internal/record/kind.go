@@ -19,6 +19,8 @@ type Kind[T any] struct {
 	encode  func(*T) proto.Message
 	message func() proto.Message
 	decode  func(proto.Message) *T
+	// wire, if set, decodes without the protobuf library.
+	wire func([]byte) (*T, error)
 }
 
 // Encode returns the stored form of t.
@@ -38,6 +40,20 @@ func (k Kind[T]) Encode(t *T) []byte {
 
 // Decode parses the stored form. Errors: CodeUnknownFormat, CodeCorrupt.
 func (k Kind[T]) Decode(b []byte) (*T, error) {
+	if k.wire == nil {
+		return k.decodeSlowly(b)
+	}
+	if err := checkFormat(k.name, k.format, b); err != nil {
+		return nil, err
+	}
+	t, err := k.wire(b[1:])
+	if err != nil {
+		return nil, corrupt(k.name, err)
+	}
+	return t, nil
+}
+
+func (k Kind[T]) decodeSlowly(b []byte) (*T, error) {
 	m := k.message()
 	if err := unmarshal(k.name, k.format, b, m); err != nil {
 		return nil, err
@@ -56,6 +72,13 @@ func (k Kind[T]) Check(b []byte) error {
 }
 
 func unmarshal(name string, format byte, b []byte, m proto.Message) error {
+	if err := checkFormat(name, format, b); err != nil {
+		return err
+	}
+	return corrupt(name, proto.Unmarshal(b[1:], m))
+}
+
+func checkFormat(name string, format byte, b []byte) error {
 	switch {
 	case len(b) == 0:
 		return secret.Errorf(secret.CodeCorrupt, "empty %s record", name)
@@ -63,10 +86,14 @@ func unmarshal(name string, format byte, b []byte, m proto.Message) error {
 		return secret.Errorf(secret.CodeUnknownFormat, "%s record has format %d, this release reads up to %d", name, b[0], format).
 			WithHint("upgrade this process")
 	}
-	if err := proto.Unmarshal(b[1:], m); err != nil {
-		return secret.Wrap(secret.CodeCorrupt, err, "cannot decode "+name+" record")
-	}
 	return nil
+}
+
+func corrupt(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return secret.Wrap(secret.CodeCorrupt, err, "cannot decode "+name+" record")
 }
 
 func refuseUnknown(name string, m protoreflect.Message) error {
@@ -104,6 +131,12 @@ func newKind[T any, M any, PM interface {
 	}
 }
 
+// by returns a kind that is decoded by a function of its own.
+func (k Kind[T]) by(wire func([]byte) (*T, error)) Kind[T] {
+	k.wire = wire
+	return k
+}
+
 func own[T any](t *T) *T { return t }
 
 // The kinds of records.
@@ -112,8 +145,8 @@ var (
 	Principals     = newKind("principal", 1, principalToProto, principalFromProto)
 	Credentials    = newKind("credential", 1, credentialToProto, credentialFromProto)
 	Policies       = newKind("policy", 1, policyToProto, policyFromProto)
-	Vaults         = newKind("vault", 1, vaultToProto, vaultFromProto)
-	Secrets        = newKind("secret", 1, secretToProto, secretFromProto)
+	Vaults         = newKind("vault", 1, vaultToProto, vaultFromProto).by(decodeVault)
+	Secrets        = newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret)
 	Versions       = newKind("version", 1, versionToProto, versionFromProto)
 	DataKeys       = newKind("data-key", 1, own[recordpb.DataKey], own[recordpb.DataKey])
 	ActiveDataKeys = newKind("active-data-key", 1, own[recordpb.ActiveDataKey], own[recordpb.ActiveDataKey])

@@ -82,14 +82,14 @@ func notReached() error {
 }
 
 func incarnationOf(view record.View) (secret.Incarnation, error) {
-	region, _, err := record.Load(view, record.Regions, record.RegionKey)
-	if errors.Is(err, record.ErrNotFound) {
-		return "", notInitialized()
-	}
+	stored, ok, err := view.Get(record.RegionKey)
 	if err != nil {
 		return "", err
 	}
-	return secret.Incarnation(region.GetIncarnation()), nil
+	if !ok {
+		return "", notInitialized()
+	}
+	return record.IncarnationOf(stored.Value)
 }
 
 func notInitialized() error {
@@ -181,11 +181,7 @@ func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (V
 	if err := t.secret.Readable(info, c.now); err != nil {
 		return Value{}, err
 	}
-	version, _, err := load(view, record.Versions, record.VersionKey(t.id, info.ID), "version_id", "version")
-	if err != nil {
-		return Value{}, err
-	}
-	plaintext, err := c.service.Keyring.Open(ctx, view, string(t.vault.ID), version.Value, associatedData(t.secret, info.ID, keyring.Value))
+	plaintext, err := c.openVersion(ctx, view, t.secret, info.ID)
 	if err != nil {
 		return Value{}, err
 	}
@@ -195,6 +191,23 @@ func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (V
 	}
 	c.entry.Version = info.ID
 	return Value{Secret: t.secret, Version: *info, Plaintext: plaintext, Token: TokenOf(t.secret, incarnation)}, nil
+}
+
+// openVersion opens the sealed value of a version. The view's own bytes are
+// opened, without a copy.
+func (c *call) openVersion(ctx context.Context, view record.View, s *secret.Secret, id secret.VersionID) (secret.Plaintext, error) {
+	stored, ok, err := view.Get(record.VersionKey(s.ID, id))
+	if err != nil {
+		return secret.Plaintext{}, err
+	}
+	if !ok {
+		return secret.Plaintext{}, notFound("version_id", "version")
+	}
+	sealed, err := record.SealedValue(stored.Value)
+	if err != nil {
+		return secret.Plaintext{}, err
+	}
+	return c.service.Keyring.Open(ctx, view, string(s.ID.Vault()), sealed, associatedData(s, id, keyring.Value))
 }
 
 func (ref ValueRef) version(s *secret.Secret) (*secret.VersionInfo, error) {

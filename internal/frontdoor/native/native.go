@@ -44,7 +44,7 @@ func New(o Options) http.Handler {
 	mux.Handle(lifeboatv1connect.NewVaultServiceHandler(vaultHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewAccountServiceHandler(accountHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewOperatorServiceHandler(operatorHandler{d}, options))
-	return mux
+	return newValueReader(d, mux)
 }
 
 type dialect struct{ Options }

@@ -134,10 +134,18 @@ func (h secretHandler) DescribeSecret(ctx context.Context, req *connect.Request[
 }
 
 func (h secretHandler) GetSecretValue(ctx context.Context, req *connect.Request[lifeboatv1.GetSecretValueRequest]) (*connect.Response[lifeboatv1.GetSecretValueResponse], error) {
-	m := req.Msg
+	answer, err := h.getSecretValue(ctx, req.Msg)
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(answer), nil
+}
+
+func (h secretHandler) getSecretValue(ctx context.Context, m *lifeboatv1.GetSecretValueRequest) (*lifeboatv1.GetSecretValueResponse, error) {
 	token, err := service.ParseRevisionToken(m.GetRevisionToken())
 	if err != nil {
-		return refuse[lifeboatv1.GetSecretValueResponse](ctx, h.dialect, "GetSecretValue", err)
+		_, err := refuse[struct{}](ctx, h.dialect, "GetSecretValue", err)
+		return nil, err
 	}
 	v, err := h.Service.GetSecretValue(ctx, service.ValueRef{
 		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, VersionID: secret.VersionID(m.GetVersionId()),
@@ -146,7 +154,7 @@ func (h secretHandler) GetSecretValue(ctx context.Context, req *connect.Request[
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	return connect.NewResponse(value(v)), nil
+	return value(v), nil
 }
 
 func value(v service.Value) *lifeboatv1.GetSecretValueResponse {

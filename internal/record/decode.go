@@ -1,0 +1,275 @@
+package record
+
+import (
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+func decodeSecret(wire []byte) (*secret.Secret, error) {
+	c := newCursor(wire)
+	s := new(secret.Secret)
+	for c.next() {
+		switch c.tag {
+		case 1<<3 | wireBytes:
+			s.ID = secret.ID(c.string())
+		case 2<<3 | wireBytes:
+			s.Account = secret.AccountID(c.string())
+		case 3<<3 | wireBytes:
+			s.Name = c.string()
+		case 4<<3 | wireBytes:
+			c.ownership(&s.Ownership)
+		case 5<<3 | wireBytes:
+			s.State = secret.State(c.string())
+		case 6<<3 | wireVarint:
+			s.CreatedAt = c.time()
+		case 7<<3 | wireVarint:
+			s.UpdatedAt = c.time()
+		case 8<<3 | wireVarint:
+			s.DeleteAt = c.time()
+		case 9<<3 | wireBytes:
+			s.ContentType = c.string()
+		case 10<<3 | wireBytes:
+			if s.Tags == nil {
+				s.Tags = make(map[string]string)
+			}
+			key, value := c.entry()
+			s.Tags[key] = value
+		case 11<<3 | wireBytes:
+			s.Description = c.bytes()
+		case 12<<3 | wireBytes:
+			s.Metadata = c.bytes()
+		case 13<<3 | wireBytes:
+			c.rules(&s.Rules)
+		case 14<<3 | wireBytes:
+			c.retention(&s.Retention)
+		default:
+			c.versions(s)
+		}
+	}
+	return s, c.err
+}
+
+// versions takes the fields of a secret that are about its versions.
+func (c *cursor) versions(s *secret.Secret) {
+	switch c.tag {
+	case 15<<3 | wireBytes:
+		s.RequestToken = c.string()
+	case 16<<3 | wireBytes:
+		s.RequestMAC = c.bytes()
+	case 17<<3 | wireBytes:
+		if s.Versions == nil {
+			s.Versions = make([]secret.VersionInfo, 0, min(c.likely(), secret.MaxVersions))
+		}
+		s.Versions = append(s.Versions, secret.VersionInfo{})
+		c.version(&s.Versions[len(s.Versions)-1])
+	case 18<<3 | wireVarint:
+		s.LastNumber = c.uint()
+	case 19<<3 | wireBytes:
+		if s.Stages == nil {
+			s.Stages = make(map[secret.Stage]secret.VersionID)
+		}
+		stage, id := c.entry()
+		s.Stages[secret.Stage(stage)] = secret.VersionID(id)
+	case 20<<3 | wireBytes:
+		s.RetiredMACs = append(s.RetiredMACs, c.bytes())
+	default:
+		c.skip()
+	}
+}
+
+func (c *cursor) version(v *secret.VersionInfo) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			v.ID = secret.VersionID(m.string())
+		case 2<<3 | wireVarint:
+			v.Number = m.uint()
+		case 3<<3 | wireVarint:
+			v.CreatedAt = m.time()
+		case 4<<3 | wireBytes:
+			v.CreatedBy = secret.PrincipalID(m.string())
+		case 5<<3 | wireVarint:
+			v.ExpiresAt = m.time()
+		case 6<<3 | wireBytes:
+			v.RequestToken = m.string()
+		case 7<<3 | wireBytes:
+			v.MAC = m.bytes()
+		case 8<<3 | wireVarint:
+			v.Size = int(uint32(m.uint()))
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+func decodeVault(wire []byte) (*secret.Vault, error) {
+	c := newCursor(wire)
+	v := new(secret.Vault)
+	for c.next() {
+		switch c.tag {
+		case 1<<3 | wireBytes:
+			v.ID = secret.VaultID(c.string())
+		case 2<<3 | wireBytes:
+			v.Account = secret.AccountID(c.string())
+		case 3<<3 | wireBytes:
+			v.Name = c.string()
+		case 4<<3 | wireBytes:
+			c.ownership(&v.Ownership)
+		case 5<<3 | wireBytes:
+			v.State = secret.State(c.string())
+		case 6<<3 | wireBytes:
+			v.Description = c.string()
+		case 7<<3 | wireBytes:
+			if v.Tags == nil {
+				v.Tags = make(map[string]string)
+			}
+			key, value := c.entry()
+			v.Tags[key] = value
+		case 8<<3 | wireBytes:
+			c.retention(&v.Retention)
+		case 9<<3 | wireVarint:
+			v.CreatedAt = c.time()
+		case 10<<3 | wireVarint:
+			v.UpdatedAt = c.time()
+		case 11<<3 | wireBytes:
+			v.RequestToken = c.string()
+		default:
+			c.skip()
+		}
+	}
+	return v, c.err
+}
+
+func (c *cursor) time() time.Time { return FromNanos(int64(c.uint())) }
+
+// ownership, like all that takes a message, adds to what an earlier occurrence
+// of the field said, as the protobuf library does.
+func (c *cursor) ownership(o *secret.Ownership) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			o.Home = secret.RegionName(m.string())
+		case 2<<3 | wireBytes:
+			o.Incarnation = secret.Incarnation(m.string())
+		case 3<<3 | wireBytes:
+			m.order(&o.Order)
+		case 4<<3 | wireBytes:
+			o.Lineage = append(o.Lineage, secret.Fork{})
+			m.fork(&o.Lineage[len(o.Lineage)-1])
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+func (c *cursor) order(o *secret.Order) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			m.epoch(&o.Epoch)
+		case 2<<3 | wireVarint:
+			o.Seq = m.uint()
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+func (c *cursor) epoch(e *secret.Epoch) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireVarint:
+			e.Counter = m.uint()
+		case 2<<3 | wireBytes:
+			e.Region = secret.RegionName(m.string())
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+func (c *cursor) fork(f *secret.Fork) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			m.epoch(&f.Epoch)
+		case 2<<3 | wireBytes:
+			m.order(&f.Began)
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+func (c *cursor) rules(r *secret.Rules) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireVarint:
+			r.ExpiresAt = m.time()
+		case 2<<3 | wireVarint:
+			r.VersionTTL = time.Duration(m.uint())
+		case 3<<3 | wireVarint:
+			r.ForbidReuse = m.uint() != 0
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+func (c *cursor) retention(r *secret.Retention) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireVarint:
+			r.MaxVersions = int(uint32(m.uint()))
+		case 2<<3 | wireVarint:
+			r.MaxAge = time.Duration(m.uint())
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+// SealedValue returns the sealed value of an encoded version, without a copy: it
+// is valid only as long as b. Errors: those of Kind.Decode.
+func SealedValue(b []byte) (secret.Sealed, error) {
+	return field(Versions.name, Versions.format, b, 3<<3|wireBytes)
+}
+
+// IncarnationOf returns the incarnation that an encoded region record holds.
+// Errors: those of Kind.Decode.
+func IncarnationOf(b []byte) (secret.Incarnation, error) {
+	incarnation, err := field(Regions.name, Regions.format, b, 2<<3|wireBytes)
+	return secret.Incarnation(incarnation), err
+}
+
+// field returns a field of bytes of an encoded record, without a copy.
+func field(name string, format byte, b []byte, tag uint64) (value []byte, err error) {
+	if err := checkFormat(name, format, b); err != nil {
+		return nil, err
+	}
+	c := cursor{source: &source{wire: b[1:]}, end: len(b) - 1}
+	for c.next() {
+		if c.tag != tag {
+			c.skip()
+			continue
+		}
+		start, end := c.span()
+		value = c.wire[start:end:end]
+	}
+	return value, corrupt(name, c.err)
+}
