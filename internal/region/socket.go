@@ -10,7 +10,9 @@ import (
 	"os"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
 // SocketName is the name of a control process's socket in its data directory.
@@ -60,10 +62,29 @@ func (p *Process) answerInitialize(w http.ResponseWriter, r *http.Request) {
 	made, err := p.Initialize(r.Context())
 	if err == nil {
 		p.log.Warn("region initialized", "incarnation", made.Incarnation)
+		p.waitInitialized(r.Context())
 	}
 	answerJSON(w, initializeAnswer{
 		Region: string(made.Region), Incarnation: string(made.Incarnation), Operator: string(made.Operator), Token: string(made.Token.Reveal()),
 	}, err)
+}
+
+// waitInitialized waits, within bounds, until this process itself has what
+// initialisation made, so that the operator's token works at once.
+func (p *Process) waitInitialized(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, p.config.Reads.WaitClearedTimeout)
+	defer cancel()
+	for ctx.Err() == nil {
+		applied := p.local.Position().Applied
+		err := p.View(func(view record.View) error {
+			_, err := service.RegionRecord(view)
+			return err
+		})
+		if err == nil {
+			return
+		}
+		_ = p.local.WaitApplied(ctx, applied+1)
+	}
 }
 
 type breakGlassRequest struct {
