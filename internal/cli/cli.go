@@ -56,6 +56,9 @@ func Main(ctx context.Context, args []string, env Environment) int {
 	if err == nil {
 		return exitOK
 	}
+	if !a.started {
+		err = usage(err)
+	}
 	return a.fail(command, err)
 }
 
@@ -64,6 +67,8 @@ type app struct {
 	Environment
 	flags  flags
 	client clientState
+	// started is set once a command runs; what fails earlier is wrong usage.
+	started bool
 }
 
 // flags of all commands.
@@ -120,26 +125,31 @@ func (a *app) root() *cobra.Command {
 	}
 	add("use", a.secretCommand(), a.vaultCommand(), a.importCommand(), a.whoAmICommand())
 	add("manage", a.accountCommand(), a.principalCommand(), a.tokenCommand(), a.accessKeyCommand(), a.policyCommand())
-	add("try", a.devCommand(), a.demoCommand())
+	add("try", a.devCommand(), a.demoCommand(), a.benchCommand())
 	add("run", a.serverCommand(), a.configCommand(), a.operatorCommand(), a.pipelineCommand(), a.kmsCommand(), a.pkiCommand())
 	root.AddCommand(a.versionCommand())
-	requireSubcommands(root)
+	a.finish(root)
 	return root
 }
 
-// requireSubcommands makes a group of commands refuse what it does not know,
-// where cobra would print help and succeed.
-func requireSubcommands(parent *cobra.Command) {
-	for _, c := range parent.Commands() {
-		requireSubcommands(c)
+// finish makes a group of commands refuse what it does not know, where cobra
+// would print help and succeed, and others note that they were reached.
+func (a *app) finish(c *cobra.Command) {
+	for _, below := range c.Commands() {
+		a.finish(below)
 	}
-	if !parent.HasSubCommands() || parent.Run != nil || parent.RunE != nil {
+	if run := c.RunE; run != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			a.started = true
+			return run(c, args)
+		}
 		return
 	}
-	parent.RunE = func(c *cobra.Command, args []string) error {
+	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) > 0 {
 			return usagef("%q is no command of %s", args[0], c.CommandPath())
 		}
+		a.started = true
 		return c.Help()
 	}
 }

@@ -90,7 +90,7 @@ func (a *app) runImport(ctx context.Context, files []string, o importOptions) er
 	if err != nil {
 		return err
 	}
-	report, err := importEntries(ctx, cl, vault, entries, o, a.progress())
+	report, err := importEntries(ctx, cl, vault, entries, o, a.progress("importing"))
 	if err != nil {
 		return err
 	}
@@ -150,14 +150,14 @@ func (a *app) parseImport(file, format string) ([]importfile.Entry, error) {
 	return parse(bytes.NewReader(data))
 }
 
-// progress shows how far an import is, on a terminal only.
-func (a *app) progress() func(total int) (step func(), done func()) {
+// progress shows how far long work is, on a terminal only.
+func (a *app) progress(what string) func(total int) (step func(), done func()) {
 	if !isTerminal(a.Stderr) || a.flags.output == outputJSON {
 		return func(int) (func(), func()) { return func() {}, func() {} }
 	}
 	return func(total int) (func(), func()) {
 		p := mpb.New(mpb.WithOutput(a.Stderr), mpb.WithWidth(60))
-		bar := p.AddBar(int64(total), mpb.PrependDecorators(decor.Name("importing ")),
+		bar := p.AddBar(int64(total), mpb.PrependDecorators(decor.Name(what+" ")),
 			mpb.AppendDecorators(decor.CountersNoUnit("%d / %d")), mpb.BarRemoveOnComplete())
 		return func() { bar.Increment() }, func() {
 			bar.Abort(true) // does nothing to a full one
