@@ -28,7 +28,12 @@ type usageError struct {
 func (u *usageError) Error() string { return u.err.Error() }
 func (u *usageError) Unwrap() error { return u.err }
 
-func usage(err error) error { return &usageError{err: err} }
+func usage(err error) error {
+	if u, ok := errors.AsType[*usageError](err); ok {
+		return u
+	}
+	return &usageError{err: err}
+}
 
 func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,7 @@ func (a *app) runServer(ctx context.Context, file string) error {
 	if err != nil {
 		return withHint(err, "\"lifeboat config reference\" shows every field")
 	}
+	a.tuneCollector(configuration)
 	logger := newLogger(a.Stderr, configuration.Log)
 	process, err := region.Start(ctx, region.Options{Config: configuration, Release: a.Release, Logger: logger})
 	if err != nil {
@@ -69,6 +71,20 @@ func (a *app) runServer(ctx context.Context, file string) error {
 			return fmt.Errorf("the process cannot go on: %w", err)
 		}
 	}
+}
+
+// hostGCPercent is how much a data-plane host's heap grows between collections of
+// garbage, in percent: its live heap is a few MB, because its records are in a
+// mapped file, so the default would collect hundreds of times a second. Measured:
+// a fifth of the CPU time of a read, for 20 MB.
+const hostGCPercent = 400
+
+// tuneCollector leaves the choice to the operator if GOGC is set.
+func (a *app) tuneCollector(c *config.Config) {
+	if _, set := a.LookupEnv("GOGC"); set || c.Process.Has(config.Control) || c.Process.Has(config.Store) {
+		return
+	}
+	debug.SetGCPercent(hostGCPercent)
 }
 
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
