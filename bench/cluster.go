@@ -125,6 +125,7 @@ func (c *cluster) config(id string, roles ...config.Role) *config.Config {
 	}
 	conf.KMS.File.Path = c.path("kms-keys")
 	conf.Control.Addresses = []string{c.peer}
+	conf.Log.Level = "error"
 	return conf
 }
 
@@ -181,7 +182,7 @@ func (c *cluster) start(ctx context.Context, conf *config.Config) (*child, error
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		return nil, err
 	}
-	return spawn(ctx, "server", path)
+	return spawn(ctx, "server", path, conf.Listen.Address)
 }
 
 // initialize makes the region through the control process's socket.

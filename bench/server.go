@@ -6,40 +6,60 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/lifeboat-secrets/lifeboat/internal/config"
+	"github.com/lifeboat-secrets/lifeboat/internal/cli"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
-	"github.com/lifeboat-secrets/lifeboat/internal/region"
 )
 
-// serveRegion is a process of a region, as `lifeboat server` runs it.
+// serveRegion runs `lifeboat server` with a configuration, in which it listens at
+// the address.
 func serveRegion(args []string) error {
-	c, err := config.Load(args[0], os.LookupEnv)
+	file, address := args[0], args[1]
+	stopProfile, err := profile(strings.TrimSuffix(filepath.Base(file), ".yaml"))
 	if err != nil {
 		return err
 	}
+	defer stopProfile()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	p, err := region.Start(ctx, region.Options{Config: c, Release: "bench", Logger: log})
+	go func() { untilInputEnds(); cancel() }()
+	fmt.Println(address)
+	status := cli.Main(ctx, []string{"server", "--config", file}, cli.Environment{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Release: "bench",
+	})
+	if status != 0 {
+		return fmt.Errorf("lifeboat server ended with status %d", status)
+	}
+	return nil
+}
+
+// profileVariable tells a child where to write its profile.
+const profileVariable = "LIFEBOAT_BENCH_PROFILE"
+
+// profile profiles the process, if wanted, until stop is called.
+func profile(name string) (stop func(), err error) {
+	dir := os.Getenv(profileVariable)
+	if dir == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s-%d.prof", name, os.Getpid())))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fmt.Println(p.Address())
-	ended := make(chan struct{})
-	go func() { untilInputEnds(); close(ended) }()
-	select {
-	case <-ended:
-		return p.Close()
-	case err := <-p.Fatal():
-		return errors.Join(err, p.Close())
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}, nil
 }
 
 // serveBare is what reads are compared with: a TLS server of the standard

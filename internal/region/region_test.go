@@ -32,7 +32,7 @@ func single(t *testing.T, dir string) *config.Config {
 	return c
 }
 
-func prepare(t *testing.T, c *config.Config) {
+func prepare(t testing.TB, c *config.Config) {
 	t.Helper()
 	ca, err := pki.NewAuthority(pki.AuthorityOptions{Region: c.Region.Name})
 	must(t, err)
@@ -44,7 +44,7 @@ func prepare(t *testing.T, c *config.Config) {
 	must(t, err)
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
