@@ -18,9 +18,9 @@ import (
 
 // Forwarder passes a request on to a process that can commit mutations.
 type Forwarder interface {
-	// Forward answers with what that process answered and returns true, or
-	// returns false, with nothing written, if none could be reached.
-	Forward(w http.ResponseWriter, r *http.Request, body []byte) bool
+	// Forward answers with what that process answered. If none answered nothing
+	// is written, and sent says whether one may have carried the request out.
+	Forward(w http.ResponseWriter, r *http.Request, body []byte) (answered, sent bool)
 }
 
 // Options of a Handler. Service and Dialect are required.
@@ -132,9 +132,10 @@ func (h *Handler) forward(x *exchange, r *http.Request) {
 	out.Header.Set(headerForwardedSource, x.request.Source.String())
 	out.Header.Set(headerRequestID, x.request.ID)
 	x.passed = true
-	if h.Forwarder != nil && h.Forwarder.Forward(x, out, body) {
+	answered, sent := h.Forwarder.Forward(x, out, body)
+	if answered {
 		return
 	}
 	x.passed = false
-	h.unreachable(x, r)
+	h.unreachable(x, r, sent)
 }

@@ -15,8 +15,14 @@ func readAll(r *http.Request) ([]byte, error) {
 	return io.ReadAll(r.Body)
 }
 
-// unreachable answers a mutation that no control process took.
-func (h *Handler) unreachable(x *exchange, r *http.Request) {
+// unreachable answers a mutation that no control process answered; one may have
+// carried it out if it was sent.
+func (h *Handler) unreachable(x *exchange, r *http.Request, sent bool) {
+	if sent {
+		h.refuse(x, r, secret.Errorf(secret.CodeOutcomeUnknown, "the control process broke off before it answered; what was asked may have been done").
+			WithHint("repeat the request with the same request token, or read to find out"))
+		return
+	}
 	h.refuse(x, r, secret.Errorf(secret.CodeUnavailable, "no control process can be reached, so nothing can be changed now"))
 }
 

@@ -48,18 +48,20 @@ func (f *Forwarder) Counts() (forwarded, failed uint64) { return f.forwarded.Loa
 
 // Forward sends the request to the control process that answered last, then to
 // the others. It goes on to the next only while the request provably did not
-// reach one, so that a mutation is never sent twice. It returns false, with
-// nothing written, if none could be reached or one broke off before it answered.
-func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte) bool {
+// reach one, so that a mutation is never sent twice. If none answered nothing is
+// written, and sent says whether one may have carried the request out.
+func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte) (answered, sent bool) {
 	first := int(f.preferred.Load())
 	for i := range f.Addresses {
 		n := (first + i) % len(f.Addresses)
-		answer, sent, err := f.send(r, f.Addresses[n], body) //nolint:bodyclose // copyAnswer closes it
+		var answer *http.Response
+		var err error
+		answer, sent, err = f.send(r, f.Addresses[n], body) //nolint:bodyclose // copyAnswer closes it
 		if err == nil {
 			f.preferred.Store(uint32(n)) //nolint:gosec // a handful of addresses
 			f.forwarded.Add(1)
 			copyAnswer(w, answer)
-			return true
+			return true, true
 		}
 		f.Logger.Warn("control process did not answer", "address", f.Addresses[n], "sent", sent, "error", err)
 		if sent || r.Context().Err() != nil {
@@ -67,7 +69,7 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte)
 		}
 	}
 	f.failed.Add(1)
-	return false
+	return false, sent
 }
 
 // dialTimeout bounds how long a dead control process delays the next one's turn.
