@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // stored is a secret as a process shows it: everything of it.
@@ -94,7 +95,7 @@ func (c *cell) checkEqual(prefix string) map[string]stored {
 }
 
 // checkChurn looks for created secrets that are missing and purged ones that are
-// not (G1).
+// not (G1), and for what was done although it was refused.
 func (l *load) checkChurn(final map[string]stored) {
 	for name, made := range l.churned {
 		s, there := final[name]
@@ -103,6 +104,10 @@ func (l *load) checkChurn(final map[string]stored) {
 			l.cell.t.Errorf("%s was purged and is there", name)
 		case made.created == "" && !made.purge && !there:
 			l.cell.t.Errorf("%s was created and is not there", name)
+		case made.created == secret.CodeUnavailable && there:
+			l.cell.t.Errorf("%s was refused and is there", name)
+		case made.created == "" && made.purged == secret.CodeUnavailable && !there:
+			l.cell.t.Errorf("purging %s was refused and it is not there", name)
 		case there && s.values[1] != made.value:
 			l.cell.t.Errorf("%s holds %q; %q was put", name, s.values[1], made.value)
 		}

@@ -30,6 +30,8 @@ type operation struct {
 	// latest is set for a read with the newest token that any client had.
 	latest bool
 	code   secret.Code
+	// refused is set for a put of which every answer said that it was not done.
+	refused bool
 }
 
 func (o operation) known() bool { return o.code == "" }
@@ -83,6 +85,8 @@ func checkDurable(ops []operation, final map[uint64]string) (errs []error) {
 		case !o.put:
 		case o.known() && final[o.seq] != o.value:
 			errs = append(errs, fmt.Errorf("lost: %s; that state is %q", o, final[o.seq]))
+		case o.refused && times[o.value] > 0:
+			errs = append(errs, fmt.Errorf("done although it was refused: %s", o))
 		case times[o.value] > 1:
 			errs = append(errs, fmt.Errorf("done %d times: %s", times[o.value], o))
 		}

@@ -200,10 +200,12 @@ func (l *load) put(client int, r *rand.Rand, sessions *sync.Map) {
 	if r.IntN(4) == 0 {
 		request.Wait = lifeboatv1.Wait_WAIT_CLEARED
 	}
+	o.refused = true
 	for range attempts {
 		p := l.process(r)
 		answer, id, err := l.putOnce(p, request)
 		o.code = l.answered("put", p, err, secret.CodeUnavailable, secret.CodeOutcomeUnknown)
+		o.refused = o.refused && o.code == secret.CodeUnavailable
 		if err != nil {
 			wait(l.cell.t.Context(), r, 20*time.Millisecond, 400*time.Millisecond)
 			continue

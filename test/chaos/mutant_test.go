@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // TestCheckerFindsBreaches shows that the checker passes a good history and
@@ -23,6 +25,11 @@ func TestCheckerFindsBreaches(t *testing.T) {
 		o.code, o.seq, o.ended = noAnswer, 0, 0
 		return o
 	}
+	refused := func(o operation) operation {
+		o = unanswered(o)
+		o.code, o.refused = secret.CodeUnavailable, true
+		return o
+	}
 	good := []operation{
 		put(1, "a", 1, 0, 10), read(2, "a", 1, 1, 11, 20), put(1, "b", 2, 15, 30), read(2, "b", 2, 1, 21, 40),
 		unanswered(put(1, "c", 0, 50, 0)), read(3, "b", 2, 2, 55, 60), read(3, "c", 3, 2, 61, 70), stale(read(4, "a", 1, 0, 80, 90)),
@@ -39,6 +46,7 @@ func TestCheckerFindsBreaches(t *testing.T) {
 		{name: "an acknowledged put is gone", bad: []operation{put(5, "x", 5, 120, 130)}, want: "lost"},
 		{name: "an acknowledged put is elsewhere", bad: []operation{put(5, "d", 3, 120, 130)}, want: "lost"},
 		{name: "a put is there twice", final: map[uint64]string{5: "d"}, want: "done 2 times"},
+		{name: "a refused put is there", bad: []operation{refused(put(5, "f", 0, 120, 0))}, final: map[uint64]string{5: "f"}, want: "although it was refused"},
 		{name: "a value that nobody put", bad: []operation{stale(read(5, "x", 2, 0, 120, 130))}, want: "not of the history"},
 		{name: "a value of another state", bad: []operation{stale(read(5, "a", 2, 0, 120, 130))}, want: "not of the history"},
 		{name: "a value before it was put", bad: []operation{stale(read(5, "d", 4, 0, 80, 90))}, want: "read before it was put"},
