@@ -32,7 +32,7 @@ func ParseJSON(r io.Reader) ([]Entry, error) {
 	if _, err := p.decoder.ReadToken(); err != nil {
 		return nil, p.malformed(err)
 	}
-	if _, err := p.decoder.ReadToken(); err != io.EOF {
+	if _, err := p.decoder.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, invalid(p.nextLine(), "there is text after the JSON object")
 	}
 	return p.found.list, nil

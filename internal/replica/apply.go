@@ -265,7 +265,7 @@ var errOtherLife = fmt.Errorf("the store has begun a new life")
 func (l *Local) sameLife(regionRecord []byte) error {
 	id, err := identityOf(regionRecord)
 	if err != nil {
-		return nil // the record is quarantined like any other
+		return nil //nolint:nilerr // the record is quarantined like any other
 	}
 	if l.meta.Identity.known() && id != l.meta.Identity {
 		return errOtherLife

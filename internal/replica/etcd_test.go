@@ -117,7 +117,7 @@ func TestWithEtcd(t *testing.T) {
 	h = start(t, h.opts)
 	stop := h.readAllTheTime()
 	for i := range 200 { // while it resynchronises
-		last = e.write(record.Write{Key: name(300 + i%7), Value: ref(i)}, record.Write{Key: name(5000 + i%5), Value: ref(i)})
+		e.write(record.Write{Key: name(300 + i%7), Value: ref(i)}, record.Write{Key: name(5000 + i%5), Value: ref(i)})
 		last = e.write(record.Write{Key: name(5000 + i%5)})
 	}
 	h.wait(last)

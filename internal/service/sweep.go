@@ -18,7 +18,7 @@ const sweepName = "lifeboat-sweep"
 
 const (
 	actionSweepSecret     authz.Action = "SweepSecret"
-	actionSweepCredential authz.Action = "SweepCredential" //nolint:gosec // the name of an action
+	actionSweepCredential authz.Action = "SweepCredential"
 	// deadCredentialFor is how long a revoked or expired credential stays listed.
 	deadCredentialFor = 24 * time.Hour
 )

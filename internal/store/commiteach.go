@@ -114,7 +114,7 @@ func (s *Shard) commitBatch(ctx context.Context, txns []record.Txn, results []Tx
 
 func (s *Shard) commitSingle(ctx context.Context, txn record.Txn, result *TxnResult) error {
 	if result.Err != nil {
-		return nil
+		return nil //nolint:nilerr // it is in the result
 	}
 	result.Revision, result.Err = s.Commit(ctx, txn)
 	switch secret.CodeOf(result.Err) {
