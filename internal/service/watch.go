@@ -10,6 +10,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/event"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -140,7 +141,7 @@ func (s *Service) missed(ctx context.Context, vault secret.VaultID, incarnation 
 			decodeErr = err
 			return false
 		}
-		if e.GetVault() == string(vault) {
+		if e.GetVault() == string(vault) && aboutSecret(e) {
 			events = append(events, event.Event{Event: e, Revision: stored.Revision})
 		}
 		return true
@@ -148,6 +149,9 @@ func (s *Service) missed(ctx context.Context, vault secret.VaultID, incarnation 
 	slices.SortFunc(events, func(a, b event.Event) int { return cmp.Compare(a.Revision, b.Revision) })
 	return events, firstError(err, decodeErr)
 }
+
+// aboutSecret leaves out the events of the vault itself.
+func aboutSecret(e *recordpb.Event) bool { return secret.ID(e.GetSubject()).Valid() }
 
 type watch struct {
 	service   *Service
@@ -163,7 +167,7 @@ func (w *watch) deliver(ctx context.Context, e *event.Event) error {
 		return err
 	}
 	if e != nil {
-		if e.Revision <= w.point.revision {
+		if e.Revision <= w.point.revision || !aboutSecret(e.Event) {
 			return nil
 		}
 		w.point.revision = e.Revision
