@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lifeboat-secrets/lifeboat/client"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+func newApp(env map[string]string) *app {
+	return &app{Environment: Environment{
+		Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard, Release: "test",
+		LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+	}}
+}
+
+func walk(c *cobra.Command, visit func(*cobra.Command)) {
+	visit(c)
+	for _, below := range c.Commands() {
+		walk(below, visit)
+	}
+}
+
+// The help is the manual.
+func TestEveryCommandExplainsItself(t *testing.T) {
+	walk(newApp(nil).root(), func(c *cobra.Command) {
+		if c.Name() == "help" || strings.HasPrefix(c.CommandPath(), "lifeboat completion") {
+			return
+		}
+		if c.Short == "" || c.Example == "" || c.RunE == nil {
+			t.Errorf("%s lacks a description or an example", c.CommandPath())
+		}
+		for line := range strings.Lines(c.Example) {
+			if !strings.HasPrefix(line, "  ") {
+				t.Errorf("%s: the example %q is not indented", c.CommandPath(), line)
+			}
+		}
+		for line := range strings.Lines(c.Long + "\n" + c.Example) {
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 110 {
+				t.Errorf("%s: a line of the help has %d columns", c.CommandPath(), n)
+			}
+		}
+	})
+}
+
+func TestExamplesNameCommandsAndFlagsThatExist(t *testing.T) {
+	root := newApp(nil).root()
+	walk(root, func(c *cobra.Command) {
+		for _, call := range calls.FindAllStringSubmatch(c.Example, -1) {
+			named, rest, err := root.Find(strings.Fields(call[1]))
+			if err != nil || named == root {
+				t.Errorf("%s: %q names no command: %v", c.CommandPath(), call[1], err)
+				continue
+			}
+			for _, word := range rest {
+				name, isFlag := strings.CutPrefix(word, "--")
+				if isFlag && named.Flags().Lookup(name) == nil && named.InheritedFlags().Lookup(name) == nil {
+					t.Errorf("%s: %q: there is no flag --%s", c.CommandPath(), call[1], name)
+				}
+			}
+		}
+	})
+}
+
+// calls finds commands in examples, up to what is not theirs.
+var calls = regexp.MustCompile(`(?:^|[\s(])lifeboat ([^|&<>#)\n]*)`)
+
+func TestNoFlagTakesASecret(t *testing.T) {
+	walk(newApp(nil).root(), func(c *cobra.Command) {
+		for _, name := range []string{"token", "value", "password", "secret"} {
+			if c.Flags().Lookup(name) != nil || c.PersistentFlags().Lookup(name) != nil {
+				t.Errorf("%s has a flag --%s", c.CommandPath(), name)
+			}
+		}
+	})
+}
+
+func TestSettingsPrecedence(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("file.token", "of-file\n")
+	flagToken := write("flag.token", "of-flag\n")
+	file := write("config.yaml", "addr: https://file:1\ntoken_file: file.token\nca_file: ca.pem\nvault: file\nregion: file\n")
+	full := map[string]string{
+		"LIFEBOAT_CONFIG": file, "LIFEBOAT_ADDR": "https://env:1", "LIFEBOAT_TOKEN": "of-env", "LIFEBOAT_CA_FILE": "/env.pem",
+		"LIFEBOAT_VAULT": "env", "LIFEBOAT_REGION": "env",
+	}
+	for name, c := range map[string]struct {
+		env   map[string]string
+		flags flags
+		want  settings
+		token string
+	}{
+		"file": {
+			map[string]string{"LIFEBOAT_CONFIG": file},
+			flags{},
+			settings{Addr: "https://file:1", CAFile: filepath.Join(dir, "ca.pem"), Vault: "file", Region: "file"}, "of-file",
+		},
+		"environment": {full, flags{}, settings{Addr: "https://env:1", CAFile: "/env.pem", Vault: "env", Region: "env"}, "of-env"},
+		"flags": {
+			full,
+			flags{addr: "https://flag:1", caFile: "/flag.pem", vault: "flag", region: "flag", tokenFile: flagToken},
+			settings{Addr: "https://flag:1", CAFile: "/flag.pem", Vault: "flag", Region: "flag"}, "of-flag",
+		},
+		"the default file may be missing": {
+			map[string]string{"HOME": dir, "LIFEBOAT_ADDR": "https://env:1"}, flags{}, settings{Addr: "https://env:1"}, "",
+		},
+	} {
+		a := newApp(c.env)
+		a.flags = c.flags
+		got, err := a.settings()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		token := string(got.token.Reveal())
+		got.token, got.TokenFile = client.Value{}, ""
+		if got.Addr != c.want.Addr || got.CAFile != c.want.CAFile || got.Vault != c.want.Vault || got.Region != c.want.Region || token != c.token {
+			t.Errorf("%s: settings are %+v with token %q", name, *got, token)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	c := &cobra.Command{Use: "x"}
+	for _, e := range []struct {
+		err  error
+		exit int
+		hint bool
+	}{
+		{errors.New("x"), exitFailed, false},
+		{usagef("x"), exitUsage, true},
+		{withHint(usagef("x"), "y"), exitUsage, true},
+		{&client.Error{Code: client.CodeNotFound}, exitNotFound, true},
+		{&client.Error{Code: client.CodeDenied}, exitDenied, false},
+		{withHint(&client.Error{Code: client.CodeUnauthenticated}, "y"), exitDenied, true},
+		{&client.Error{Code: client.CodeInvalid}, exitFailed, false},
+		{&secret.Error{Code: secret.CodeNotFound, Hint: "z"}, exitNotFound, true},
+		{secret.Invalid("field", "bad"), exitFailed, false},
+	} {
+		f := describe(c, e.err)
+		if f.exit != e.exit || (f.Hint != "") != e.hint {
+			t.Errorf("%#v: exit %d, hint %q", e.err, f.exit, f.Hint)
+		}
+	}
+}
+
+func TestTerminalIsNotCommanded(t *testing.T) {
+	var b bytes.Buffer
+	row(&b, "a\x1b[31m", "b\nc", "d\u009be", "grün")
+	if got := b.String(); strings.ContainsAny(got, "\x1b\u009b") || strings.Count(got, "\n") != 1 || !strings.Contains(got, "grün") {
+		t.Errorf("row is %q", got)
+	}
+	if got := clip("ünlimited", 4); got != "ünl…" {
+		t.Errorf("clipped to %q", got)
+	}
+}
+
+func TestPairs(t *testing.T) {
+	got, err := parsePairs("tag", []string{"a=b=c", "d="})
+	if err != nil || got["a"] != "b=c" || pairs(got) != "a=b=c, d=" {
+		t.Errorf("pairs are %v, %v", got, err)
+	}
+	for _, bad := range []string{"", "x", "=y"} {
+		if _, err := parsePairs("tag", []string{bad}); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestUnknownCommandIsUsage(t *testing.T) {
+	var stderr bytes.Buffer
+	code := Main(context.Background(), []string{"nonsense"}, Environment{
+		Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &stderr, LookupEnv: os.LookupEnv,
+	})
+	if code != exitUsage || !strings.Contains(stderr.String(), "hint: see: lifeboat --help") {
+		t.Errorf("exit code %d: %s", code, &stderr)
+	}
+}
