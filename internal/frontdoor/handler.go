@@ -89,9 +89,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // bound refuses a body that is larger than the limit. One of unknown length is
 // read first, so that it is refused like any other.
 func (h *Handler) bound(x *exchange, r *http.Request) error {
-	tooLarge := secret.Invalid("body", "is larger than %d bytes, the limit", h.MaxRequestBytes)
 	if r.ContentLength > h.MaxRequestBytes {
-		return tooLarge
+		return h.tooLarge()
 	}
 	r.Body = http.MaxBytesReader(x, r.Body, h.MaxRequestBytes)
 	if r.ContentLength >= 0 {
@@ -99,13 +98,17 @@ func (h *Handler) bound(x *exchange, r *http.Request) error {
 	}
 	body, err := readAll(r)
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return tooLarge
+		return h.tooLarge()
 	}
 	if err != nil {
 		return secret.Invalid("body", "cannot be read to its end")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return nil
+}
+
+func (h *Handler) tooLarge() error {
+	return secret.Invalid("body", "is larger than %d bytes, the limit", h.MaxRequestBytes)
 }
 
 var noStore = []string{"no-store"}

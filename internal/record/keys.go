@@ -78,7 +78,8 @@ func VaultNameKey(account secret.AccountID, name string) Key {
 
 // SecretKey is the key of a secret's record.
 func SecretKey(id secret.ID) Key {
-	return Key(SecretPrefix + strings.Replace(string(id), ".", "/", 1))
+	vault, local, _ := strings.Cut(string(id), ".")
+	return Key(SecretPrefix + vault + "/" + local)
 }
 
 // SecretNameKey refers to the secret of that name.
@@ -88,7 +89,8 @@ func SecretNameKey(vault secret.VaultID, name string) Key {
 
 // VersionKey is the key of a version's sealed value.
 func VersionKey(id secret.ID, version secret.VersionID) Key {
-	return Key(VersionPrefix + strings.Replace(string(id), ".", "/", 1) + "/" + string(version))
+	vault, local, _ := strings.Cut(string(id), ".")
+	return Key(VersionPrefix + vault + "/" + local + "/" + string(version))
 }
 
 // DataKeyKey is the key of one generation of a scope's data key.

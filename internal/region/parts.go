@@ -131,6 +131,9 @@ func (p *Process) age() time.Duration {
 
 // Freshness implements service.LocalStore together with View.
 func (p *Process) Freshness() (time.Duration, bool) {
+	if p.local.Connected() {
+		return 0, true
+	}
 	position := p.local.Position()
 	return position.Age(time.Now()), position.Connected
 }
@@ -138,7 +141,7 @@ func (p *Process) Freshness() (time.Duration, bool) {
 // View implements service.LocalStore: a copy that is not complete yet is
 // CodeUnavailable, so that nothing is taken for missing that is only late.
 func (p *Process) View(fn func(record.View) error) error {
-	if !p.local.Position().Synced {
+	if !p.local.Synced() {
 		return errIncomplete
 	}
 	return p.local.View(fn)

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -58,6 +59,9 @@ type status struct {
 	pos     Position
 	waiters map[*waiter]struct{}
 	closed  bool
+
+	// synced and connected are those of pos, for readers that must not wait.
+	synced, connected atomic.Bool
 }
 
 type waiter struct {
@@ -71,11 +75,18 @@ func (s *status) get() Position {
 	return s.pos
 }
 
+// publish copies what readers need without the lock, which is held.
+func (s *status) publish() {
+	s.synced.Store(s.pos.Synced)
+	s.connected.Store(s.pos.Connected)
+}
+
 // update changes the position and wakes those whose revision it has reached.
 func (s *status) update(fn func(*Position)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fn(&s.pos)
+	s.publish()
 	for w := range s.waiters {
 		if s.pos.Applied >= w.revision {
 			close(w.done)
@@ -89,6 +100,7 @@ func (s *status) close() {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.pos.Connected = false
+	s.publish()
 	for w := range s.waiters {
 		close(w.done)
 	}
@@ -132,6 +144,13 @@ func (s *status) wait(ctx context.Context, revision int64) error {
 }
 
 var errClosed = secret.Errorf(secret.CodeUnavailable, "the local store is closed")
+
+// Synced is that of Position. Unlike Position it takes no lock, so that every
+// read can ask.
+func (l *Local) Synced() bool { return l.status.synced.Load() }
+
+// Connected is that of Position, without a lock.
+func (l *Local) Connected() bool { return l.status.connected.Load() }
 
 // Position returns where the local store stands. It is cheap.
 func (l *Local) Position() Position { return l.status.get() }

@@ -148,7 +148,7 @@ func (s *Secret) VersionAt(stage Stage) *VersionInfo {
 // StagesOf returns the stages and labels of a version, sorted, with LATEST and
 // DEPRECATED where they apply.
 func (s *Secret) StagesOf(id VersionID) []Stage {
-	var stages []Stage
+	stages := make([]Stage, 0, 4) // a version seldom has more
 	for stage, at := range s.Stages {
 		if at == id {
 			stages = append(stages, stage)
