@@ -68,7 +68,7 @@ func TestWatchTellsEventsInOrder(t *testing.T) {
 		do(t, c.UpdateVault, &lifeboatv1.UpdateVaultRequest{Vault: v, SetTags: map[string]string{"a": "b"}})
 		do(t, c.DeleteSecret, &lifeboatv1.DeleteSecretRequest{Vault: v, Secret: name})
 		do(t, c.RestoreSecret, &lifeboatv1.RestoreSecretRequest{Vault: v, Secret: name})
-		do(t, c.DeleteSecret, &lifeboatv1.DeleteSecretRequest{Vault: v, Secret: name, Immediate: true})
+		do(t, c.DeleteSecret, &lifeboatv1.DeleteSecretRequest{Vault: v, Secret: name, Immediate: true, Wait: lifeboatv1.Wait_WAIT_CLEARED})
 		for i, want := range []string{"created", "version_added", "updated", "stage_moved", "deletion_scheduled", "restored", "purged"} {
 			e := w.next()
 			if e == nil {
