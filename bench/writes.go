@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,21 +19,27 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 )
 
-// writeLoad makes secrets and puts a second version to each: every client does
-// one after the other.
+// putAfter is how many secrets a client makes before it puts to the first.
+const putAfter = 16
+
+// writeLoad makes secrets and puts a second version to each a little later: every
+// client does one after the other.
 func (c *cluster) writeLoad(prefix string) (*load, error) {
 	value := make([]byte, valueBytes)
 	_, _ = rand.Read(value) // never fails
 	var made atomic.Int64
-	last := make([]string, connections)
+	names := make([][]string, connections)
+	put := make([]bool, connections)
 	next := func(client int) (string, []byte) {
-		if name := last[client]; name != "" {
-			last[client] = ""
+		if put[client] = !put[client]; put[client] && len(names[client]) >= putAfter {
+			name := names[client][0]
+			names[client] = names[client][1:]
 			b, _ := proto.Marshal(&lifeboatv1.PutSecretVersionRequest{Vault: vaultName, Secret: name, Value: value})
 			return lifeboatv1connect.SecretServicePutSecretVersionProcedure, b
 		}
-		last[client] = fmt.Sprintf("%s/password-%07d", prefix, made.Add(1))
-		b, _ := proto.Marshal(&lifeboatv1.CreateSecretRequest{Vault: vaultName, Name: last[client], Value: value})
+		name := fmt.Sprintf("%s/password-%07d", prefix, made.Add(1))
+		names[client] = append(names[client], name)
+		b, _ := proto.Marshal(&lifeboatv1.CreateSecretRequest{Vault: vaultName, Name: name, Value: value})
 		return lifeboatv1connect.SecretServiceCreateSecretProcedure, b
 	}
 	header := http.Header{"Content-Type": {protoType}, "Authorization": {"Bearer " + c.token}}
@@ -131,39 +136,46 @@ func (c *cluster) shapes(ctx context.Context) ([]shape, error) {
 	if err != nil {
 		return nil, err
 	}
-	for range 2 {
+	// A client's first put comes after its first secrets.
+	for range 2 * putAfter {
 		if _, err := l.once(ctx, 0); err != nil {
 			return nil, err
 		}
 	}
-	var shapes []shape
+	shapes := make([]shape, 2)
 	var created []record.Change
 	errSeen := errors.New("seen")
 	err = shard.Feed(ctx, page.Revision, func(b record.Batch) error {
 		for changes := range byRevision(b.Changes) {
-			if !slices.ContainsFunc(changes, func(c record.Change) bool { return strings.HasPrefix(string(c.Key), record.VersionPrefix) }) {
-				continue
-			}
-			s := shape{Conditions: createConditions}
-			if created == nil {
+			switch {
+			case !touches(changes, record.VersionPrefix):
+			case created == nil:
 				created = changes
-			} else {
-				s.Conditions = putConditions
-			}
-			for _, change := range changes {
-				same := slices.IndexFunc(created, func(c record.Change) bool { return len(shapes) > 0 && c.Key == change.Key })
-				s.Writes = append(s.Writes, writeShape{KeyBytes: len(change.Key), ValueBytes: len(change.Value), Same: same})
-			}
-			if shapes = append(shapes, s); len(shapes) == 2 {
+				shapes[0] = shapeOf(createConditions, changes, nil)
+			case !touches(changes, record.SecretNamePrefix):
+				shapes[1] = shapeOf(putConditions, changes, created)
 				return errSeen
 			}
 		}
 		return nil
 	})
-	if len(shapes) == 2 {
+	if errors.Is(err, errSeen) || len(shapes[1].Writes) > 0 {
 		err = nil
 	}
 	return shapes, err
+}
+
+func touches(changes []record.Change, prefix string) bool {
+	return slices.ContainsFunc(changes, func(c record.Change) bool { return c.Key.HasPrefix(prefix) })
+}
+
+func shapeOf(conditions int, changes, created []record.Change) shape {
+	s := shape{Conditions: conditions}
+	for _, change := range changes {
+		same := slices.IndexFunc(created, func(c record.Change) bool { return c.Key == change.Key })
+		s.Writes = append(s.Writes, writeShape{KeyBytes: len(change.Key), ValueBytes: len(change.Value), Same: same})
+	}
+	return s
 }
 
 // byRevision yields the changes of each transaction.
