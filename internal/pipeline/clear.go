@@ -33,8 +33,12 @@ func (p *Pipeline) own(ctx context.Context) error {
 	trimmed := p.Now()
 	for {
 		p.mu.Lock()
+		before := p.cleared
+		p.advance() // a host that stopped reporting no longer holds others up
+		if p.cleared != before {
+			p.wake()
+		}
 		changed := p.changed
-		p.advance()
 		p.mu.Unlock()
 		err := p.clearBatch(ctx)
 		if err == nil {

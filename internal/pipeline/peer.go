@@ -33,6 +33,10 @@ func (r reports) ReportProgress(ctx context.Context, stream *connect.BidiStream[
 		if err != nil {
 			return err
 		}
+		// Waiting for a report does not end with ctx; hosts report every second.
+		if ctx.Err() != nil {
+			return connect.NewError(connect.CodeUnavailable, ctx.Err())
+		}
 		if err := r.pipeline.Report(ctx, reportOf(m)); err != nil {
 			return connect.NewError(connect.CodeUnavailable, err)
 		}

@@ -73,7 +73,7 @@ func (c *call) newAccount(ctx context.Context, txn *record.Txn, region *recordpb
 		ID: secret.AccountID(ulid.MustNewDefault(m.At).String()), Name: name, Ownership: secret.NewOwnership(c.service.Region, m.Incarnation),
 		CreatedAt: m.At, UpdatedAt: m.At, RequestToken: requestToken,
 	}
-	if err := c.service.addKeys(ctx, txn, string(account.ID), m.At); err != nil {
+	if err := c.service.addKeys(ctx, txn, region, string(account.ID), m.At); err != nil {
 		return NewAccountResult{}, err
 	}
 	c.putAccount(txn, account)

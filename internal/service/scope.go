@@ -5,11 +5,16 @@ import (
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 )
 
 // addKeys adds the data keys of a new vault or account to the transaction that
-// makes it.
-func (s *Service) addKeys(ctx context.Context, txn *record.Txn, scope string, now time.Time) error {
+// makes it. It refuses to wrap them with the master key of another region, which
+// this process may have been given by mistake.
+func (s *Service) addKeys(ctx context.Context, txn *record.Txn, region *recordpb.Region, scope string, now time.Time) error {
+	if err := s.Keyring.Check(ctx, region); err != nil {
+		return err
+	}
 	keys, err := s.Keyring.NewScope(ctx, scope, now)
 	if err != nil {
 		return err

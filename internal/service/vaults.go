@@ -55,7 +55,7 @@ func (s *Service) CreateVault(ctx context.Context, n NewVault) (vault *secret.Va
 			Ownership: secret.NewOwnership(s.Region, m.Incarnation), Retention: n.Retention,
 			CreatedAt: m.At, UpdatedAt: m.At, RequestToken: n.RequestToken,
 		}
-		if err := s.addKeys(ctx, txn, string(id), m.At); err != nil {
+		if err := s.addKeys(ctx, txn, region, string(id), m.At); err != nil {
 			return nil, err
 		}
 		txn.Require(nameKey, 0)
