@@ -107,13 +107,11 @@ func (a *app) runDev(ctx context.Context, o devOptions) (err error) {
 		}
 	}
 	a.describeDev(r, envFile, time.Since(began))
-	select {
-	case <-ctx.Done():
-		a.note("stopping")
-		return nil
-	case err := <-r.Fatal():
+	if err := r.Wait(ctx); ctx.Err() == nil {
 		return err
 	}
+	a.note("stopping")
+	return nil
 }
 
 func (a *app) describeDev(r *localregion.Region, envFile string, took time.Duration) {

@@ -1,15 +1,19 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/client"
 	"github.com/lifeboat-secrets/lifeboat/internal/controlsocket"
 )
 
@@ -99,9 +103,27 @@ func (a *app) operatorStatus() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := askControl(c.Context(), cl, s); err != nil {
+				a.note("warning: no control process answers, so which hosts live is not known: %v", err)
+				s.Hosts = nil
+			}
 			return a.show(s, func(w io.Writer) { statusTable(w, s) })
 		},
 	}
+}
+
+// askControl fills in which hosts live, which only control processes know.
+func askControl(ctx context.Context, cl *client.Client, s *lifeboatv1.GetStatusResponse) error {
+	if slices.Contains(s.GetRoles(), "control") {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	answer, err := cl.ListHosts(ctx, &lifeboatv1.ListHostsRequest{})
+	if err == nil {
+		s.Hosts = answer.GetHosts()
+	}
+	return err
 }
 
 func statusTable(w io.Writer, s *lifeboatv1.GetStatusResponse) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/client"
 	"github.com/lifeboat-secrets/lifeboat/internal/cli"
@@ -23,7 +25,7 @@ func TestMain(m *testing.M) {
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Release: "test",
 		}))
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 func plan(t *testing.T, o localregion.Options) *localregion.Region {
@@ -165,6 +167,11 @@ func TestChildrenAreKilledAndStartedAgain(t *testing.T) {
 			t.Errorf("value is %q", got)
 		}
 	}
+	waited, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := r.Wait(waited); !errors.Is(err, context.Canceled) {
+		t.Errorf("waiting ended with %v", err)
+	}
 	if err := host.Start(ctx); err == nil {
 		t.Error("a running process was started")
 	}
@@ -213,6 +220,7 @@ func TestRefusedPlans(t *testing.T) {
 		"no directory":        {localregion.Options{}, secret.CodeInvalid},
 		"too many hosts":      {localregion.Options{Dir: dir(t), Hosts: 10}, secret.CodeInvalid},
 		"bad name":            {localregion.Options{Dir: dir(t), Name: "EAST"}, secret.CodeInvalid},
+		"long path":           {localregion.Options{Dir: filepath.Join(dir(t), strings.Repeat("x", 90))}, secret.CodeInvalid},
 		"other size":          {localregion.Options{Dir: taken, Hosts: 3}, secret.CodeWrongState},
 		"other name":          {localregion.Options{Dir: taken, Hosts: 2, Name: "west"}, secret.CodeWrongState},
 		"other files":         {localregion.Options{Dir: other}, secret.CodeWrongState},

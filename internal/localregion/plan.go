@@ -19,6 +19,9 @@ import (
 // maxHosts bounds a local region; more than that teach nothing on one machine.
 const maxHosts = 9
 
+// maxSocketPath is what every system allows; Linux allows 107 bytes.
+const maxSocketPath = 103
+
 // Options of a local region. Dir is required.
 type Options struct {
 	// Dir keeps everything, secrets too. It is made if it is missing.
@@ -117,6 +120,9 @@ func (o *Options) complete() error {
 	}
 	if o.Hosts < 1 || o.Hosts > maxHosts {
 		return secret.Invalid("hosts", "is %d; allowed are 1 to %d", o.Hosts, maxHosts)
+	}
+	if longest := len((&Process{ID: controlID, region: &Region{options: *o}}).SocketPath()); longest > maxSocketPath {
+		return secret.Invalid("dir", "%s is too long: the path of a control socket in it has %d bytes, and the system allows %d", o.Dir, longest, maxSocketPath)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

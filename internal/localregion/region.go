@@ -112,25 +112,34 @@ func (r *Region) Close() error {
 	return errors.Join(errs...)
 }
 
-// Fatal returns a channel for each running process that receives why it ended,
-// if it ends by itself.
-func (r *Region) Fatal() <-chan error {
-	merged := make(chan error, 1)
+// Wait waits until a process ends by itself, and returns why, or until ctx ends.
+func (r *Region) Wait(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, len(r.hosts)+1)
+	var waiting sync.WaitGroup
 	for _, p := range r.Processes() {
-		if p.running == nil {
+		if !p.Running() {
 			continue
 		}
 		done := p.running.done()
-		go func() {
-			if err, ok := <-done; ok {
-				select {
-				case merged <- fmt.Errorf("%s: %w", p.ID, err):
-				default:
-				}
+		waiting.Go(func() {
+			select {
+			case err := <-done:
+				ended <- fmt.Errorf("%s ended: %w", p.ID, err)
+				cancel()
+			case <-ctx.Done():
 			}
-		}()
+		})
 	}
-	return merged
+	<-ctx.Done()
+	waiting.Wait()
+	select {
+	case err := <-ended:
+		return err
+	default:
+		return ctx.Err()
+	}
 }
 
 // OperatorToken returns the first operator's token.
