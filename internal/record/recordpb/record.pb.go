@@ -1411,8 +1411,10 @@ type Region struct {
 	RestoreEpoch  uint64                 `protobuf:"varint,3,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
 	InitializedAt int64                  `protobuf:"varint,4,opt,name=initialized_at,json=initializedAt,proto3" json:"initialized_at,omitempty"`
 	// A known text wrapped by the key service, to detect a wrong master key.
-	KeyCheck      []byte `protobuf:"bytes,5,opt,name=key_check,json=keyCheck,proto3" json:"key_check,omitempty"`
-	MasterKey     string `protobuf:"bytes,6,opt,name=master_key,json=masterKey,proto3" json:"master_key,omitempty"`
+	KeyCheck  []byte `protobuf:"bytes,5,opt,name=key_check,json=keyCheck,proto3" json:"key_check,omitempty"`
+	MasterKey string `protobuf:"bytes,6,opt,name=master_key,json=masterKey,proto3" json:"master_key,omitempty"`
+	// When this life began by a restore; 0 if it began by initialisation.
+	RestoredAt    int64 `protobuf:"varint,7,opt,name=restored_at,json=restoredAt,proto3" json:"restored_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1489,11 +1491,18 @@ func (x *Region) GetMasterKey() string {
 	return ""
 }
 
+func (x *Region) GetRestoredAt() int64 {
+	if x != nil {
+		return x.RestoredAt
+	}
+	return 0
+}
+
 // Who may acknowledge mutations in this shard; compared by every mutation.
 type Fence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation   string                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // SERVING or FENCED
+	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // SERVING, FENCED or RESTORING
 	RestoreEpoch  uint64                 `protobuf:"varint,3,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2062,7 +2071,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\rR\n" +
-	"generation\"\xc6\x01\n" +
+	"generation\"\xe7\x01\n" +
 	"\x06Region\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12#\n" +
@@ -2070,7 +2079,9 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x0einitialized_at\x18\x04 \x01(\x03R\rinitializedAt\x12\x1b\n" +
 	"\tkey_check\x18\x05 \x01(\fR\bkeyCheck\x12\x1d\n" +
 	"\n" +
-	"master_key\x18\x06 \x01(\tR\tmasterKey\"b\n" +
+	"master_key\x18\x06 \x01(\tR\tmasterKey\x12\x1f\n" +
+	"\vrestored_at\x18\a \x01(\x03R\n" +
+	"restoredAt\"b\n" +
 	"\x05Fence\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12#\n" +
