@@ -121,7 +121,8 @@ func setup(env *testscript.Env) error {
 	env.Setenv("CONTROL", region.Control().URL())
 	env.Setenv("SOCKET", region.Control().SocketPath())
 	env.Setenv("OPERATOR_TOKEN_FILE", region.OperatorTokenFile())
-	env.Setenv("CANARY", canary)
+	// Under the race detector each command would sleep for a second at its end.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("FREE", freeAddress())
 	return nil
