@@ -124,7 +124,9 @@ func setup(env *testscript.Env) error {
 	// Under the race detector each command would sleep for a second at its end.
 	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	env.Setenv("HOME", env.WorkDir)
-	env.Setenv("FREE", freeAddress())
+	for _, name := range []string{"FREE", "FREE_STORE", "FREE_STORE_PEER"} {
+		env.Setenv(name, freeAddress())
+	}
 	return nil
 }
 
