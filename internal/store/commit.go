@@ -60,6 +60,11 @@ func (s *Shard) check(txn record.Txn) error {
 // ops returns txn in etcd's terms; on failure of a condition the records of the
 // condition keys are read in the same step.
 func (s *Shard) ops(txn record.Txn) (cmps []clientv3.Cmp, then, otherwise []clientv3.Op) {
+	keys := conditionKeys(txn)
+	// An Op is some 300 bytes: growing the lists would copy many.
+	cmps = make([]clientv3.Cmp, 0, len(txn.Conditions))
+	then = make([]clientv3.Op, 0, len(txn.Writes))
+	otherwise = make([]clientv3.Op, 0, len(keys))
 	for _, c := range txn.Conditions {
 		cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(s.key(c.Key)), "=", c.Revision))
 	}
@@ -70,7 +75,7 @@ func (s *Shard) ops(txn record.Txn) (cmps []clientv3.Cmp, then, otherwise []clie
 		}
 		then = append(then, clientv3.OpPut(s.key(w.Key), string(w.Value)))
 	}
-	for _, key := range conditionKeys(txn) {
+	for _, key := range keys {
 		otherwise = append(otherwise, clientv3.OpGet(s.key(key)))
 	}
 	return cmps, then, otherwise
