@@ -93,7 +93,7 @@ func run(ctx context.Context) (err error) {
 	flag.DurationVar(&b.round, "round", time.Second, "length of one round")
 	flag.IntVar(&b.secrets, "secrets", 100_000, "size of the large region")
 	most := flag.Bool("million", false, "measure only what a million secrets change, which takes minutes to load")
-	profiles := flag.String("profile", "", "directory for CPU profiles of the servers, from start to end; they slow them down")
+	profiles := flag.String("profile", "", "directory for CPU and allocation profiles of the servers, from start to end; they slow them down")
 	flag.Parse()
 	if err := os.Setenv(profileVariable, *profiles); err != nil {
 		return err

@@ -43,7 +43,8 @@ func serveRegion(args []string) error {
 // profileVariable tells a child where to write its profile.
 const profileVariable = "LIFEBOAT_BENCH_PROFILE"
 
-// profile profiles the process, if wanted, until stop is called.
+// profile takes the process's CPU and allocation profiles, if wanted, until stop
+// is called.
 func profile(name string) (stop func(), err error) {
 	dir := os.Getenv(profileVariable)
 	if dir == "" {
@@ -59,6 +60,10 @@ func profile(name string) (stop func(), err error) {
 	return func() {
 		pprof.StopCPUProfile()
 		_ = f.Close()
+		if allocations, err := os.Create(strings.TrimSuffix(f.Name(), ".prof") + ".allocs"); err == nil {
+			_ = pprof.Lookup("allocs").WriteTo(allocations, 0)
+			_ = allocations.Close()
+		}
 	}, nil
 }
 
