@@ -103,11 +103,11 @@ func (p *Process) serveOn(ctx context.Context, name string, listener net.Listene
 			p.fail(err)
 		}
 	}()
+	p.drains = append(p.drains, func() error { return p.drain(ctx, server, cancel) })
 	p.onClose(func() error {
-		err := p.drain(ctx, server, cancel)
 		<-done
 		requests.shut()
-		return err
+		return nil
 	})
 }
 

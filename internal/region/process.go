@@ -59,7 +59,8 @@ type Process struct {
 	killed     atomic.Bool
 	retries    chan record.Key
 
-	// closers undo start-up, last first.
+	// drains stop the listeners, closers undo start-up, last first.
+	drains  []func() error
 	closers []func() error
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -158,7 +159,7 @@ func (p *Process) Reopen() error {
 // Close stops the process: it lets requests in progress end, for at most ten
 // seconds, and then undoes start-up in reverse.
 func (p *Process) Close() error {
-	var errs []error
+	errs := p.drainAll()
 	for i := len(p.closers) - 1; i >= 0; i-- {
 		errs = append(errs, p.closers[i]())
 	}
@@ -173,6 +174,18 @@ func (p *Process) Close() error {
 func (p *Process) Kill() error {
 	p.killed.Store(true)
 	return p.Close()
+}
+
+// drainAll lets the requests of all listeners end at the same time.
+func (p *Process) drainAll() []error {
+	errs := make([]error, len(p.drains))
+	var wg sync.WaitGroup
+	for i, drain := range p.drains {
+		wg.Go(func() { errs[i] = drain() })
+	}
+	wg.Wait()
+	p.drains = nil
+	return errs
 }
 
 func (p *Process) onClose(f func() error) { p.closers = append(p.closers, f) }
