@@ -163,6 +163,7 @@ var (
 		return &recordpb.Region{
 			Name: text[string]().Draw(t, "name"), Incarnation: text[string]().Draw(t, "incarnation"), RestoreEpoch: count.Draw(t, "epoch"),
 			InitializedAt: rapid.Int64().Draw(t, "initialized"), KeyCheck: content[[]byte]().Draw(t, "check"), MasterKey: text[string]().Draw(t, "master"),
+			RestoredAt: rapid.Int64().Draw(t, "restored"),
 		}
 	})
 	fences = rapid.Custom(func(t *rapid.T) *recordpb.Fence {
