@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
@@ -81,37 +82,57 @@ func (c *cluster) furnish(ctx context.Context) error {
 // transaction: the same records as the front door writes, but for the work item
 // and the event, which would be gone by the time the region is measured.
 func (c *cluster) populate(ctx context.Context, n int) error {
-	shard, hangUp, err := c.dial(ctx)
+	client, err := c.dial(ctx)
 	if err != nil {
 		return err
 	}
-	defer hangUp()
+	defer func() { _ = client.Close() }()
 	wrapper, err := file.Open(c.path("kms-keys"))
 	if err != nil {
 		return err
 	}
 	keys := keyring.New(keyring.Options{Wrapper: wrapper})
 	defer func() { _ = errors.Join(keys.Close(), wrapper.Close()) }()
-	return fill(ctx, shard, keys, n)
+	if err := fill(ctx, shardOf(client), keys, n); err != nil {
+		return err
+	}
+	return turnOver(ctx, client)
 }
 
-// dial returns the region's store, as a data-plane host reaches it.
-func (c *cluster) dial(ctx context.Context) (shard *store.Shard, hangUp func(), err error) {
+// logEntries is how many entries etcd's log may keep in memory after a restart.
+const logEntries = 10_000
+
+// turnOver writes so many small entries that those of the bulk load, of 300 KB
+// each, leave etcd's log, which otherwise would stay in memory: a region that got
+// its secrets one by one has none of that size.
+func turnOver(ctx context.Context, client *clientv3.Client) error {
+	var g errgroup.Group
+	g.SetLimit(64)
+	for range logEntries + logEntries/10 {
+		g.Go(func() error {
+			_, err := client.Put(ctx, "/bench", "")
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// dial returns a client of the region's etcd, as a data-plane host has one.
+func (c *cluster) dial(ctx context.Context) (*clientv3.Client, error) {
 	certs, err := pki.NewReloader(pki.ReloaderOptions{CertFile: c.path("peer.pem"), KeyFile: c.path("peer-key.pem")})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	tlsConfig, err := pki.ClientTLS(c.path("ca.pem"))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	tlsConfig.GetClientCertificate = certs.GetClientCertificate
-	client, err := store.Dial(ctx, store.DialOptions{Endpoints: []string{c.client}, TLS: tlsConfig})
-	if err != nil {
-		return nil, nil, err
-	}
-	shard = store.Open(store.Options{Client: client, Prefix: config.Default().Store.Prefix + "base/"})
-	return shard, func() { _ = client.Close() }, nil
+	return store.Dial(ctx, store.DialOptions{Endpoints: []string{c.client}, TLS: tlsConfig})
+}
+
+func shardOf(client *clientv3.Client) *store.Shard {
+	return store.Open(store.Options{Client: client, Prefix: config.Default().Store.Prefix + "base/"})
 }
 
 // fill makes secrets 0 to n-1.

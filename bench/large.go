@@ -143,11 +143,11 @@ func (b *bench) readLarge(ctx context.Context, large *cluster) error {
 func (b *bench) compare(ctx context.Context, name string, a, z *load, rate func(rates) float64) error {
 	var ratios []float64
 	for range b.rounds {
-		one, err := a.run(ctx, b.round)
+		one, err := a.run(ctx, 2*b.round)
 		if err != nil {
 			return err
 		}
-		other, err := z.run(ctx, b.round)
+		other, err := z.run(ctx, 2*b.round)
 		if err != nil {
 			return err
 		}
@@ -203,7 +203,7 @@ func (b *bench) footprint(ctx context.Context, c *cluster) error {
 	}
 	defer reads.close()
 	var rounds []float64
-	for range 3 {
+	for i := range 6 {
 		if _, err := reads.run(ctx, b.round); err != nil {
 			return err
 		}
@@ -211,7 +211,9 @@ func (b *bench) footprint(ctx context.Context, c *cluster) error {
 		if err != nil {
 			return err
 		}
-		rounds = append(rounds, anon)
+		if i >= 3 { // it has stopped growing
+			rounds = append(rounds, anon)
+		}
 	}
 	b.report.add("anon_mb_"+b.suffix(), "MB", rounds...)
 	return nil

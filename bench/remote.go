@@ -43,11 +43,12 @@ func measureRemote(ctx context.Context, b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	shard, hangUp, err := c.dial(ctx)
+	client, err := c.dial(ctx)
 	if err != nil {
 		return err
 	}
-	defer hangUp()
+	defer func() { err = errors.Join(err, client.Close()) }()
+	shard := shardOf(client)
 	local, err := replica.Open(replica.Options{Path: filepath.Join(b.dir, "remote", "local.db"), Source: shard})
 	if err != nil {
 		return err

@@ -125,11 +125,12 @@ func (c *cluster) shapes(ctx context.Context) ([]shape, error) {
 		return nil, err
 	}
 	defer l.close()
-	shard, hangUp, err := c.dial(ctx)
+	client, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer hangUp()
+	defer func() { _ = client.Close() }()
+	shard := shardOf(client)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	page, err := shard.Page(ctx, record.RegionKey, "", 1)
