@@ -84,6 +84,9 @@ type Local struct {
 	heals   chan record.Key
 	retries chan retry
 	damaged chan struct{}
+	// doubtful is set from when a record fails its checksum until a scrub of the
+	// whole file finds none that does.
+	doubtful atomic.Bool
 	// running is held by Run; Close ends it through stop and then takes it.
 	running sync.Mutex
 	stop    context.CancelFunc
@@ -149,9 +152,11 @@ func (l *Local) install(f *file) error {
 	}
 	l.meta, l.catchUp = m, nil
 	clear(l.absent)
-	l.file.Store(f)
+	// The position first: who finds nothing in an empty file must be able to see
+	// that it is not complete.
 	l.status.update(func(p *Position) { p.Quarantined = quarantined })
 	l.publish()
+	l.file.Store(f)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"errors"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -189,49 +188,4 @@ func (l *Local) removeAbsent() error {
 		return errKeyDamaged
 	}
 	return nil
-}
-
-// Bounds of one step of a scrub.
-const (
-	scrubRecords = 256
-	scrubBytes   = 1 << 20
-)
-
-// scrubForever verifies all checksums, again and again, each time spread evenly
-// over the scrub period.
-func (l *Local) scrubForever(ctx context.Context) {
-	next := record.Key("")
-	for {
-		share := min(1, float64(scrubRecords)/float64(max(1, l.Position().Records)))
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Duration(share * float64(l.opts.ScrubPeriod))):
-		}
-		next = l.scrub(next)
-		if next == "" {
-			l.status.update(func(p *Position) { p.Scrubs++ })
-		}
-	}
-}
-
-// scrub verifies some records from start on and returns where to go on, "" at
-// the end.
-func (l *Local) scrub(start record.Key) (next record.Key) {
-	_ = l.View(func(rv record.View) error { // a damaged file is being rebuilt
-		v := rv.(*view)
-		k, b, err := v.seek([]byte(start))
-		for n, bytes := 0, 0; err == nil && k != nil; k, b, err = v.next() {
-			if n++; n > scrubRecords || bytes > scrubBytes {
-				next = record.Key(k)
-				return nil
-			}
-			bytes += len(b)
-			if _, err := decodeValue(k, b); err != nil {
-				_ = l.corrupt(record.Key(k), err) // it is counted and mended
-			}
-		}
-		return err
-	})
-	return next
 }

@@ -160,10 +160,15 @@ func (l *Local) found(f *file, cause any) error {
 	return secret.Wrap(secret.CodeUnavailable, damage(cause), "cannot read the local store")
 }
 
-// Get returns the record, if it exists.
+// Get returns the record, if it exists. While the copy holds a record that fails
+// its checksum, one that is not found is CodeCorrupt: the damage may lie in its
+// key.
 func (v *view) Get(key record.Key) (record.Stored, bool, error) {
 	v.key = append(v.key[:0], key...)
 	k, b, err := v.seek(v.key)
+	if err == nil && !bytes.Equal(k, v.key) && v.local.doubtful.Load() {
+		err = errMayBeDamaged
+	}
 	if err != nil || !bytes.Equal(k, v.key) {
 		return record.Stored{}, false, err
 	}
@@ -173,6 +178,8 @@ func (v *view) Get(key record.Key) (record.Stored, bool, error) {
 	}
 	return record.Stored{Key: key, Value: lv.value, Revision: lv.revision}, true, nil
 }
+
+var errMayBeDamaged = secret.Errorf(secret.CodeCorrupt, "the local store lacks the record, and one of its records is damaged")
 
 // Scan visits the records with start <= key < end; an empty end means no end.
 func (v *view) Scan(start, end record.Key, visit func(record.Stored) bool) error {
@@ -219,6 +226,7 @@ func (v *view) recovered(err *error) {
 
 // corrupt counts a record that failed its checksum and has it fetched anew.
 func (l *Local) corrupt(key record.Key, cause error) error {
+	l.doubtful.Store(true)
 	l.status.update(func(p *Position) { p.CorruptionsFound++ })
 	select {
 	case l.heals <- key:
