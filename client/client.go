@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/net/http2"
 
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1/lifeboatv1connect"
 )
@@ -108,7 +107,7 @@ func checkAddress(address string) (*url.URL, error) {
 		}
 		return nil, fmt.Errorf("client: address %s is http beyond the loopback, which would show the token to the network; use https", u.Host)
 	}
-	return nil, fmt.Errorf("client: address must begin with https://")
+	return nil, errors.New("client: address must begin with https://")
 }
 
 func newHTTPClient(c Config, scheme string) (*http.Client, error) {
@@ -135,7 +134,10 @@ func newHTTPClient(c Config, scheme string) (*http.Client, error) {
 	}
 	// A silent connection is given up after about 20 seconds, so that a host that
 	// vanished does not hold up watches.
-	transport := &http2.Transport{TLSClientConfig: tlsConfig, ReadIdleTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
+	transport := &http.Transport{
+		TLSClientConfig: tlsConfig, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+	}
 	return &http.Client{Transport: transport, CheckRedirect: noRedirect}, nil
 }
 

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/lifeboat-secrets/lifeboat/internal/region"
 )
 
@@ -103,7 +101,7 @@ func (p *Process) WaitReady(ctx context.Context) error {
 	if p.running == nil {
 		return fmt.Errorf("wait for %s: %w", p.ID, errNotRunning)
 	}
-	transport := &http2.Transport{TLSClientConfig: p.region.ca}
+	transport := &http.Transport{TLSClientConfig: p.region.ca, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 3 * time.Second}
 	tick := time.NewTicker(20 * time.Millisecond)
