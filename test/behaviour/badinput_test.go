@@ -43,7 +43,9 @@ func methods() map[string]protoreflect.MethodDescriptor {
 // state is all that bad input must leave as it is.
 func state(t *testing.T, a *lifeboattest.Account) string {
 	t.Helper()
-	status := func() *lifeboatv1.GetStatusResponse { return do(t, shared.Operator().GetStatus, &lifeboatv1.GetStatusRequest{}) }
+	status := func() *lifeboatv1.GetStatusResponse {
+		return do(t, shared.Operator().GetStatus, &lifeboatv1.GetStatusRequest{})
+	}
 	eventually(t, "the pipeline is idle", func() bool { return status().GetOpenWorkItems() == 0 })
 	revision := status().GetStoreRevision() // of after the last item was cleared
 	c := a.Client(shared.Control())

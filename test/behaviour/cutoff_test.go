@@ -79,7 +79,7 @@ func TestAHostThatIsCutOff(t *testing.T) {
 
 	// A revocation does not reach it, and it still serves after its own restart.
 	do(t, control.RevokeCredential, &lifeboatv1.RevokeCredentialRequest{CredentialId: doomed.GetCredential().GetId()})
-	must(t, r.Host(0).Restart(t.Context()))
+	reboot(t, r.Host(0))
 	if got := get(t, host, v, "a"); string(got.GetValue()) != "old" || got.GetFreshness().GetAgeSeconds() < age {
 		t.Errorf("after a restart: %v", got)
 	}
@@ -87,7 +87,7 @@ func TestAHostThatIsCutOff(t *testing.T) {
 
 	// Beyond the configured age it honours no credential, but by break-glass.
 	short = true
-	must(t, r.Host(0).Restart(t.Context()))
+	reboot(t, r.Host(0))
 	eventually(t, "credentials are too old", func() bool {
 		_, err := host.GetSecretValue(t.Context(), ask(reads(v, "a")))
 		if err != nil && codeOf(err) != secret.CodeUnauthenticated && codeOf(err) != secret.CodeUnavailable {
@@ -111,6 +111,13 @@ func TestAHostThatIsCutOff(t *testing.T) {
 		_, err := host.CreateSecret(t.Context(), ask(&lifeboatv1.CreateSecretRequest{Vault: v, Name: "after", Value: []byte("v")}))
 		return err == nil
 	})
+}
+
+func reboot(t *testing.T, p *lifeboattest.Process) {
+	t.Helper()
+	must(t, p.Kill())
+	must(t, p.Start(t.Context()))
+	must(t, p.WaitReady(t.Context()))
 }
 
 // writesAreRefused checks that a host without a control process refuses each
