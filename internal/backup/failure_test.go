@@ -341,8 +341,8 @@ func TestGivingUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	_, err := backup.Restore(ctx, bytes.NewReader(data), backup.RestoreOptions{
 		Store: newShard(t), Region: regionName, Keys: k, Keyring: k.ring,
-		Progress: func(step backup.Step, _, _ int64) {
-			if step == backup.Restoring {
+		Progress: func(p backup.Progress) {
+			if p.Step == backup.Restoring {
 				cancel()
 			}
 		},
@@ -350,7 +350,7 @@ func TestGivingUp(t *testing.T) {
 	wantCode(t, err, secret.CodeUnavailable)
 	dir := t.TempDir()
 	ctx, cancel = context.WithCancel(t.Context())
-	_, err = backup.WriteFile(ctx, filepath.Join(dir, "backup"), backup.WriteOptions{Source: s, Keys: k, Progress: func(int64) { cancel() }})
+	_, err = backup.WriteFile(ctx, filepath.Join(dir, "backup"), backup.WriteOptions{Source: s, Keys: k, Progress: func(backup.Progress) { cancel() }})
 	wantCode(t, err, secret.CodeUnavailable)
 	mustHold(t, dir)
 }

@@ -92,7 +92,7 @@ func writeAndVerify(ctx context.Context, f file, o WriteOptions) (Summary, error
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return Summary{}, notWritten(err)
 	}
-	read, err := Verify(ctx, f, o.Keys, nil)
+	read, err := Verify(ctx, f, o.Keys, o.Progress)
 	if err != nil {
 		return Summary{}, secret.Wrap(secret.CodeOf(err), err, "the backup was written but cannot be read back, and was removed")
 	}

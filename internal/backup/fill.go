@@ -50,7 +50,7 @@ func (r *restore) fill(ctx context.Context, file io.ReadSeeker) error {
 				if err := r.commit(ctx, txn); err != nil {
 					return err
 				}
-				r.options.Progress(Restoring, done.Add(int64(len(txn.Writes))), r.summary.Records)
+				r.options.Progress(Progress{Step: Restoring, Records: done.Add(int64(len(txn.Writes))), Of: r.summary.Records})
 				faultpoint.Hit("backup.restore", string(txn.Writes[0].Key))
 			}
 			return nil
@@ -145,7 +145,7 @@ func (r *restore) clear(ctx context.Context) error {
 			}
 		}
 		cleared += int64(len(txn.Writes))
-		r.options.Progress(Clearing, cleared, 0)
+		r.options.Progress(Progress{Step: Clearing, Records: cleared})
 		if more = page.More && len(page.Records) > 0; more {
 			start = page.Records[len(page.Records)-1].Key + "\x00"
 		}

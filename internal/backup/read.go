@@ -167,7 +167,7 @@ func (r *Reader) end(text []byte) error {
 // Verify reads a whole backup: every frame is authenticated and every record
 // decoded, which shows that this release can restore it. Errors: those of
 // NewReader and Next, and of ctx as secret.CodeUnavailable.
-func Verify(ctx context.Context, r io.Reader, keys kms.Wrapper, progress func(records int64)) (Summary, error) {
+func Verify(ctx context.Context, r io.Reader, keys kms.Wrapper, progress func(Progress)) (Summary, error) {
 	reader, err := verified(ctx, r, keys, progress)
 	if err != nil {
 		return Summary{}, err
@@ -176,7 +176,7 @@ func Verify(ctx context.Context, r io.Reader, keys kms.Wrapper, progress func(re
 }
 
 // verified returns a reader that has reached the end.
-func verified(ctx context.Context, r io.Reader, keys kms.Wrapper, progress func(records int64)) (*Reader, error) {
+func verified(ctx context.Context, r io.Reader, keys kms.Wrapper, progress func(Progress)) (*Reader, error) {
 	reader, err := NewReader(ctx, r, keys)
 	if err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func verified(ctx context.Context, r io.Reader, keys kms.Wrapper, progress func(
 				return nil, secret.Wrap(secret.CodeUnavailable, err, "the backup was not read to its end")
 			}
 			if progress != nil {
-				progress(n)
+				progress(Progress{Step: Verifying, Records: n})
 			}
 		}
 		if _, err := reader.Next(); errors.Is(err, io.EOF) {

@@ -35,29 +35,20 @@ type RestoreOptions struct {
 	Now     func() time.Time
 	// Progress, if set, is called now and then, for one step after the other. It
 	// may be called from several goroutines at once.
-	Progress func(step Step, records, of int64)
+	Progress func(Progress)
 }
-
-// Step is a part of a restore.
-type Step string
-
-// The steps of a restore.
-const (
-	Verifying Step = "verifying"
-	Clearing  Step = "clearing what an interrupted restore left"
-	Restoring Step = "restoring"
-)
 
 // Report is what a restore did.
 type Report struct {
 	// Backup is what was restored.
-	Backup Summary
+	Backup Summary `json:"backup"`
 	// Incarnation and RestoreEpoch are of the new life.
-	Incarnation  secret.Incarnation
-	RestoreEpoch uint64
+	Incarnation  secret.Incarnation `json:"incarnation"`
+	RestoreEpoch uint64             `json:"restoreEpoch"`
 	// Resumed is set if an earlier restore had been interrupted.
-	Resumed bool
-	Took    time.Duration
+	Resumed bool `json:"resumed"`
+	// Took is how long it took, in nanoseconds in JSON.
+	Took time.Duration `json:"tookNanoseconds"`
 }
 
 // Restore begins a new life of a region in an empty store from a backup, which
@@ -78,7 +69,7 @@ func Restore(ctx context.Context, file io.ReadSeeker, o RestoreOptions) (Report,
 		o.Now = time.Now
 	}
 	if o.Progress == nil {
-		o.Progress = func(Step, int64, int64) {}
+		o.Progress = func(Progress) {}
 	}
 	start := o.Now()
 	r := &restore{options: o}
@@ -120,7 +111,7 @@ func (r *restore) verify(ctx context.Context, file io.ReadSeeker) error {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return cutOff(err)
 	}
-	reader, err := verified(ctx, file, r.options.Keys, func(records int64) { r.options.Progress(Verifying, records, 0) })
+	reader, err := verified(ctx, file, r.options.Keys, r.options.Progress)
 	if err != nil {
 		return err
 	}

@@ -39,9 +39,10 @@ type WriteOptions struct {
 	// Release is written into the header.
 	Release string
 	Now     func() time.Time
-	// Progress, if set, is called now and then with how many records have been
-	// written so far.
-	Progress func(records int64)
+	// Progress, if set, is called now and then.
+	Progress func(Progress)
+	// Expected is how many records there will be, about, for Progress.
+	Expected int64
 }
 
 // Summary is what a backup holds.
@@ -150,7 +151,7 @@ func (b *writer) all(ctx context.Context, revision int64) error {
 			start = page.Records[len(page.Records)-1].Key + "\x00"
 		}
 		if b.options.Progress != nil {
-			b.options.Progress(b.trailer.Records)
+			b.options.Progress(Progress{Step: Writing, Records: b.trailer.Records, Of: b.options.Expected})
 		}
 	}
 	if err := b.flush(); err != nil {

@@ -96,11 +96,22 @@ func (c *Client) call(ctx context.Context, method, path string, body, into any) 
 		}
 		return json.Unmarshal(answer, into)
 	}
-	var failure struct{ Code, Message, Hint string }
-	if err := json.Unmarshal(answer, &failure); err != nil || failure.Code == "" {
-		return secret.Errorf(secret.CodeInternal, "the control socket answers %s", response.Status)
+	return failureOf(response.Status, answer)
+}
+
+// failure is why the process did not do what it was asked.
+type failure struct{ Code, Message, Hint string }
+
+func (f *failure) typed() error {
+	return &secret.Error{Code: secret.Code(f.Code), Message: f.Message, Hint: f.Hint}
+}
+
+func failureOf(status string, answer []byte) error {
+	var f failure
+	if err := json.Unmarshal(answer, &f); err != nil || f.Code == "" {
+		return secret.Errorf(secret.CodeInternal, "the control socket answers %s", status)
 	}
-	return &secret.Error{Code: secret.Code(failure.Code), Message: failure.Message, Hint: failure.Hint}
+	return f.typed()
 }
 
 func (c *Client) notReached(err error) error {

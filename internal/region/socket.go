@@ -42,6 +42,8 @@ func (p *Process) startControlSocket(ctx context.Context) error {
 		answerJSON(w, struct{}{}, p.Reopen())
 	})
 	mux.HandleFunc("POST /v1/break-glass", p.answerBreakGlass)
+	mux.HandleFunc("POST /v1/backup", p.answerBackup)
+	mux.HandleFunc("POST /v1/restore", p.answerRestore)
 	p.serveOn(ctx, "control socket", listener, nil, mux)
 	return nil
 }
@@ -116,12 +118,16 @@ type errorAnswer struct {
 func answerJSON(w http.ResponseWriter, answer any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		failure := errorAnswer{Code: string(secret.CodeOf(err)), Message: err.Error()}
-		if e, ok := errors.AsType[*secret.Error](err); ok {
-			failure.Hint = e.Hint
-		}
-		answer = failure
+		answer = newErrorAnswer(err)
 		w.WriteHeader(frontdoor.StatusOf(err).HTTP)
 	}
 	_ = json.NewEncoder(w).Encode(answer)
+}
+
+func newErrorAnswer(err error) *errorAnswer {
+	failure := &errorAnswer{Code: string(secret.CodeOf(err)), Message: err.Error()}
+	if e, ok := errors.AsType[*secret.Error](err); ok {
+		failure.Hint = e.Hint
+	}
+	return failure
 }

@@ -1,0 +1,79 @@
+package controlsocket
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/backup"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Backup has the process write a backup to a new file, whose path must be
+// absolute, and calls progress meanwhile. If ctx ends the process gives up and
+// leaves no file. Errors: those of backup.WriteFile.
+func (c *Client) Backup(ctx context.Context, path string, progress func(backup.Progress)) (backup.Summary, error) {
+	var made backup.Summary
+	err := c.stream(ctx, "/v1/backup", path, progress, &made)
+	return made, err
+}
+
+// Restore has the process make its empty store a region out of a backup, whose
+// path must be absolute, and calls progress meanwhile. Errors: those of
+// backup.Restore.
+func (c *Client) Restore(ctx context.Context, path string, progress func(backup.Progress)) (backup.Report, error) {
+	var report backup.Report
+	err := c.stream(ctx, "/v1/restore", path, progress, &report)
+	return report, err
+}
+
+// stream asks for what takes long and reads lines until the one with the answer.
+func (c *Client) stream(ctx context.Context, path, file string, progress func(backup.Progress), into any) error {
+	body, err := json.Marshal(map[string]string{"file": file})
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control"+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return c.notReached(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.StatusCode != http.StatusOK {
+		answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+		if err != nil {
+			return secret.Wrap(secret.CodeOutcomeUnknown, err, "the process did not answer in full")
+		}
+		return failureOf(response.Status, answer)
+	}
+	return readStream(response.Body, progress, into)
+}
+
+func readStream(r io.Reader, progress func(backup.Progress), into any) error {
+	lines := json.NewDecoder(r)
+	for {
+		var line struct {
+			Progress *backup.Progress
+			Answer   json.RawMessage
+			Error    *failure
+		}
+		switch err := lines.Decode(&line); {
+		case errors.Is(err, io.EOF):
+			return secret.Errorf(secret.CodeOutcomeUnknown, "the process ended before it was done")
+		case err != nil:
+			return secret.Wrap(secret.CodeOutcomeUnknown, err, "the process did not answer in full")
+		case line.Error != nil:
+			return line.Error.typed()
+		case line.Answer != nil:
+			return json.Unmarshal(line.Answer, into)
+		case line.Progress != nil && progress != nil:
+			progress(*line.Progress)
+		}
+	}
+}

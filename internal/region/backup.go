@@ -1,0 +1,179 @@
+package region
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/audit"
+	"github.com/lifeboat-secrets/lifeboat/internal/backup"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+const (
+	actionBackup  = "OperatorBackup"
+	actionRestore = "OperatorRestore"
+	// socketPrincipal is who acts over the control socket: whoever may run as the
+	// process's user.
+	socketPrincipal = "control-socket"
+	// progressEvery bounds how often progress is told.
+	progressEvery = 200 * time.Millisecond
+	// restoreWait bounds how long a restore waits for this process's own copy,
+	// which takes a few seconds for a million records.
+	restoreWait = 30 * time.Second
+)
+
+// Revision implements backup.Source.
+func (l *lateStore) Revision(ctx context.Context) (int64, error) {
+	s, err := l.get()
+	if err != nil {
+		return 0, err
+	}
+	return s.Revision(ctx)
+}
+
+// PageAt implements backup.Source.
+func (l *lateStore) PageAt(ctx context.Context, start, end record.Key, limit int, revision int64) (record.Page, error) {
+	s, err := l.get()
+	if err != nil {
+		return record.Page{}, err
+	}
+	return s.PageAt(ctx, start, end, limit, revision)
+}
+
+// Backup writes a backup of the shard to a new file.
+func (p *Process) Backup(ctx context.Context, path string, progress func(backup.Progress)) (backup.Summary, error) {
+	start := time.Now()
+	if err := p.operatorMayAct(path); err != nil {
+		return backup.Summary{}, err
+	}
+	made, err := backup.WriteFile(ctx, path, backup.WriteOptions{
+		Source: p.store, Keys: p.kms, Release: p.release, Progress: progress, Expected: p.local.Position().Records,
+	})
+	err = p.auditOperator(actionBackup, start, string(made.Incarnation), err)
+	if err == nil {
+		p.log.Info("backup written", "file", path, "records", made.Records, "revision", made.Revision, "took", time.Since(start))
+	}
+	return made, err
+}
+
+// Restore makes the empty store a region out of a backup, and waits, within
+// bounds, until this process has it.
+func (p *Process) Restore(ctx context.Context, path string, progress func(backup.Progress)) (report backup.Report, err error) {
+	start := time.Now()
+	if err := p.operatorMayAct(path); err != nil {
+		return report, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return report, secret.Wrap(secret.CodeInvalid, err, "the backup cannot be opened")
+	}
+	defer func() { _ = f.Close() }()
+	report, err = backup.Restore(ctx, f, backup.RestoreOptions{
+		Store: p.store, Region: p.config.Region.Name, Keys: p.kms, Keyring: p.keyring, Progress: progress,
+	})
+	err = p.auditOperator(actionRestore, start, string(report.Incarnation), err)
+	if err == nil {
+		p.log.Warn("region restored", "file", path, "records", report.Backup.Records, "revision", report.Backup.Revision,
+			"incarnation", report.Incarnation, "restore_epoch", report.RestoreEpoch, "took", report.Took)
+		p.waitLife(ctx, report.Incarnation)
+	}
+	return report, err
+}
+
+// waitLife waits, within bounds, until this process's own copy is of that life.
+func (p *Process) waitLife(ctx context.Context, incarnation secret.Incarnation) {
+	ctx, cancel := context.WithTimeout(ctx, restoreWait)
+	defer cancel()
+	for ctx.Err() == nil {
+		if at := p.local.Position(); at.Synced && at.Incarnation == incarnation {
+			return
+		}
+		sleep(ctx, 20*time.Millisecond)
+	}
+}
+
+func (p *Process) operatorMayAct(path string) error {
+	if !p.isControl() {
+		return secret.Errorf(secret.CodeWrongState, "this process has no role control").
+			WithHint("use the socket of a control process")
+	}
+	if !filepath.IsAbs(path) {
+		return secret.Invalid("file", "must be an absolute path, as the process has its own working directory")
+	}
+	return p.audit.Ready()
+}
+
+// auditOperator writes the line of what was asked for over the control socket. It
+// returns the error of the action, or else that of the audit log.
+func (p *Process) auditOperator(action string, start time.Time, incarnation string, err error) error {
+	entry := audit.Entry{
+		Time: start, Duration: time.Since(start), PrincipalName: socketPrincipal, Action: action, Outcome: secret.CodeOf(err),
+		Resource: audit.Resource{Kind: "Region", ID: incarnation, Name: string(p.config.Region.Name)}, Committed: true,
+	}
+	if auditErr := p.audit.Write(&entry); err == nil {
+		return auditErr
+	}
+	return err
+}
+
+type fileRequest struct {
+	File string `json:"file"`
+}
+
+// streamed is one line of an answer that takes long: progress, and at last the
+// answer or why there is none.
+type streamed struct {
+	Progress *backup.Progress `json:"progress,omitempty"`
+	Answer   any              `json:"answer,omitempty"`
+	Error    *errorAnswer     `json:"error,omitempty"`
+}
+
+func (p *Process) answerBackup(w http.ResponseWriter, r *http.Request) {
+	answerStream(w, r, func(path string, progress func(backup.Progress)) (any, error) {
+		return p.Backup(r.Context(), path, progress)
+	})
+}
+
+func (p *Process) answerRestore(w http.ResponseWriter, r *http.Request) {
+	answerStream(w, r, func(path string, progress func(backup.Progress)) (any, error) {
+		return p.Restore(r.Context(), path, progress)
+	})
+}
+
+// answerStream does what a request for a file asks for and tells how far it is.
+func answerStream(w http.ResponseWriter, r *http.Request, do func(path string, progress func(backup.Progress)) (any, error)) {
+	var request fileRequest
+	decoder := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&request); err != nil || request.File == "" {
+		answerJSON(w, nil, secret.Invalid("body", `must be {"file": "PATH"}`))
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	var mu sync.Mutex
+	var last time.Time
+	encoder := json.NewEncoder(w)
+	answer, err := do(request.File, func(progress backup.Progress) {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := time.Now(); now.Sub(last) > progressEvery {
+			last = now
+			_ = encoder.Encode(streamed{Progress: &progress})
+			_ = http.NewResponseController(w).Flush()
+		}
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if err != nil {
+		_ = encoder.Encode(streamed{Error: newErrorAnswer(err)})
+		return
+	}
+	_ = encoder.Encode(streamed{Answer: answer})
+}
