@@ -105,7 +105,6 @@ func (a *app) operatorStatus() *cobra.Command {
 			}
 			if err := askControl(c.Context(), cl, s); err != nil {
 				a.note("warning: no control process answers, so which hosts live is not known: %v", err)
-				s.Hosts = nil
 			}
 			return a.show(s, func(w io.Writer) { statusTable(w, s) })
 		},
@@ -150,7 +149,11 @@ func statusTable(w io.Writer, s *lifeboatv1.GetStatusResponse) {
 func hostRows(w io.Writer, hosts []*lifeboatv1.Host) {
 	row(w, "HOST", "LIVE", "APPLIED", "LAST SEEN", "ADDRESS")
 	for _, h := range hosts {
-		row(w, h.GetId(), strconv.FormatBool(h.GetLive()), strconv.FormatInt(h.GetAppliedRevision(), 10), at(h.GetLastSeenAt()), clip(h.GetAddress(), 26))
+		live := "unknown"
+		if h.Live != nil {
+			live = strconv.FormatBool(h.GetLive())
+		}
+		row(w, h.GetId(), live, strconv.FormatInt(h.GetAppliedRevision(), 10), at(h.GetLastSeenAt()), clip(h.GetAddress(), 26))
 	}
 }
 

@@ -42,7 +42,7 @@ func (o operations) Status(ctx context.Context) (*lifeboatv1.GetStatusResponse, 
 	status.FailedMutations = uint64(state.Failed)                                                      //nolint:gosec // a count
 	for _, h := range state.Hosts {
 		host := hostOf(h.Record)
-		host.Live, host.AppliedRevision = h.Live, h.Report.Applied
+		host.Live, host.AppliedRevision = &h.Live, h.Report.Applied
 		if !h.Report.At.IsZero() {
 			host.LastSeenAt = timestamppb.New(h.Report.At)
 		}

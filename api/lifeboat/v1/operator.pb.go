@@ -264,10 +264,11 @@ func (x *GetStatusResponse) GetHosts() []*Host {
 }
 
 type Host struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Id              string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Address         string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
-	Live            bool                   `protobuf:"varint,3,opt,name=live,proto3" json:"live,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Address string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	// Whether it counts when mutations are cleared; only control processes know.
+	Live            *bool                  `protobuf:"varint,3,opt,name=live,proto3,oneof" json:"live,omitempty"`
 	AppliedRevision int64                  `protobuf:"varint,4,opt,name=applied_revision,json=appliedRevision,proto3" json:"applied_revision,omitempty"`
 	RegisteredAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
 	LastSeenAt      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
@@ -321,8 +322,8 @@ func (x *Host) GetAddress() string {
 }
 
 func (x *Host) GetLive() bool {
-	if x != nil {
-		return x.Live
+	if x != nil && x.Live != nil {
+		return *x.Live
 	}
 	return false
 }
@@ -768,16 +769,17 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	" \x01(\x04R\x0ffailedMutations\x12%\n" +
 	"\x0estore_revision\x18\v \x01(\x03R\rstoreRevision\x12)\n" +
 	"\x10applied_revision\x18\f \x01(\x03R\x0fappliedRevision\x12'\n" +
-	"\x05hosts\x18\r \x03(\v2\x11.lifeboat.v1.HostR\x05hosts\"\x88\x02\n" +
+	"\x05hosts\x18\r \x03(\v2\x11.lifeboat.v1.HostR\x05hosts\"\x96\x02\n" +
 	"\x04Host\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x12\n" +
-	"\x04live\x18\x03 \x01(\bR\x04live\x12)\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x17\n" +
+	"\x04live\x18\x03 \x01(\bH\x00R\x04live\x88\x01\x01\x12)\n" +
 	"\x10applied_revision\x18\x04 \x01(\x03R\x0fappliedRevision\x12?\n" +
 	"\rregistered_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\fregisteredAt\x12<\n" +
 	"\flast_seen_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"lastSeenAt\x12\x18\n" +
-	"\arelease\x18\a \x01(\tR\arelease\"\x12\n" +
+	"\arelease\x18\a \x01(\tR\areleaseB\a\n" +
+	"\x05_live\"\x12\n" +
 	"\x10ListHostsRequest\"<\n" +
 	"\x11ListHostsResponse\x12'\n" +
 	"\x05hosts\x18\x01 \x03(\v2\x11.lifeboat.v1.HostR\x05hosts\"'\n" +
@@ -862,6 +864,7 @@ func file_lifeboat_v1_operator_proto_init() {
 	if File_lifeboat_v1_operator_proto != nil {
 		return
 	}
+	file_lifeboat_v1_operator_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
