@@ -46,8 +46,15 @@ func state(t *testing.T, a *lifeboattest.Account) string {
 	status := func() *lifeboatv1.GetStatusResponse {
 		return do(t, shared.Operator().GetStatus, &lifeboatv1.GetStatusRequest{})
 	}
-	eventually(t, "the pipeline is idle", func() bool { return status().GetOpenWorkItems() == 0 })
-	revision := status().GetStoreRevision() // of after the last item was cleared
+	var revision int64
+	eventually(t, "nothing is under way", func() bool {
+		if status().GetOpenWorkItems() > 0 {
+			return false
+		}
+		now := status() // with the revision of after the last item was cleared
+		revision = now.GetStoreRevision()
+		return now.GetAppliedRevision() == revision
+	})
 	c := a.Client(shared.Control())
 	list := do(t, c.ListSecrets, &lifeboatv1.ListSecretsRequest{Vault: a.Vault})
 	list.Freshness = nil
