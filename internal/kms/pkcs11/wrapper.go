@@ -144,41 +144,51 @@ func (w *wrapper) Unwrap(ctx context.Context, wrapped kms.Wrapped, aad []byte) (
 }
 
 // decrypt tells apart why the HSM does not decrypt: with the same code some
-// answer a forged ciphertext and report a fault of theirs. So it asks the HSM to
-// encrypt and decrypt something else with that key.
+// answer a forged ciphertext and report a fault of theirs.
 func (w *wrapper) decrypt(s session, handle hsm.ObjectHandle, id string, ciphertext, binding []byte) ([]byte, error) {
 	if len(ciphertext) < nonceBytes+tagBits/8 {
 		return nil, kms.Tampered(id)
 	}
 	plaintext, err := w.token.module.decrypt(s.handle, handle, ciphertext, binding)
-	switch {
-	case forbidden(err):
+	if refusedData(err) {
+		plaintext, err = w.decryptAgain(s, handle, id, ciphertext, binding)
+	}
+	if forbidden(err) {
 		return nil, kms.WrongKey(Driver, id, err)
-	case refusedData(err):
-		if fault := w.probe(s, handle); fault != nil {
-			return nil, errors.Join(err, fault)
-		}
+	}
+	return plaintext, err
+}
+
+// decryptAgain returns kms.ErrTampered only if the HSM refuses the ciphertext once
+// more after it encrypted and decrypted something else with that key. It uses a
+// session of its own, because an operation may be left in s.
+func (w *wrapper) decryptAgain(s session, handle hsm.ObjectHandle, id string, ciphertext, binding []byte) (_ []byte, err error) {
+	m := w.token.module
+	fresh, err := m.OpenSession(s.slot, hsm.CKF_SERIAL_SESSION|hsm.CKF_RW_SESSION)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open a session: %w", err)
+	}
+	defer func() { err = errors.Join(err, m.CloseSession(fresh)) }()
+	if err := m.probe(fresh, handle); err != nil {
+		return nil, err
+	}
+	plaintext, err := m.decrypt(fresh, handle, ciphertext, binding)
+	if refusedData(err) {
 		return nil, kms.Tampered(id)
 	}
 	return plaintext, err
 }
 
+// errProbe means that the HSM is broken.
 var errProbe = errors.New("the HSM decrypts something other than it encrypted")
 
-// probe uses a session of its own, because an operation may be left in s.
-func (w *wrapper) probe(s session, handle hsm.ObjectHandle) (err error) {
-	m := w.token.module
-	session, err := m.OpenSession(s.slot, hsm.CKF_SERIAL_SESSION|hsm.CKF_RW_SESSION)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, m.CloseSession(session)) }()
+func (m *module) probe(s hsm.SessionHandle, handle hsm.ObjectHandle) error {
 	want := []byte("lifeboat probe")
-	ciphertext, err := m.encrypt(session, handle, want, nil)
+	ciphertext, err := m.encrypt(s, handle, want, nil)
 	if err != nil {
 		return err
 	}
-	got, err := m.decrypt(session, handle, ciphertext, nil)
+	got, err := m.decrypt(s, handle, ciphertext, nil)
 	if err == nil && subtle.ConstantTimeCompare(got, want) != 1 {
 		err = errProbe
 	}
