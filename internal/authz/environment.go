@@ -185,7 +185,10 @@ func (e *environment) container() cedar.Entity {
 
 // entity is the first of a line of ancestors.
 func (e *environment) entity(line []cedar.EntityUID, attributes cedar.RecordMap) *cedar.Entity {
-	entity := &cedar.Entity{UID: line[0], Attributes: cedar.NewRecord(attributes)}
+	entity := &cedar.Entity{UID: line[0]}
+	if len(attributes) > 0 {
+		entity.Attributes = cedar.NewRecord(attributes)
+	}
 	if e.needs&needParents != 0 {
 		entity.Parents = cedar.NewEntityUIDSet(line[1:]...)
 	}
@@ -193,6 +196,9 @@ func (e *environment) entity(line []cedar.EntityUID, attributes cedar.RecordMap)
 }
 
 func tagRecord(tags map[string]string) cedar.Record {
+	if len(tags) == 0 {
+		return cedar.Record{}
+	}
 	m := make(cedar.RecordMap, len(tags))
 	for k, v := range tags {
 		m[cedar.String(k)] = cedar.String(v)

@@ -3,6 +3,8 @@ package record
 import (
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -262,14 +264,19 @@ func field(name string, format byte, b []byte, tag uint64) (value []byte, err er
 	if err := checkFormat(name, format, b); err != nil {
 		return nil, err
 	}
-	c := cursor{source: &source{wire: b[1:]}, end: len(b) - 1}
-	for c.next() {
-		if c.tag != tag {
-			c.skip()
-			continue
+	for rest := b[1:]; len(rest) > 0; {
+		number, kind, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return nil, corrupt(name, errWire)
 		}
-		start, end := c.span()
-		value = c.wire[start:end:end]
+		rest = rest[n:]
+		if n = protowire.ConsumeFieldValue(number, kind, rest); n < 0 {
+			return nil, corrupt(name, errWire)
+		}
+		if protowire.EncodeTag(number, kind) == tag {
+			value, _ = protowire.ConsumeBytes(rest)
+		}
+		rest = rest[n:]
 	}
-	return value, corrupt(name, c.err)
+	return value, nil
 }

@@ -29,14 +29,14 @@ func (t RevisionToken) String() string {
 	if t.Secret == "" {
 		return ""
 	}
-	b := make([]byte, 0, 256)
+	b := make([]byte, 0, 192)
 	b = append(b, revisionTokenFormat+fieldSeparator...)
 	b = append(append(b, t.Secret...), fieldSeparator...)
 	b = append(append(b, t.Incarnation...), fieldSeparator...)
 	b = append(strconv.AppendUint(b, t.Order.Epoch.Counter, 10), fieldSeparator...)
 	b = append(append(b, t.Order.Epoch.Region...), fieldSeparator...)
 	b = strconv.AppendUint(b, t.Order.Seq, 10)
-	return base64.RawURLEncoding.EncodeToString(b)
+	return string(base64.RawURLEncoding.AppendEncode(make([]byte, 0, 256), b))
 }
 
 // ParseRevisionToken parses the opaque form; empty is no token and ok. Errors:

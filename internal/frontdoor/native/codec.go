@@ -76,11 +76,30 @@ func message(m any) (proto.Message, error) {
 
 // refuseUnknown walks a message and refuses fields and enum values that this
 // release does not know.
-func refuseUnknown(m protoreflect.Message) (err *secret.Error) {
+func refuseUnknown(m protoreflect.Message) *secret.Error {
 	if unknown := m.GetUnknown(); len(unknown) > 0 {
 		number, _, _ := protowire.ConsumeTag(unknown)
 		return secret.Invalid("", "%s has a field that this release does not know, number %d", m.Descriptor().FullName(), number)
 	}
+	if !nests(m.Descriptor().Fields()) {
+		return nil
+	}
+	return refuseUnknownInside(m)
+}
+
+// nests reports whether one of the fields is of a kind that can hold something
+// unknown.
+func nests(fields protoreflect.FieldDescriptors) bool {
+	for i := range fields.Len() {
+		switch fields.Get(i).Kind() {
+		case protoreflect.MessageKind, protoreflect.GroupKind, protoreflect.EnumKind:
+			return true
+		}
+	}
+	return false
+}
+
+func refuseUnknownInside(m protoreflect.Message) (err *secret.Error) {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
 		switch {
 		case f.IsMap():

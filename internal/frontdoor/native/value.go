@@ -38,7 +38,16 @@ func newValueReader(d dialect, rest http.Handler) *valueReader {
 type codec interface {
 	connect.Codec
 	MarshalAppend(b []byte, m any) ([]byte, error)
+	contentType() []string
 }
+
+var (
+	protoContent = []string{"application/proto"}
+	jsonContent  = []string{"application/json"}
+)
+
+func (strictProto) contentType() []string { return protoContent }
+func (strictJSON) contentType() []string  { return jsonContent }
 
 // plain returns the codec and the time limit of a request that valueReader can
 // serve.
@@ -90,7 +99,7 @@ func (v *valueReader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	header := w.Header()
-	header["Content-Type"] = []string{"application/" + c.Name()}
+	header["Content-Type"] = c.contentType()
 	header["Content-Length"] = []string{strconv.Itoa(len(answer))}
 	_, _ = w.Write(answer)
 }
