@@ -67,12 +67,18 @@ const maxSwept = 10_000
 func (s *Service) due() (secrets []secret.ID, credentials []secret.CredentialID, err error) {
 	now := s.Now()
 	err = s.Local.View(func(view record.View) error {
-		err := scan(view, record.Secrets, record.SecretPrefix, func(sec *secret.Secret) bool {
-			if sec.Ownership.Home == s.Region && isDue(sec, now) {
-				secrets = append(secrets, sec.ID)
-			}
-			return len(secrets) < maxSwept
-		})
+		held, err := purgeHeld(view, now)
+		if err != nil {
+			return err
+		}
+		if !held {
+			err = scan(view, record.Secrets, record.SecretPrefix, func(sec *secret.Secret) bool {
+				if sec.Ownership.Home == s.Region && isDue(sec, now) {
+					secrets = append(secrets, sec.ID)
+				}
+				return len(secrets) < maxSwept
+			})
+		}
 		if err != nil {
 			return err
 		}
@@ -142,6 +148,9 @@ func (s *Service) sweepSecret(ctx context.Context, id secret.ID) (purged bool, p
 			return nil, err
 		}
 		c.entry.Resource.Kind, c.entry.Resource.ID, c.entry.Resource.Account = string(authz.SecretResource), string(id), t.secret.Account
+		if held, err := purgeHeld(view, c.now); held || err != nil {
+			return nil, err
+		}
 		txn, region, err := newTxn(view)
 		if err != nil {
 			return nil, err
