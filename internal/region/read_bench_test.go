@@ -56,7 +56,7 @@ func post(h http.Handler, path string, header http.Header, body []byte) *httptes
 
 // furnished starts a region of one process with a secret, five policies and a
 // workload that may read it, and returns the workload's token.
-func furnished(b *testing.B) (*region.Process, string) {
+func furnished(b testing.TB) (*region.Process, string) {
 	b.Helper()
 	dir := b.TempDir()
 	c := config.Default()
@@ -111,7 +111,7 @@ func furnished(b *testing.B) (*region.Process, string) {
 }
 
 // patiently repeats what needs a store that is still on its way up.
-func patiently(b *testing.B, try func() error) {
+func patiently(b testing.TB, try func() error) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
 	defer cancel()
