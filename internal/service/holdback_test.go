@@ -12,7 +12,7 @@ import (
 // After a restore the sweep leaves secrets alone for a day; callers may purge.
 func TestNothingIsPurgedForADayAfterARestore(t *testing.T) {
 	h := start(t)
-	for _, name := range []string{"due", "on purpose"} {
+	for _, name := range []string{"due", "on-purpose"} {
 		h.create(service.NewSecret{Name: name})
 	}
 	_, err := h.DeleteSecret(h.ctx(), service.Deletion{SecretRef: ref("due"), Window: 7 * day})
@@ -33,9 +33,9 @@ func TestNothingIsPurgedForADayAfterARestore(t *testing.T) {
 	h.sweep(service.Swept{Credentials: 1})
 	h.pass(day - time.Second)
 	h.sweep(service.Swept{})
-	_, err = h.DeleteSecret(h.ctx(), service.Deletion{SecretRef: ref("on purpose"), Immediate: true})
+	_, err = h.DeleteSecret(h.ctx(), service.Deletion{SecretRef: ref("on-purpose"), Immediate: true})
 	must(t, err)
-	if _, err := h.GetSecretValue(h.ctx(), service.ValueRef{SecretRef: ref("on purpose")}); !secret.HasCode(err, secret.CodeNotFound) {
+	if _, err := h.GetSecretValue(h.ctx(), service.ValueRef{SecretRef: ref("on-purpose")}); !secret.HasCode(err, secret.CodeNotFound) {
 		t.Errorf("purged on purpose: %v", err)
 	}
 	h.pass(time.Second)
