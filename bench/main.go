@@ -109,6 +109,13 @@ func run(ctx context.Context) (err error) {
 	case *most:
 		wanted, b.secrets = []string{"large"}, million
 	}
+	// What was measured before a failure counts.
+	err = b.measure(ctx, wanted)
+	b.report.print(os.Stdout)
+	return errors.Join(err, b.report.save(*out))
+}
+
+func (b *bench) measure(ctx context.Context, wanted []string) error {
 	for _, p := range parts {
 		if !slices.Contains(wanted, p.name) {
 			continue
@@ -120,8 +127,7 @@ func run(ctx context.Context) (err error) {
 		}
 		fmt.Fprintf(os.Stderr, "measured %s in %.0f s\n", p.name, time.Since(start).Seconds())
 	}
-	b.report.print(os.Stdout)
-	return b.report.save(*out)
+	return nil
 }
 
 func partNames() []string {
