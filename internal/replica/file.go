@@ -179,7 +179,12 @@ func (f *file) update(fn func(*bolt.Tx) error) (err error) {
 	if err := fn(tx); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
-	if err := tx.Commit(); err != nil {
+	err = tx.Commit()
+	if errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EINVAL) {
+		f.isBad.Store(true) // a page number beyond what any file can have
+		return damage(err)
+	}
+	if err != nil {
 		return secret.Wrap(secret.CodeUnavailable, err, "cannot write the local store")
 	}
 	return nil
