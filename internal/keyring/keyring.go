@@ -126,6 +126,15 @@ func (k *Keyring) Forget(scope string) {
 	k.dropAll(func(id keyID) bool { return id.scope == scope })
 }
 
+// ForgetAll is Forget for all scopes: the store has begun a new life, in which
+// the same generation of a key may be another key.
+func (k *Keyring) ForgetAll() {
+	k.mu.Lock()
+	k.era.Add(1)
+	k.mu.Unlock()
+	k.dropAll(func(keyID) bool { return true })
+}
+
 func errClosed() error {
 	return secret.Errorf(secret.CodeKeyUnavailable, "the keyring was closed")
 }

@@ -14,6 +14,7 @@ import (
 	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // Handler serves the reports of hosts over mutual TLS.
@@ -50,6 +51,7 @@ func reportOf(m *peerv1.ReportProgressRequest) Report {
 	r := Report{
 		Host: m.GetHost(), Cell: m.GetCell(), Address: m.GetAddress(), Release: m.GetRelease(), Formats: m.GetFormats(),
 		Applied: m.GetAppliedRevision(), RestoreEpoch: m.GetRestoreEpoch(),
+		Incarnation: secret.Incarnation(m.GetIncarnation()),
 	}
 	for _, q := range m.GetQuarantined() {
 		r.Quarantined = append(r.Quarantined, Quarantined{Record: record.Key(q.GetRecord()), Revision: q.GetRevision(), Reason: q.GetReason()})

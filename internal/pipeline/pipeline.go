@@ -61,8 +61,10 @@ type Pipeline struct {
 	items map[record.Key]item
 	queue []item
 	// failed are the records in quarantine, by the revision of their entry.
-	failed  map[record.Key]int64
+	failed map[record.Key]int64
+	// cleared is a revision of this life of the store.
 	cleared int64
+	life    life
 	// changed is closed and replaced whenever cleared rises or there is new work.
 	changed chan struct{}
 }
@@ -75,12 +77,14 @@ type item struct {
 
 // Report is the present state of a host.
 type Report struct {
-	Host         string
-	Cell         string
-	Address      string
-	Release      string
-	Formats      map[string]uint32
-	Applied      int64
+	Host    string
+	Cell    string
+	Address string
+	Release string
+	Formats map[string]uint32
+	Applied int64
+	// Incarnation and RestoreEpoch are of the life of the store that Applied counts.
+	Incarnation  secret.Incarnation
 	RestoreEpoch uint64
 	Quarantined  []Quarantined
 	// At is when it arrived.
@@ -167,6 +171,8 @@ func (p *Pipeline) note(c record.Change) bool {
 		} else {
 			p.failed[key] = c.Revision
 		}
+	case c.Key == record.RegionKey && !c.Deleted:
+		p.begin(c)
 	default:
 		return false
 	}
@@ -185,7 +191,7 @@ func (p *Pipeline) wake() {
 func (p *Pipeline) Load() error {
 	var changes []record.Change
 	err := p.Local.View(func(view record.View) error {
-		for _, prefix := range []string{record.HostPrefix, record.QuarantinePrefix, record.WorkPrefix} {
+		for _, prefix := range []string{string(record.RegionKey), record.HostPrefix, record.QuarantinePrefix, record.WorkPrefix} {
 			err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(s record.Stored) bool {
 				changes = append(changes, record.Change{Stored: record.Stored{Key: s.Key, Value: slices.Clone(s.Value), Revision: s.Revision}})
 				return true
@@ -210,7 +216,7 @@ func (p *Pipeline) Load() error {
 	return nil
 }
 
-// advance recomputes the cleared revision; mu is held. It never falls: a host
+// advance recomputes the cleared revision; mu is held. It never falls in a life: a host
 // that comes back with an old copy does not unmake what had been cleared.
 func (p *Pipeline) advance() {
 	live := p.liveHosts()
@@ -224,13 +230,13 @@ func (p *Pipeline) advance() {
 	p.cleared = max(p.cleared, lowest)
 }
 
-// liveHosts returns the last reports of the registered hosts that are live; mu
-// is held.
+// liveHosts returns the last reports of the registered hosts that are live, and
+// in this life of the store; mu is held.
 func (p *Pipeline) liveHosts() []Report {
 	now := p.Now()
 	var live []Report
 	for id := range p.registered {
-		if r, ok := p.reports[id]; ok && now.Sub(r.At) <= p.LiveFor {
+		if r, ok := p.reports[id]; ok && now.Sub(r.At) <= p.LiveFor && r.life() == p.life {
 			live = append(live, r)
 		}
 	}

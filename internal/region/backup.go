@@ -159,12 +159,13 @@ func answerStream(w http.ResponseWriter, r *http.Request, do func(path string, p
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	var mu sync.Mutex
 	var last time.Time
+	var step backup.Step
 	encoder := json.NewEncoder(w)
 	answer, err := do(request.File, func(progress backup.Progress) {
 		mu.Lock()
 		defer mu.Unlock()
-		if now := time.Now(); now.Sub(last) > progressEvery {
-			last = now
+		if now := time.Now(); now.Sub(last) > progressEvery || progress.Step != step {
+			last, step = now, progress.Step
 			_ = encoder.Encode(streamed{Progress: &progress})
 			_ = http.NewResponseController(w).Flush()
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 const (
@@ -104,6 +105,7 @@ func (p *Process) reportToSelf(ctx context.Context) error {
 		report := pipeline.Report{
 			Host: state.GetHost(), Cell: state.GetCell(), Address: state.GetAddress(), Release: state.GetRelease(),
 			Formats: state.GetFormats(), Applied: state.GetAppliedRevision(), RestoreEpoch: state.GetRestoreEpoch(),
+			Incarnation: secret.Incarnation(state.GetIncarnation()),
 		}
 		for _, q := range state.GetQuarantined() {
 			report.Quarantined = append(report.Quarantined, pipeline.Quarantined{
@@ -137,7 +139,7 @@ func (p *Process) progress() *peerv1.ReportProgressRequest {
 	position := p.local.Position()
 	state := &peerv1.ReportProgressRequest{
 		Host: p.config.Process.ID, Cell: cellName, Address: p.config.Listen.Advertise, Release: p.release, Formats: record.Formats(),
-		RestoreEpoch: position.RestoreEpoch,
+		RestoreEpoch: position.RestoreEpoch, Incarnation: string(position.Incarnation),
 	}
 	if position.Synced {
 		state.AppliedRevision = position.Applied

@@ -96,6 +96,7 @@ func (p *Process) applied(changes []record.Change) {
 	for _, c := range changes {
 		if c.Key == record.RegionKey {
 			p.authz.Reset() // a new life of the store counts its revisions anew
+			p.keyring.ForgetAll()
 		}
 		if c.Deleted && c.Key.HasPrefix(record.QuarantinePrefix) {
 			select {

@@ -37,7 +37,9 @@ type ReportProgressRequest struct {
 	// Restore epoch that the local store follows.
 	RestoreEpoch uint64 `protobuf:"varint,7,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
 	// What it could not apply.
-	Quarantined   []*Quarantined `protobuf:"bytes,8,rep,name=quarantined,proto3" json:"quarantined,omitempty"`
+	Quarantined []*Quarantined `protobuf:"bytes,8,rep,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// Incarnation of the region that the local store follows.
+	Incarnation   string `protobuf:"bytes,9,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -126,6 +128,13 @@ func (x *ReportProgressRequest) GetQuarantined() []*Quarantined {
 		return x.Quarantined
 	}
 	return nil
+}
+
+func (x *ReportProgressRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
 }
 
 type Quarantined struct {
@@ -237,7 +246,7 @@ var File_lifeboat_peer_v1_host_proto protoreflect.FileDescriptor
 
 const file_lifeboat_peer_v1_host_proto_rawDesc = "" +
 	"\n" +
-	"\x1blifeboat/peer/v1/host.proto\x12\x10lifeboat.peer.v1\"\x90\x03\n" +
+	"\x1blifeboat/peer/v1/host.proto\x12\x10lifeboat.peer.v1\"\xb2\x03\n" +
 	"\x15ReportProgressRequest\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04cell\x18\x02 \x01(\tR\x04cell\x12\x18\n" +
@@ -246,7 +255,8 @@ const file_lifeboat_peer_v1_host_proto_rawDesc = "" +
 	"\aformats\x18\x05 \x03(\v24.lifeboat.peer.v1.ReportProgressRequest.FormatsEntryR\aformats\x12)\n" +
 	"\x10applied_revision\x18\x06 \x01(\x03R\x0fappliedRevision\x12#\n" +
 	"\rrestore_epoch\x18\a \x01(\x04R\frestoreEpoch\x12?\n" +
-	"\vquarantined\x18\b \x03(\v2\x1d.lifeboat.peer.v1.QuarantinedR\vquarantined\x1a:\n" +
+	"\vquarantined\x18\b \x03(\v2\x1d.lifeboat.peer.v1.QuarantinedR\vquarantined\x12 \n" +
+	"\vincarnation\x18\t \x01(\tR\vincarnation\x1a:\n" +
 	"\fFormatsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"Y\n" +
