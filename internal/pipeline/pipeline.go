@@ -244,13 +244,19 @@ func (p *Pipeline) liveHosts() []Report {
 }
 
 // WaitCleared waits until every live host, and a majority of the registered
-// ones, has applied revision. Errors: the context's.
-func (p *Pipeline) WaitCleared(ctx context.Context, revision int64) error {
+// ones, has applied the mutation of a record that committed at revision. Errors:
+// the context's; CodeUnavailable if a live host could not apply the record.
+func (p *Pipeline) WaitCleared(ctx context.Context, key record.Key, revision int64) error {
 	for {
 		p.mu.Lock()
 		cleared, changed := p.cleared, p.changed
+		failed := p.quarantined(key)
 		p.mu.Unlock()
-		if cleared >= revision {
+		switch {
+		case cleared < revision:
+		case failed:
+			return secret.Errorf(secret.CodeUnavailable, "a host could not apply the record")
+		default:
 			return nil
 		}
 		select {

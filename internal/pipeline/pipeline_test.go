@@ -103,7 +103,7 @@ func TestWhoWaitsIsToldWhenADeadHostNoLongerCounts(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := p.WaitCleared(ctx, revision); err != nil {
+		if err := p.WaitCleared(ctx, "", revision); err != nil {
 			t.Fatal(err)
 		}
 		if waited := time.Since(began); waited > 5*time.Second {
@@ -111,7 +111,7 @@ func TestWhoWaitsIsToldWhenADeadHostNoLongerCounts(t *testing.T) {
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := p.WaitCleared(ctx, revision+1000); !errors.Is(err, context.DeadlineExceeded) {
+		if err := p.WaitCleared(ctx, "", revision+1000); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("waited for a revision that does not exist: %v", err)
 		}
 	})

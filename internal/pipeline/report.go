@@ -18,6 +18,9 @@ func (p *Pipeline) Report(ctx context.Context, r Report) error {
 		return secret.Invalid("host", "must not be empty")
 	}
 	r.At = p.Now()
+	for i := range r.Quarantined { // what fails is the mutation, not one of its records
+		r.Quarantined[i].Record = record.Subject(r.Quarantined[i].Record)
+	}
 	p.mu.Lock()
 	known := p.registered[r.Host]
 	p.mu.Unlock()

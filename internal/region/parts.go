@@ -132,11 +132,7 @@ func (p *Process) age() time.Duration {
 
 // Freshness implements service.LocalStore together with View.
 func (p *Process) Freshness() (time.Duration, bool) {
-	if p.local.Connected() {
-		return 0, true
-	}
-	position := p.local.Position()
-	return position.Age(time.Now()), position.Connected
+	return p.local.Age(), p.local.Connected()
 }
 
 // View implements service.LocalStore: a copy that is not complete yet is
@@ -178,8 +174,8 @@ func rate(r config.Rate) throttle.Rate {
 type clearing struct{ p *Process }
 
 // WaitCleared implements service.Clearing.
-func (c clearing) WaitCleared(ctx context.Context, revision int64) error {
-	if err := c.p.pipeline.WaitCleared(ctx, revision); err != nil {
+func (c clearing) WaitCleared(ctx context.Context, key record.Key, revision int64) error {
+	if err := c.p.pipeline.WaitCleared(ctx, key, revision); err != nil {
 		return err
 	}
 	return c.p.local.WaitApplied(ctx, revision)

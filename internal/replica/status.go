@@ -44,13 +44,20 @@ type Position struct {
 	Err error
 }
 
-// Age is how old the data is at now: 0 while connected, else the time since the
-// source was last heard of.
-func (p Position) Age(now time.Time) time.Duration {
-	if p.Connected {
+// freshFor is how long after the source was heard of data counts as up to date: a
+// little more than the silence between two beats of the feed.
+const freshFor = 1500 * time.Millisecond
+
+// Age is how old the data may be at now: 0 while connected to a source that was
+// heard of just now, else the time since then.
+func (p Position) Age(now time.Time) time.Duration { return age(p.Connected, p.LastContact, now) }
+
+func age(connected bool, contact, now time.Time) time.Duration {
+	d := max(0, now.Sub(contact))
+	if connected && d <= freshFor {
 		return 0
 	}
-	return max(0, now.Sub(p.LastContact))
+	return d
 }
 
 // status is the position and those who wait for it to move.
@@ -60,8 +67,10 @@ type status struct {
 	waiters map[*waiter]struct{}
 	closed  bool
 
-	// synced and connected are those of pos, for readers that must not wait.
+	// synced, connected and contact are those of pos, for readers that must not
+	// wait; contact is in nanoseconds.
 	synced, connected atomic.Bool
+	contact           atomic.Int64
 }
 
 type waiter struct {
@@ -79,6 +88,7 @@ func (s *status) get() Position {
 func (s *status) publish() {
 	s.synced.Store(s.pos.Synced)
 	s.connected.Store(s.pos.Connected)
+	s.contact.Store(s.pos.LastContact.UnixNano())
 }
 
 // update changes the position and wakes those whose revision it has reached.
@@ -151,6 +161,11 @@ func (l *Local) Synced() bool { return l.status.synced.Load() }
 
 // Connected is that of Position, without a lock.
 func (l *Local) Connected() bool { return l.status.connected.Load() }
+
+// Age is Position.Age now, without a lock.
+func (l *Local) Age() time.Duration {
+	return age(l.status.connected.Load(), time.Unix(0, l.status.contact.Load()), l.opts.Now())
+}
 
 // Position returns where the local store stands. It is cheap.
 func (l *Local) Position() Position { return l.status.get() }

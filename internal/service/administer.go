@@ -23,7 +23,7 @@ func (s *Service) administer(ctx context.Context, action authz.Action, plan func
 	})
 	c.entry.Committed = revision > 0
 	if err == nil {
-		cleared = s.cleared(ctx, revision)
+		cleared = s.cleared(ctx, "", revision)
 	}
 	return cleared, c.end(err)
 }

@@ -123,12 +123,13 @@ func (c *call) track(txn *record.Txn, key record.Key, mutation string, event *re
 	txn.Put(record.OutboxKey(id), record.Events.Encode(event))
 }
 
-// cleared waits, within bounds, until every live host has applied revision.
-func (s *Service) cleared(ctx context.Context, revision int64) bool {
-	if s.Clearing == nil || revision == 0 {
-		return revision == 0
+// cleared waits, within bounds, until every live host has applied the mutation of
+// a record that committed at revision.
+func (s *Service) cleared(ctx context.Context, key record.Key, revision int64) bool {
+	if s.Clearing == nil {
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.WaitCleared)
 	defer cancel()
-	return s.Clearing.WaitCleared(ctx, revision) == nil
+	return s.Clearing.WaitCleared(ctx, key, revision) == nil
 }

@@ -114,6 +114,7 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 			if err := holder.secret.ReplayOfCreate(n.RequestToken, mac); err != nil {
 				return nil, err
 			}
+			e.revision = holder.revision
 			return e.replay(holder.secret, firstVersion(holder.secret)), nil
 		}
 		if id == "" {
@@ -348,6 +349,8 @@ type edit struct {
 	sealer *keyring.Sealer
 	txn    *record.Txn
 
+	// revision is that of the store when the secret was last written before.
+	revision int64
 	before   *secret.Secret
 	after    *secret.Secret
 	version  *secret.VersionInfo
@@ -474,7 +477,7 @@ func (s *Service) mutateSecret(ctx context.Context, action authz.Action, ref Sec
 		if home := t.secret.Ownership.Home; string(home) != e.region.GetName() {
 			return nil, secret.Errorf(secret.CodeNotHome, "the secret is a replica; its home region is %s", home)
 		}
-		e.before = t.secret
+		e.before, e.revision = t.secret, t.revision
 		sec := t.secret.Clone()
 		event, err := change(c, e, sec)
 		if err != nil {
@@ -526,7 +529,10 @@ func (s *Service) mutate(ctx context.Context, action authz.Action, wait bool, pl
 	c.entry.Committed = revision > 0
 	outcome := c.outcome(last)
 	if wait {
-		outcome.Cleared = s.cleared(ctx, revision)
+		if revision == 0 {
+			revision = last.revision
+		}
+		outcome.Cleared = s.cleared(ctx, record.SecretKey(last.after.ID), revision)
 	}
 	if err = c.end(err); err != nil {
 		return Outcome{}, err

@@ -26,11 +26,8 @@ type Freshness struct {
 // store does not answer either, the local error stands.
 func (s *Service) read(ctx context.Context, fn func(record.View) error) (Freshness, error) {
 	localErr := s.Local.View(fn)
-	age, connected := s.Local.Freshness()
+	age, _ := s.Local.Freshness()
 	fresh := Freshness{Age: age}
-	if connected {
-		fresh.Age = 0
-	}
 	if !storeMayKnow(localErr) {
 		return fresh, localErr
 	}

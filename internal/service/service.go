@@ -33,9 +33,10 @@ type LocalStore interface {
 
 // Clearing tells when every live host has applied a revision of the store.
 type Clearing interface {
-	// WaitCleared waits until the hosts have applied revision. It returns the
+	// WaitCleared waits until the hosts have applied the mutation of a record that
+	// committed at revision, or of any record if key is empty. It returns the
 	// context's error if that ends first.
-	WaitCleared(ctx context.Context, revision int64) error
+	WaitCleared(ctx context.Context, key record.Key, revision int64) error
 }
 
 // Throttle protects accounts and vaults from noisy neighbours.

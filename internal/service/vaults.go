@@ -246,7 +246,7 @@ func (s *Service) deleteVault(ctx context.Context, c *call, ref string) error {
 	revision, err = s.commit(ctx, func(view record.View) (*record.Txn, error) { return c.removeVault(view, id, marked) })
 	c.entry.Committed = c.entry.Committed || revision > 0
 	if err == nil {
-		s.cleared(ctx, revision)
+		s.cleared(ctx, "", revision)
 	}
 	return err
 }
