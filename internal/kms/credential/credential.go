@@ -26,21 +26,11 @@ var ErrPermissions = errors.New("credential file is open to others")
 // orchestrators and agents commonly hand out files of mode 0440 or 0640. Errors,
 // which never quote the content: secret.CodeKeyUnavailable.
 func Read(path string) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := open(path)
 	if err != nil {
-		return nil, failed(path, err)
+		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	if err != nil {
-		return nil, failed(path, err)
-	}
-	if mode := info.Mode(); !mode.IsRegular() {
-		return nil, failed(path, errors.New("is not a regular file"))
-	} else if mode.Perm()&0o027 != 0 {
-		return nil, failed(path, fmt.Errorf("%w: it has mode %04o", ErrPermissions, mode.Perm())).
-			WithHint("chmod 600 " + path)
-	}
 	content, err := io.ReadAll(io.LimitReader(file, MaxBytes+1))
 	if err == nil && len(content) > MaxBytes {
 		err = fmt.Errorf("has more than %d bytes", MaxBytes)
@@ -58,6 +48,38 @@ func Read(path string) ([]byte, error) {
 		return nil, failed(path, errors.New("has more than one line"))
 	}
 	return credential, nil
+}
+
+// Check returns the error that Read returns for a file that is not there or that
+// the wrong people may use. It is for files that a library reads.
+func Check(path string) error {
+	file, err := open(path)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+func open(path string) (*os.File, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, failed(path, err)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		_ = file.Close()
+		return nil, failed(path, err)
+	}
+	switch mode := info.Mode(); {
+	case !mode.IsRegular():
+		_ = file.Close()
+		return nil, failed(path, errors.New("is not a regular file"))
+	case mode.Perm()&0o027 != 0:
+		_ = file.Close()
+		return nil, failed(path, fmt.Errorf("%w: it has mode %04o", ErrPermissions, mode.Perm())).
+			WithHint("chmod 600 " + path)
+	}
+	return file, nil
 }
 
 func failed(path string, err error) *secret.Error {

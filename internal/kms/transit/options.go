@@ -11,14 +11,13 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"regexp"
 	"strings"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/kms/remote"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -83,7 +82,7 @@ var validName = regexp.MustCompile(`^\w([\w.-]*\w)?$`)
 
 // check returns a secret.CodeInvalid error that names the field and its limit.
 func (o Options) check() error {
-	if err := checkAddress(o.Address); err != nil {
+	if err := remote.CheckURL("address", o.Address); err != nil {
 		return err
 	}
 	switch {
@@ -121,17 +120,6 @@ func (o Options) check() error {
 func checkName(field, name string) error {
 	if len(name) > maxNameBytes || !validName.MatchString(name) {
 		return secret.Invalid(field, "must have 1 to %d letters, digits and any of _.-", maxNameBytes)
-	}
-	return nil
-}
-
-func checkAddress(address string) error {
-	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return secret.Invalid("address", "is not a URL like https://vault.example:8200")
-	}
-	if host := u.Hostname(); u.Scheme == "http" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
-		return secret.Invalid("address", "is http; only https may leave the machine")
 	}
 	return nil
 }
