@@ -148,6 +148,35 @@ func TestAQuarantinedRecordIsMarkedAndNotCleared(t *testing.T) {
 	})
 }
 
+// A host that holds the secret but not the value of its version has not applied
+// the mutation, which is of the secret.
+func TestAValueThatAHostLacksFailsItsSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, p := start(t)
+		version := record.VersionKey("V.S", "W")
+		revision := m.mutate(someRecord)
+		for range 3 {
+			report(t, p, "a", revision, version)
+			report(t, p, "b", revision)
+			settle()
+		}
+		if !m.open(someRecord) || !m.has(record.QuarantineKey(someRecord)) {
+			t.Fatal("the mutation of a secret whose value a host lacks is cleared, or not marked")
+		}
+		if err := p.WaitCleared(t.Context(), someRecord, revision); !secret.HasCode(err, secret.CodeUnavailable) {
+			t.Fatalf("who waits for it is told %v", err)
+		}
+		for range 3 {
+			report(t, p, "a", revision)
+			report(t, p, "b", revision)
+			settle()
+		}
+		if m.open(someRecord) || m.has(record.QuarantineKey(someRecord)) {
+			t.Fatal("not cleared, or still marked, although every host has the value")
+		}
+	})
+}
+
 // A marked record stays so while it is not known that its host is well.
 func TestAMarkStaysWhileTooFewHostsAreLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -107,6 +107,21 @@ func WorkKey(record Key) Key { return WorkPrefix + record }
 // QuarantineKey is the key of the quarantine entry of a record.
 func QuarantineKey(record Key) Key { return QuarantinePrefix + record }
 
+// Subject returns the record that a mutation is said to be of if it writes key:
+// for a version the secret, for a work item the record that it is of, else key.
+func Subject(key Key) Key {
+	if key.HasPrefix(WorkPrefix) {
+		key = key[len(WorkPrefix):]
+	}
+	if rest, ok := strings.CutPrefix(string(key), VersionPrefix); ok {
+		if vault, version, ok := strings.Cut(rest, "/"); ok {
+			local, _, _ := strings.Cut(version, "/")
+			return Key(SecretPrefix + vault + "/" + local)
+		}
+	}
+	return key
+}
+
 // OutboxKey is the key of an event in the outbox.
 func OutboxKey(ulid string) Key { return Key(OutboxPrefix + ulid) }
 
