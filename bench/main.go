@@ -26,6 +26,7 @@ var parts = []part{
 	{"writes", measureWrites},
 	{"lag", measureLag},
 	{"large", measureLarge},
+	{"restore", measureRestore},
 }
 
 // bench is one run.

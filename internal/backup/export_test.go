@@ -22,3 +22,6 @@ var LeftOut = leftOut
 
 // CreateTemp makes the file that WriteFile writes.
 var CreateTemp = createTemp
+
+// Walk visits all records page by page.
+var Walk = walk

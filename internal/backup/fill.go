@@ -128,27 +128,18 @@ func (r *restore) commit(ctx context.Context, txn record.Txn) error {
 // live now.
 func (r *restore) clear(ctx context.Context) error {
 	cleared := int64(0)
-	for start, more := record.Key(""), true; more; {
-		page, err := r.options.Store.Page(ctx, start, "", batchRecords)
-		if err != nil {
-			return err
-		}
+	return walk(batchRecords, r.page(ctx), func(records []record.Stored) error {
 		txn := r.newTxn()
-		for _, stored := range page.Records {
+		for _, stored := range records {
 			if !leftOut(stored.Key) {
 				txn.Delete(stored.Key)
 			}
 		}
-		if len(txn.Writes) > 0 {
-			if err := r.commit(ctx, txn); err != nil {
-				return err
-			}
+		if len(txn.Writes) == 0 {
+			return nil
 		}
 		cleared += int64(len(txn.Writes))
 		r.options.Progress(Progress{Step: Clearing, Records: cleared})
-		if more = page.More && len(page.Records) > 0; more {
-			start = page.Records[len(page.Records)-1].Key + "\x00"
-		}
-	}
-	return nil
+		return r.commit(ctx, txn)
+	})
 }

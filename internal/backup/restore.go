@@ -161,21 +161,20 @@ func (r *restore) claim(ctx context.Context) error {
 // mustBeEmpty refuses a store with records other than what processes of a region
 // that is not initialised write.
 func (r *restore) mustBeEmpty(ctx context.Context) error {
-	for start, more := record.Key(""), true; more; {
-		page, err := r.options.Store.Page(ctx, start, "", pageRecords)
-		if err != nil {
-			return err
-		}
-		for _, stored := range page.Records {
+	return walk(pageRecords, r.page(ctx), func(records []record.Stored) error {
+		for _, stored := range records {
 			if !leftOut(stored.Key) {
 				return notEmpty(stored.Key)
 			}
 		}
-		if more = page.More && len(page.Records) > 0; more {
-			start = page.Records[len(page.Records)-1].Key + "\x00"
-		}
+		return nil
+	})
+}
+
+func (r *restore) page(ctx context.Context) func(start, end record.Key, limit int) (record.Page, error) {
+	return func(start, end record.Key, limit int) (record.Page, error) {
+		return r.options.Store.Page(ctx, start, end, limit)
 	}
-	return nil
 }
 
 func notEmpty(key record.Key) error {

@@ -28,8 +28,8 @@ type Source interface {
 }
 
 // pageRecords is how many records are read at once: a few hundred KB, and at
-// most 20 MB.
-const pageRecords = 256
+// most 40 MB.
+const pageRecords = 512
 
 // WriteOptions of a backup. Source and Keys are required.
 type WriteOptions struct {
@@ -137,22 +137,23 @@ type writer struct {
 }
 
 func (b *writer) all(ctx context.Context, revision int64) error {
-	for start, more := record.Key(""), true; more; {
-		page, err := b.options.Source.PageAt(ctx, start, "", pageRecords, revision)
-		if err != nil {
-			return overtaken(err)
-		}
-		for i := range page.Records {
-			if err := b.add(&page.Records[i]); err != nil {
+	read := func(start, end record.Key, limit int) (record.Page, error) {
+		page, err := b.options.Source.PageAt(ctx, start, end, limit, revision)
+		return page, overtaken(err)
+	}
+	err := walk(pageRecords, read, func(records []record.Stored) error {
+		for i := range records {
+			if err := b.add(&records[i]); err != nil {
 				return err
 			}
-		}
-		if more = page.More && len(page.Records) > 0; more {
-			start = page.Records[len(page.Records)-1].Key + "\x00"
 		}
 		if b.options.Progress != nil {
 			b.options.Progress(Progress{Step: Writing, Records: b.trailer.Records, Of: b.options.Expected})
 		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	if err := b.flush(); err != nil {
 		return err

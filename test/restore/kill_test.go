@@ -146,19 +146,22 @@ func whenUp(t *testing.T, ask func(*controlsocket.Client) error, p *localregion.
 // restoreByCommand restores, and verifies first, as an operator does.
 func restoreByCommand(t *testing.T, dataDir, path string) (report backup.Report) {
 	t.Helper()
-	run := func(args ...string) []byte {
-		var out, errs bytes.Buffer
-		c := exec.CommandContext(t.Context(), os.Args[0], append([]string{"operator"}, args...)...)
-		c.Stdout, c.Stderr = &out, &errs
-		if err := c.Run(); err != nil {
-			t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, errs.String())
-		}
-		return out.Bytes()
-	}
 	keyFile := filepath.Join(filepath.Dir(dataDir), "kms-keys")
-	if out := run("verify", path, "--kms-file", keyFile); !bytes.Contains(out, []byte("30000 secret-name")) {
+	if out := operator(t, "verify", path, "--kms-file", keyFile); !bytes.Contains(out, []byte("30000 secret-name")) {
 		t.Errorf("verify prints:\n%s", out)
 	}
-	must(t, json.Unmarshal(run("restore", path, "--data-dir", dataDir, "-o", "json"), &report))
+	must(t, json.Unmarshal(operator(t, "restore", path, "--data-dir", dataDir, "-o", "json"), &report))
 	return report
+}
+
+// operator runs a command of operators, which must succeed.
+func operator(t *testing.T, args ...string) []byte {
+	t.Helper()
+	var out, errs bytes.Buffer
+	c := exec.CommandContext(t.Context(), os.Args[0], append([]string{"operator"}, args...)...)
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, errs.String())
+	}
+	return out.Bytes()
 }

@@ -284,3 +284,34 @@ func TestVerifyOffline(t *testing.T) {
 		t.Errorf("a restore over a region: %v", err)
 	}
 }
+
+// A store that is lost without any backup is made anew from a host's copy.
+func TestRebuildFromReplica(t *testing.T) {
+	t.Parallel()
+	r := lifeboattest.Start(t, lifeboattest.Options{Hosts: 1})
+	a := r.Account()
+	made := do(t, a.Client(r.Control()).CreateSecret, &lifeboatv1.CreateSecretRequest{
+		Vault: a.Vault, Name: "a", Value: []byte("precious"), Wait: lifeboatv1.Wait_WAIT_CLEARED,
+	})
+	must(t, r.Control().Stop())
+	must(t, os.RemoveAll(r.Control().Dir()))
+	must(t, r.Host(0).Stop())
+	path := filepath.Join(t.TempDir(), "rebuilt")
+	operator(t, "rebuild-from-replica", "--data-dir", r.Host(0).Dir(), "--out", path, "--kms-file", r.KeyFile())
+	must(t, r.Control().Start(t.Context()))
+	report := restored(t, r, path)
+	must(t, r.Host(0).Start(t.Context()))
+	for _, p := range r.Processes() {
+		must(t, p.WaitReady(t.Context()))
+		inLife(t, r, p, report)
+	}
+	host := a.Client(r.Host(0))
+	got, code := read(t, host, a.Vault, "a", "")
+	if string(got.GetValue()) != "precious" || got.GetFreshness().GetFromStore() {
+		t.Errorf("the host answers %q, %s", got.GetValue(), code)
+	}
+	if _, code := read(t, host, a.Vault, "a", made.GetRevisionToken()); code != secret.CodeUnknownIncarnation {
+		t.Errorf("the revision token from before: %q", code)
+	}
+	do(t, host.PutSecretVersion, &lifeboatv1.PutSecretVersionRequest{Vault: a.Vault, Secret: "a", Value: []byte("next")})
+}
