@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -134,10 +135,24 @@ type retry struct {
 	done chan<- error
 }
 
-// Retry fetches a quarantined record from the source and applies it, also if it
-// was a suspected poison pill. It needs Run and a reachable source. Errors:
-// CodeNotFound if the record is not in quarantine; the reason if it stays there.
+// Retry fetches a quarantined record, or those of which it is the record.Subject,
+// from the source and applies them, also if they were suspected poison pills. It
+// needs Run and a reachable source. Errors: CodeNotFound if there is none in
+// quarantine; the reason if one stays there.
 func (l *Local) Retry(ctx context.Context, key record.Key) error {
+	err, tried := error(nil), false
+	for _, q := range l.Quarantined() {
+		if q.Record == key || record.Subject(q.Record) == key {
+			err, tried = errors.Join(err, l.retryOne(ctx, q.Record)), true
+		}
+	}
+	if !tried {
+		return l.retryOne(ctx, key)
+	}
+	return err
+}
+
+func (l *Local) retryOne(ctx context.Context, key record.Key) error {
 	done := make(chan error, 1)
 	select {
 	case l.retries <- retry{key: key, done: done}:
