@@ -108,6 +108,9 @@ func (c *cell) end() {
 			c.t.Logf("last of the log of %s:\n%s", p.id, log[max(0, len(log)-3000):])
 		}
 	}
+	if c.t.Failed() && *dirFlag != "" {
+		must(c.t, os.CopyFS(filepath.Join(*dirFlag, c.t.Name()), os.DirFS(c.dir)))
+	}
 }
 
 // patience bounds every wait for something that must happen.

@@ -12,6 +12,7 @@ import (
 
 var (
 	seedFlag     = flag.Uint64("chaos.seed", 0, "seed of the faults; 0 for one from the clock")
+	dirFlag      = flag.String("chaos.dir", "", "where the files of failed tests are kept; none by default")
 	durationFlag = flag.Duration("chaos.duration", 10*time.Second, "how long faults are made under load")
 )
 

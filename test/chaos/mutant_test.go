@@ -1,3 +1,5 @@
+//go:build !faultpoints
+
 package chaos_test
 
 import (
