@@ -146,9 +146,13 @@ type ControlSet struct {
 
 // KMS is the key service that wraps data keys.
 type KMS struct {
-	// Driver is file, the default.
-	Driver string  `yaml:"driver"`
-	File   KMSFile `yaml:"file"`
+	// Driver is file (the default), pkcs11, transit or aws-kms; the section of
+	// that name counts, the others do not.
+	Driver  string     `yaml:"driver"`
+	File    KMSFile    `yaml:"file"`
+	PKCS11  KMSPKCS11  `yaml:"pkcs11"`
+	Transit KMSTransit `yaml:"transit"`
+	AWS     KMSAWS     `yaml:"aws_kms"`
 	// CacheFor is how long an unwrapped data key is used without asking again;
 	// default 1h.
 	CacheFor time.Duration `yaml:"cache_for"`
@@ -161,6 +165,56 @@ type KMS struct {
 type KMSFile struct {
 	// Path defaults to kms-keys.
 	Path string `yaml:"path"`
+}
+
+// KMSPKCS11 is a hardware security module. It takes a binary built with the tag
+// pkcs11.
+type KMSPKCS11 struct {
+	// Module is the path of the vendor's library.
+	Module string `yaml:"module"`
+	// Token is the label of the token.
+	Token string `yaml:"token"`
+	// PINFile holds the PIN of the token's user; default kms-pin.
+	PINFile string `yaml:"pin_file"`
+	// Key is the label of the master key that wraps; OlderKeys still unwrap.
+	Key       string   `yaml:"key"`
+	OlderKeys []string `yaml:"older_keys"`
+	// Sessions bounds the operations under way at once; default 8.
+	Sessions int `yaml:"sessions"`
+}
+
+// KMSTransit is the transit engine of HashiCorp Vault or OpenBao.
+type KMSTransit struct {
+	// Address is a URL like https://vault.example:8200.
+	Address string `yaml:"address"`
+	// Namespace and Mount say where the engine is; default none, and transit.
+	Namespace string `yaml:"namespace"`
+	Mount     string `yaml:"mount"`
+	// Key is the name of the key that wraps; OlderKeys still unwrap.
+	Key       string   `yaml:"key"`
+	OlderKeys []string `yaml:"older_keys"`
+	// TokenFile holds the token, read for every request; default kms-token.
+	TokenFile string `yaml:"token_file"`
+	// CAFile has the authorities; default: those of the system.
+	CAFile string `yaml:"ca_file"`
+	// Timeout bounds one call; default 10s.
+	Timeout time.Duration `yaml:"timeout"`
+}
+
+// KMSAWS is AWS KMS.
+type KMSAWS struct {
+	// Key is the ARN, ID or alias of the key that wraps.
+	Key string `yaml:"key"`
+	// OlderKeys are ARNs of keys of other accounts that still unwrap.
+	OlderKeys []string `yaml:"older_keys"`
+	// Region and Endpoint default to those that the key or the SDK know.
+	Region   string `yaml:"region"`
+	Endpoint string `yaml:"endpoint"`
+	// CredentialsFile and Profile default to the SDK's chain.
+	CredentialsFile string `yaml:"credentials_file"`
+	Profile         string `yaml:"profile"`
+	// Timeout bounds one call; default 10s.
+	Timeout time.Duration `yaml:"timeout"`
 }
 
 // Audit configures the audit log.
@@ -230,6 +284,9 @@ func Default() *Config {
 		},
 		KMS: KMS{
 			Driver: "file", File: KMSFile{Path: "kms-keys"},
+			PKCS11:   KMSPKCS11{PINFile: "kms-pin", Sessions: 8},
+			Transit:  KMSTransit{Mount: "transit", TokenFile: "kms-token", Timeout: 10 * time.Second},
+			AWS:      KMSAWS{Timeout: 10 * time.Second},
 			CacheFor: time.Hour, StaleFor: 24 * time.Hour,
 		},
 		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},

@@ -33,6 +33,7 @@ func TestReferenceHoldsTheDefaults(t *testing.T) {
 	want := Default()
 	want.Control.Addresses = []string{}
 	want.Store.Embedded.InitialCluster = map[string]string{}
+	want.KMS.PKCS11.OlderKeys, want.KMS.Transit.OlderKeys, want.KMS.AWS.OlderKeys = []string{}, []string{}, []string{}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the reference parses to\n%+v, the defaults are\n%+v", got, want)
 	}
@@ -92,7 +93,12 @@ func TestRefused(t *testing.T) {
 		{"same audit file, written differently", minimal + "audit: {paths: [a, /var/lib/lifeboat/a]}\n", "audit.paths: names the same file twice"},
 		{"rate without burst", minimal + "limits: {per_vault: {requests_per_second: 5}}\n", "limits.per_vault.burst: must be at least 1"},
 		{"rate that is no number", minimal + "limits: {per_account: {requests_per_second: .nan, burst: 1}}\n", "limits.per_account.requests_per_second: must be"},
-		{"key service", minimal + "kms: {driver: cloud}\n", `kms.driver: is "cloud"; allowed are file`},
+		{"key service", minimal + "kms: {driver: cloud}\n", `kms.driver: is "cloud"; allowed are file, pkcs11, transit, aws-kms`},
+		{"HSM without a token", minimal + "kms: {driver: pkcs11, pkcs11: {module: /lib.so, key: k}}\n", "kms.pkcs11.token: must not be empty"},
+		{"HSM without sessions", minimal + "kms: {driver: pkcs11, pkcs11: {module: /lib.so, token: t, key: k, sessions: 0}}\n", "kms.pkcs11.sessions: is 0"},
+		{"transit without an address", minimal + "kms: {driver: transit, transit: {key: k}}\n", "kms.transit.address: must not be empty"},
+		{"transit without time", minimal + "kms: {driver: transit, transit: {address: 'https://a', key: k, timeout: 0s}}\n", "kms.transit.timeout: is 0s"},
+		{"AWS KMS without a key", minimal + "kms: {driver: aws-kms}\n", "kms.aws_kms.key: must not be empty"},
 		{"id with a space", "region: {name: east}\nprocess: {id: a b}\n", "process.id: has the character"},
 		{"long id", "region: {name: east}\nprocess: {id: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}\n", "process.id: is 33 bytes long"},
 		{"external with the role store", minimal + "store: {external: {endpoints: ['https://a:2379']}}\n", "store.external: excludes the role store"},
@@ -133,6 +139,7 @@ func TestEnvironmentOverrides(t *testing.T) {
 	want.Log = Log{Level: "debug", Format: "json"}
 	want.TLS = TLS{CertFile: "/data/tls/server.pem", KeyFile: "/data/tls/server-key.pem", CAFile: "/data/tls/ca.pem"}
 	want.KMS.File.Path = "/data/kms-keys"
+	want.KMS.PKCS11.PINFile, want.KMS.Transit.TokenFile = "/data/kms-pin", "/data/kms-token"
 	want.Audit.Paths = []string{"/data/audit.log"}
 	want.Store.Embedded.Name = "w1"
 	want.Store.Embedded.InitialCluster = map[string]string{"w1": "127.0.0.1:2380"}
@@ -192,6 +199,22 @@ audit: {paths: [/logs/audit.log, audit-fallback.log], sync: interval}
 	}
 	if c.Store.Embedded.QuotaBytes != 8<<30 || c.Listen.Advertise != "10.0.0.2:8202" || c.Audit.Paths[1] != "/var/lib/lifeboat/audit-fallback.log" || c.TLS.Peer.CertFile != "/tls/peer.pem" {
 		t.Errorf("got %+v", c)
+	}
+}
+
+// TestKeyServices shows that the section of another driver does not count.
+func TestKeyServices(t *testing.T) {
+	for _, section := range []string{
+		"driver: pkcs11, pkcs11: {module: /lib.so, token: t, key: new, older_keys: [old], pin_file: /run/pin}",
+		"driver: transit, transit: {address: 'https://vault.example:8200', key: lifeboat}",
+		"driver: aws-kms, aws_kms: {key: alias/lifeboat}",
+	} {
+		c, err := load(t, minimal+"kms: {"+section+", file: {path: ''}}\n", nil)
+		if err != nil {
+			t.Errorf("%s: %v", section, err)
+		} else if got := c.KMS.Transit.TokenFile; got != "/var/lib/lifeboat/kms-token" {
+			t.Errorf("kms.transit.token_file = %s", got)
+		}
 	}
 }
 

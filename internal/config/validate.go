@@ -204,9 +204,27 @@ func (c *Config) validateControl(p *problems) {
 }
 
 func (c *Config) validateKMS(p *problems) {
-	oneOf(p, "kms.driver", c.KMS.Driver, "file")
-	if c.KMS.Driver == "file" {
-		required(p, "kms.file.path", c.KMS.File.Path)
+	oneOf(p, "kms.driver", c.KMS.Driver, "file", "pkcs11", "transit", "aws-kms")
+	switch k := &c.KMS; k.Driver { // the drivers check the rest
+	case "file":
+		required(p, "kms.file.path", k.File.Path)
+	case "pkcs11":
+		required(p, "kms.pkcs11.module", k.PKCS11.Module)
+		required(p, "kms.pkcs11.token", k.PKCS11.Token)
+		required(p, "kms.pkcs11.pin_file", k.PKCS11.PINFile)
+		required(p, "kms.pkcs11.key", k.PKCS11.Key)
+		if k.PKCS11.Sessions < 1 {
+			p.add("kms.pkcs11.sessions", "is %d; it must be at least 1", k.PKCS11.Sessions)
+		}
+	case "transit":
+		required(p, "kms.transit.address", k.Transit.Address)
+		required(p, "kms.transit.mount", k.Transit.Mount)
+		required(p, "kms.transit.key", k.Transit.Key)
+		required(p, "kms.transit.token_file", k.Transit.TokenFile)
+		between(p, "kms.transit.timeout", k.Transit.Timeout, time.Millisecond, time.Minute)
+	case "aws-kms":
+		required(p, "kms.aws_kms.key", k.AWS.Key)
+		between(p, "kms.aws_kms.timeout", k.AWS.Timeout, time.Millisecond, time.Minute)
 	}
 	between(p, "kms.cache_for", c.KMS.CacheFor, time.Second, 168*time.Hour)
 	between(p, "kms.stale_for", c.KMS.StaleFor, 0, 720*time.Hour)

@@ -11,7 +11,6 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
-	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
@@ -46,8 +45,8 @@ func (p *Process) startAudit(context.Context) (err error) {
 	return nil
 }
 
-func (p *Process) startKeys(context.Context) error {
-	wrapper, err := file.Open(p.config.KMS.File.Path)
+func (p *Process) startKeys(ctx context.Context) error {
+	wrapper, err := openKeyService(ctx, &p.config.KMS)
 	if err != nil {
 		return err
 	}
@@ -175,10 +174,11 @@ type clearing struct{ p *Process }
 
 // WaitCleared implements service.Clearing.
 func (c clearing) WaitCleared(ctx context.Context, key record.Key, revision int64) error {
-	if err := c.p.pipeline.WaitCleared(ctx, key, revision); err != nil {
+	// The copy first: it tells the pipeline in which life of the store the revision is.
+	if err := c.p.local.WaitApplied(ctx, revision); err != nil {
 		return err
 	}
-	return c.p.local.WaitApplied(ctx, revision)
+	return c.p.pipeline.WaitCleared(ctx, key, revision)
 }
 
 func (p *Process) isControl() bool { return p.config.Process.Has(config.Control) }
