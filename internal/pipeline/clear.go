@@ -30,11 +30,15 @@ func (p *Pipeline) Run(ctx context.Context) error {
 
 func (p *Pipeline) own(ctx context.Context) error {
 	p.Logger.Info("this process owns the pipeline")
-	trimmed := p.Now()
+	trimmed, requeued := p.Now(), p.Now()
 	for {
 		p.mu.Lock()
 		before := p.cleared
 		p.advance() // a host that stopped reporting no longer holds others up
+		if now := p.Now(); now.Sub(requeued) >= idleCheck {
+			requeued = now
+			p.requeue()
+		}
 		if p.cleared != before {
 			p.wake()
 		}
@@ -65,51 +69,6 @@ func (p *Pipeline) own(ctx context.Context) error {
 	}
 }
 
-// ready counts the items that can be finished now.
-func (p *Pipeline) ready() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.due())
-}
-
-// due returns at most a batch of items that all live hosts have applied, oldest
-// first; mu is held.
-func (p *Pipeline) due() []item {
-	p.dropFinished()
-	var due []item
-	for _, it := range p.queue {
-		if it.revision > p.cleared || len(due) == batch {
-			break
-		}
-		if _, failed := p.failed[it.record]; !failed && p.items[it.record] == it && !p.quarantined(it.record) {
-			due = append(due, it)
-		}
-	}
-	return due
-}
-
-// dropFinished removes leading entries of the queue that no longer stand for an
-// open item; mu is held.
-func (p *Pipeline) dropFinished() {
-	n := 0
-	for n < len(p.queue) && p.items[p.queue[n].record] != p.queue[n] {
-		n++
-	}
-	p.queue = p.queue[n:]
-}
-
-// quarantined reports whether a live host could not apply the record; mu is held.
-func (p *Pipeline) quarantined(key record.Key) bool {
-	for _, r := range p.liveHosts() {
-		for _, q := range r.Quarantined {
-			if q.Record == key {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // clearBatch finishes one batch of work items. An item that was put again
 // meanwhile is left alone.
 func (p *Pipeline) clearBatch(ctx context.Context) error {
@@ -137,7 +96,6 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 			delete(p.items, it.record)
 		}
 	}
-	p.dropFinished()
 	return nil
 }
 
@@ -146,7 +104,8 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 func (p *Pipeline) markFailed(ctx context.Context) error {
 	p.mu.Lock()
 	reported := map[record.Key]*recordpb.Quarantine{}
-	for _, r := range p.liveHosts() {
+	live, known := p.liveHosts()
+	for _, r := range live {
 		for _, q := range r.Quarantined {
 			reported[q.Record] = &recordpb.Quarantine{
 				Record: string(q.Record), Revision: q.Revision, Host: r.Host, Reason: q.Reason, At: p.Now().UnixNano(),
@@ -164,7 +123,7 @@ func (p *Pipeline) markFailed(ctx context.Context) error {
 		}
 	}
 	for key, revision := range p.failed {
-		if reported[key] == nil && 2*len(p.liveHosts()) > len(p.registered) {
+		if reported[key] == nil && known && 2*len(live) > len(p.registered) {
 			var txn record.Txn
 			txn.Require(record.QuarantineKey(key), revision)
 			txn.Delete(record.QuarantineKey(key))

@@ -74,14 +74,15 @@ type ReporterOptions struct {
 }
 
 // RunReporter keeps one stream of reports open until ctx ends. While the control
-// process does not answer it tries again, at first after 100 ms, at most every 2 s.
+// process does not answer it tries again, at first after 100 ms, at most every 1.5 s:
+// before a control process that has started takes it for dead.
 func RunReporter(ctx context.Context, o ReporterOptions) error {
 	if o.Every == 0 {
 		o.Every = time.Second
 	}
 	client := peerv1connect.NewPipelineServiceClient(o.Client, "https://"+o.Address)
 	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, 2*time.Second
+	pause.InitialInterval, pause.MaxInterval = 100*time.Millisecond, time.Second
 	for {
 		began := time.Now()
 		err := o.report(ctx, client)

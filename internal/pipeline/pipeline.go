@@ -40,7 +40,8 @@ type Options struct {
 	Logger *slog.Logger
 	Now    func() time.Time
 	// LiveFor is how long after its last report a host counts as live; default
-	// 3 s. A host that loses its stream stops counting after that.
+	// 3 s. A host that loses its stream stops counting after that. A registered
+	// host that could not report yet counts for as long.
 	LiveFor time.Duration
 	// OutboxFor is how long events stay in the outbox; default 1 h.
 	OutboxFor time.Duration
@@ -52,14 +53,21 @@ type Pipeline struct {
 	Options
 
 	mu sync.Mutex
-	// registered are the hosts of the durable set.
+	// registered are the hosts of the durable set, noted is since when this
+	// process knows of each.
 	registered map[string]*recordpb.Host
+	noted      map[string]time.Time
 	// reports are the last ones of connected or recently connected hosts.
 	reports map[string]Report
+	// listening is since when hosts can have reported to this process, looked when
+	// it last looked whether they do.
+	listening, looked time.Time
 	// items are the open work items by record, queue the same by revision; an
-	// entry of queue that items no longer names is skipped.
+	// entry of queue that items no longer names is skipped. held are those that
+	// left queue because a host cannot apply them.
 	items map[record.Key]item
 	queue []item
+	held  map[record.Key]item
 	// failed are the records in quarantine, by the revision of their entry.
 	failed map[record.Key]int64
 	// cleared is a revision of this life of the store.
@@ -112,6 +120,10 @@ func New(o Options) *Pipeline {
 	return &Pipeline{
 		Options:    o,
 		registered: make(map[string]*recordpb.Host),
+		noted:      make(map[string]time.Time),
+		listening:  o.Now(),
+		looked:     o.Now(),
+		held:       make(map[record.Key]item),
 		reports:    make(map[string]Report),
 		items:      make(map[record.Key]item),
 		failed:     make(map[record.Key]int64),
@@ -150,12 +162,12 @@ func (p *Pipeline) note(c record.Change) bool {
 		if p.items[key].revision == c.Revision {
 			return false
 		}
-		p.items[key] = it
-		p.queue = append(p.queue, it)
+		p.enqueue(it)
 	case c.Key.HasPrefix(record.HostPrefix):
 		id := string(c.Key[len(record.HostPrefix):])
 		if c.Deleted {
 			delete(p.registered, id)
+			delete(p.noted, id)
 			break
 		}
 		host, err := record.Hosts.Decode(c.Value)
@@ -163,11 +175,12 @@ func (p *Pipeline) note(c record.Change) bool {
 			p.Logger.Error("host record cannot be decoded", "host", id, "error", err)
 			return false
 		}
-		p.registered[id] = host
+		p.enlist(id, host)
 	case c.Key.HasPrefix(record.QuarantinePrefix):
 		key := c.Key[len(record.QuarantinePrefix):]
 		if c.Deleted {
 			delete(p.failed, key)
+			p.requeue()
 		} else {
 			p.failed[key] = c.Revision
 		}
@@ -210,37 +223,11 @@ func (p *Pipeline) Load() error {
 	clear(p.registered)
 	clear(p.items)
 	clear(p.failed)
+	clear(p.held)
 	p.queue = nil
 	p.mu.Unlock()
 	p.Changed(changes)
 	return nil
-}
-
-// advance recomputes the cleared revision; mu is held. It never falls in a life: a host
-// that comes back with an old copy does not unmake what had been cleared.
-func (p *Pipeline) advance() {
-	live := p.liveHosts()
-	if len(p.registered) == 0 || 2*len(live) <= len(p.registered) {
-		return
-	}
-	lowest := live[0].Applied
-	for _, r := range live[1:] {
-		lowest = min(lowest, r.Applied)
-	}
-	p.cleared = max(p.cleared, lowest)
-}
-
-// liveHosts returns the last reports of the registered hosts that are live, and
-// in this life of the store; mu is held.
-func (p *Pipeline) liveHosts() []Report {
-	now := p.Now()
-	var live []Report
-	for id := range p.registered {
-		if r, ok := p.reports[id]; ok && now.Sub(r.At) <= p.LiveFor && r.life() == p.life {
-			live = append(live, r)
-		}
-	}
-	return live
 }
 
 // WaitCleared waits until every live host, and a majority of the registered
@@ -294,8 +281,8 @@ func (p *Pipeline) Status() Status {
 		s.OldestAge = max(s.OldestAge, now.Sub(it.committed))
 	}
 	for id, host := range p.registered {
-		r, ok := p.reports[id]
-		s.Hosts = append(s.Hosts, Host{Record: host, Report: r, Live: ok && now.Sub(r.At) <= p.LiveFor})
+		r := p.reports[id]
+		s.Hosts = append(s.Hosts, Host{Record: host, Report: r, Live: p.heard(r, now)})
 	}
 	slices.SortFunc(s.Hosts, func(a, b Host) int { return cmp.Compare(a.Record.GetId(), b.Record.GetId()) })
 	return s

@@ -65,6 +65,6 @@ func (p *Pipeline) register(ctx context.Context, r Report) error {
 	p.Logger.Info("host registered", "host", r.Host, "address", r.Address)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.registered[r.Host] = host
+	p.enlist(r.Host, host)
 	return nil
 }
