@@ -59,6 +59,7 @@ func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 
 // committed makes known what a transaction has changed.
 func (l *Local) committed(f *file, t *txn) error {
+	resynced := l.meta.Resync && !t.meta.Resync
 	l.meta = t.meta
 	if err := f.renew(); err != nil {
 		return err // the file is damaged: OnApply gets everything when it is rebuilt
@@ -71,6 +72,9 @@ func (l *Local) committed(f *file, t *txn) error {
 	}
 	l.status.update(func(p *Position) { p.Quarantined += t.quarantined })
 	l.publish()
+	if resynced {
+		l.opts.OnResync()
+	}
 	return l.marker.set(mark{})
 }
 

@@ -47,6 +47,11 @@ type Options struct {
 	// stored locally; those it may get more than once or, after a crash, not at
 	// all.
 	OnApply func([]record.Change)
+	// OnResync is called when a comparison of the copy with the whole store has
+	// ended, also the one that fills a rebuilt file: from the goroutine of OnApply,
+	// after it was called with what the comparison changed, and when Position and
+	// View show the result. It must not block.
+	OnResync func()
 	// ScrubPeriod is the most that passes between two checks of the whole file;
 	// 24 h if 0. A small file is checked every second, a larger one so seldom that
 	// it costs about 1 % of a processor.
@@ -65,6 +70,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OnApply == nil {
 		o.OnApply = func([]record.Change) {}
+	}
+	if o.OnResync == nil {
+		o.OnResync = func() {}
 	}
 	o.ScrubPeriod = cmp.Or(o.ScrubPeriod, 24*time.Hour)
 	o.RetryMin = cmp.Or(o.RetryMin, 50*time.Millisecond)
