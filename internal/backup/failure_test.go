@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -25,7 +26,15 @@ import (
 func TestChangedFilesAreRefused(t *testing.T) {
 	t.Parallel()
 	k := newKeys(t)
-	s := newRegion(t, k, 20_000) // several frames
+	s := newRegion(t, k, 0)
+	for i := range 20 { // several frames
+		var txn record.Txn
+		for j := range 50 {
+			txn.Put(nameKey(50*i+j), record.EncodeReference(strings.Repeat("x", 1000)))
+		}
+		_, err := s.Commit(t.Context(), txn)
+		must(t, err)
+	}
 	data := write(t, s, k)
 	other := write(t, s, k)
 	fresh := newShard(t)
