@@ -89,6 +89,16 @@ func (h *Hub) dropAll() {
 	}
 }
 
+// Reset ends every subscription, as Overflow does, and forgets the revisions
+// seen: the store has begun a new life, which counts anew, or the local store
+// compares itself with all of it, which does not show events that are gone.
+func (h *Hub) Reset() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dropAll()
+	h.revision, h.last = 0, 0
+}
+
 func (h *Hub) drop(s *Subscription) {
 	if _, ok := h.subscriptions[s]; ok {
 		delete(h.subscriptions, s)
@@ -110,7 +120,8 @@ func (h *Hub) Subscribe(vault secret.VaultID) *Subscription {
 }
 
 // Overflow reports whether the hub ended the subscription, because its reader
-// was too slow or events came out of order; the reader resumes.
+// was too slow, events came out of order or the hub was reset; the reader
+// resumes.
 func (s *Subscription) Overflow() bool {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()

@@ -91,6 +91,25 @@ func TestEventsThatComeAgainEndTheWatches(t *testing.T) {
 	}
 }
 
+func TestAResetEndsTheWatchesAndCountsAnew(t *testing.T) {
+	hub := new(event.Hub)
+	before := hub.Subscribe("v")
+	hub.Changed([]record.Change{change("v", 1000)})
+	hub.Reset()
+	if got, open := drain(before); fmt.Sprint(got) != "[1000]" || open || !before.Overflow() {
+		t.Errorf("got %v, open %t", got, open)
+	}
+	after := hub.Subscribe("v")
+	defer after.Close()
+	if after.Start != 0 {
+		t.Errorf("a subscription in the new life starts at %d", after.Start)
+	}
+	hub.Changed([]record.Change{change("v", 3)})
+	if got, open := drain(after); fmt.Sprint(got) != "[3]" || !open {
+		t.Errorf("in the new life got %v, open %t", got, open)
+	}
+}
+
 func TestSubscriptionsComeAndGoUnderLoad(t *testing.T) {
 	hub := new(event.Hub)
 	var running sync.WaitGroup

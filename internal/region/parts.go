@@ -88,6 +88,10 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 func (p *Process) applied(changes []record.Change) {
 	p.authn.Changed(changes)
 	p.authz.Changed(changes)
+	if resyncs := p.local.Position().Resyncs; resyncs != p.resyncs {
+		p.resyncs = resyncs
+		p.events.Reset() // what is compared now does not show events that are gone
+	}
 	p.events.Changed(changes)
 	if p.pipeline != nil {
 		p.pipeline.Changed(changes)
@@ -95,6 +99,7 @@ func (p *Process) applied(changes []record.Change) {
 	for _, c := range changes {
 		if c.Key == record.RegionKey {
 			p.authz.Reset() // a new life of the store counts its revisions anew
+			p.events.Reset()
 			p.keyring.ForgetAll()
 		}
 		if c.Deleted && c.Key.HasPrefix(record.QuarantinePrefix) {

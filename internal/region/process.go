@@ -58,6 +58,7 @@ type Process struct {
 	breakGlass atomic.Bool
 	killed     atomic.Bool
 	retries    chan record.Key
+	resyncs    uint64 // of the local store, of which the watches know
 
 	// drains stop the listeners, closers undo start-up, last first.
 	drains  []func() error

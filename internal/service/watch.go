@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/event"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -18,6 +20,15 @@ import (
 // how long a watch outlives the caller's right to it; no event is sent after.
 const heartbeat = 10 * time.Second
 
+const (
+	// resumeMargin is how far the clocks of processes may be apart, and how long
+	// a mutation may take from its event's ID to its commit, without a resumed
+	// watch missing an event.
+	resumeMargin = 2 * time.Minute
+	// resumeTimeout bounds the reading of what a resumed watch missed.
+	resumeTimeout = 10 * time.Second
+)
+
 // Watched is one event of a watch, or a heartbeat if Event is nil.
 type Watched struct {
 	Event       *event.Event
@@ -25,11 +36,13 @@ type Watched struct {
 }
 
 // resumePoint says after which revision, in which life of the region, a watch
-// goes on, and when it was given.
+// goes on. All events until at have been given.
 type resumePoint struct {
 	incarnation secret.Incarnation
 	revision    int64
-	at          time.Time
+	// at is when the local store was known to be up to date: a host that is cut
+	// off cannot vouch for the time since.
+	at time.Time
 }
 
 const resumeFormat = "r1"
@@ -64,7 +77,7 @@ func (s *Service) WatchSecrets(ctx context.Context, vaultRef, resumeToken string
 	var vault *secret.Vault
 	var incarnation secret.Incarnation
 	permitted := func(view record.View) error {
-		c.now, c.caller.Principal, c.permitted = s.Now(), nil, permittedResource{}
+		c.now, c.caller.Principal, c.permitted = s.Now(), nil, nil
 		if err := c.authenticate(view); err != nil {
 			return err
 		}
@@ -80,26 +93,35 @@ func (s *Service) WatchSecrets(ctx context.Context, vaultRef, resumeToken string
 	if _, err := s.read(ctx, permitted); err != nil {
 		return c.end(err)
 	}
+	known := s.knownAt()
+	if s.Now().Sub(known) > s.EventsFor {
+		return c.end(secret.Errorf(secret.CodeUnavailable, "this host has been cut off from the store for longer than events are kept").
+			WithHint("watch on another host"))
+	}
 	sub := s.Events.Subscribe(vault.ID)
 	defer sub.Close()
-	start, err := s.startOfWatch(sub)
+	point := resumePoint{incarnation: incarnation, at: known}
+	point.revision, err = s.startOfWatch(sub)
 	var missed []event.Event
-	if err == nil {
-		missed, err = s.missed(ctx, vault.ID, incarnation, resumeToken, start)
+	if err == nil && resumeToken != "" {
+		point, missed, err = s.missed(ctx, vault.ID, incarnation, resumeToken, point.revision)
 	}
 	if err = c.end(err); err != nil {
 		return err
 	}
-	w := watch{service: s, permitted: permitted, send: send, point: resumePoint{incarnation: incarnation, revision: start}}
-	if resumeToken != "" {
-		w.point, _ = parseResumePoint(resumeToken)
-	}
-	for _, e := range missed {
-		if err := w.deliver(ctx, &e); err != nil {
+	w := watch{service: s, permitted: permitted, send: send, sub: sub, incarnation: &incarnation, point: point}
+	for i, e := range missed {
+		if err := w.deliver(ctx, &e, len(missed)-i-1); err != nil {
 			return err
 		}
 	}
-	return w.follow(ctx, sub)
+	return w.follow(ctx)
+}
+
+// knownAt is when the local store was last known to be up to date.
+func (s *Service) knownAt() time.Time {
+	age, _ := s.Local.Freshness()
+	return s.Now().Add(-age)
 }
 
 // startOfWatch returns the revision after which the subscription has all events.
@@ -116,23 +138,34 @@ func (s *Service) startOfWatch(sub *event.Subscription) (int64, error) {
 	return start, err
 }
 
-// missed returns the events of a vault after the resume token up to revision.
-func (s *Service) missed(ctx context.Context, vault secret.VaultID, incarnation secret.Incarnation, token string, revision int64) ([]event.Event, error) {
-	if token == "" {
-		return nil, nil
-	}
+func resumeGone() error {
+	return secret.Errorf(secret.CodeResumeGone, "the events after the resume token are no longer kept").
+		WithHint("list the secrets, then watch without a token")
+}
+
+// missed returns what a resume token stands for, and the events of a vault after
+// it up to revision.
+func (s *Service) missed(ctx context.Context, vault secret.VaultID, incarnation secret.Incarnation, token string, revision int64) (resumePoint, []event.Event, error) {
 	point, err := parseResumePoint(token)
 	if err != nil {
-		return nil, err
+		return point, nil, err
 	}
-	gone := secret.Errorf(secret.CodeResumeGone, "the events after the resume token are no longer kept").
-		WithHint("list the secrets, then watch without a token")
-	if point.incarnation != incarnation || s.Now().Sub(point.at) > s.EventsFor {
-		return nil, gone
+	now := s.Now()
+	if point.incarnation != incarnation || now.Sub(point.at) > s.EventsFor {
+		return point, nil, resumeGone()
 	}
+	if point.at.After(now) {
+		point.at = now
+	}
+	from, err := outboxAt(point.at.Add(-resumeMargin))
+	if err != nil {
+		return point, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, resumeTimeout)
+	defer cancel()
 	var events []event.Event
 	var decodeErr error
-	err = s.Store.View(ctx).Scan(record.OutboxPrefix, record.PrefixEnd(record.OutboxPrefix), func(stored record.Stored) bool {
+	err = s.Store.View(ctx).Scan(from, record.PrefixEnd(record.OutboxPrefix), func(stored record.Stored) bool {
 		if stored.Revision <= point.revision || stored.Revision > revision {
 			return true
 		}
@@ -147,7 +180,14 @@ func (s *Service) missed(ctx context.Context, vault secret.VaultID, incarnation 
 		return true
 	})
 	slices.SortFunc(events, func(a, b event.Event) int { return cmp.Compare(a.Revision, b.Revision) })
-	return events, firstError(err, decodeErr)
+	return point, events, firstError(err, decodeErr)
+}
+
+// outboxAt is the first key that an event of a time can have.
+func outboxAt(at time.Time) (record.Key, error) {
+	var first ulid.ULID
+	err := first.SetTime(ulid.Timestamp(at))
+	return record.OutboxKey(first.String()), err
 }
 
 // aboutSecret leaves out the events of the vault itself.
@@ -157,27 +197,39 @@ type watch struct {
 	service   *Service
 	permitted func(record.View) error
 	send      func(Watched) error
-	point     resumePoint
+	sub       *event.Subscription
+	// incarnation is what permitted found last.
+	incarnation *secret.Incarnation
+	point       resumePoint
 }
 
 // deliver sends an event, or a heartbeat if e is nil, if the caller may still
-// have it.
-func (w *watch) deliver(ctx context.Context, e *event.Event) error {
+// have it. The caller knows of rest events more.
+func (w *watch) deliver(ctx context.Context, e *event.Event, rest int) error {
 	if _, err := w.service.read(ctx, w.permitted); err != nil {
 		return err
+	}
+	known := w.service.knownAt() // before looking at what waits: all until then has come
+	if *w.incarnation != w.point.incarnation || w.service.Now().Sub(known) > w.service.EventsFor {
+		return resumeGone()
 	}
 	if e != nil {
 		if e.Revision <= w.point.revision || !aboutSecret(e.Event) {
 			return nil
 		}
 		w.point.revision = e.Revision
+		if at := record.FromNanos(e.GetAt()); at.After(w.point.at) && at.Before(known) {
+			w.point.at = at
+		}
 	}
-	w.point.at = w.service.Now()
+	if rest+len(w.sub.Events) == 0 && !w.sub.Overflow() && known.After(w.point.at) {
+		w.point.at = known
+	}
 	return w.send(Watched{Event: e, ResumeToken: w.point.String()})
 }
 
-func (w *watch) follow(ctx context.Context, sub *event.Subscription) error {
-	if err := w.deliver(ctx, nil); err != nil {
+func (w *watch) follow(ctx context.Context) error {
+	if err := w.deliver(ctx, nil, 0); err != nil {
 		return err
 	}
 	tick := time.NewTicker(heartbeat)
@@ -188,12 +240,12 @@ func (w *watch) follow(ctx context.Context, sub *event.Subscription) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			err = w.deliver(ctx, nil)
-		case e, ok := <-sub.Events:
+			err = w.deliver(ctx, nil, 0)
+		case e, ok := <-w.sub.Events:
 			if !ok {
 				return secret.Errorf(secret.CodeUnavailable, "the watch fell too far behind").WithHint("resume from the last token")
 			}
-			err = w.deliver(ctx, &e)
+			err = w.deliver(ctx, &e, 0)
 		}
 		if err != nil {
 			return err

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
@@ -76,6 +78,7 @@ func TestASlowWatcherIsCutOffAndResumes(t *testing.T) {
 	for i := 1; i < events; i++ {
 		_, err := h.PutSecretVersion(h.ctx(), service.NewValue{SecretRef: ref("a"), Value: secret.NewPlaintext(fmt.Append(nil, i))})
 		must(t, err)
+		h.pass(time.Second)
 	}
 	close(full)
 	if err := <-ended; !secret.HasCode(err, secret.CodeUnavailable) {
@@ -98,6 +101,123 @@ func TestAWatchEndsWithItsCaller(t *testing.T) {
 		return nil
 	})
 	if !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+// aged is a local copy that was up to date age ago.
+type aged struct {
+	localCopy
+	age atomic.Int64
+}
+
+func (a *aged) Freshness() (time.Duration, bool) {
+	age := time.Duration(a.age.Load())
+	return age, age == 0
+}
+
+// counted counts the records that scans of the store visit.
+type counted struct {
+	*shard
+	visited int
+}
+
+func (c *counted) View(context.Context) record.View { return countedView{c.snapshot(), c} }
+
+type countedView struct {
+	view
+	*counted
+}
+
+func (v countedView) Revision() int64                                 { return v.view.Revision() }
+func (v countedView) Get(key record.Key) (record.Stored, bool, error) { return v.view.Get(key) }
+func (v countedView) Scan(start, end record.Key, f func(record.Stored) bool) error {
+	return v.view.Scan(start, end, func(s record.Stored) bool {
+		v.visited++
+		return f(s)
+	})
+}
+
+func TestAResumeReadsOnlyWhatItMayHaveMissed(t *testing.T) {
+	h := start(t)
+	h.create(service.NewSecret{Name: "a"})
+	for i := range 200 {
+		_, err := h.PutSecretVersion(h.ctx(), service.NewValue{SecretRef: ref("a"), Value: secret.NewPlaintext(fmt.Append(nil, i))})
+		must(t, err)
+	}
+	h.pass(10 * time.Minute)
+	_, token, err := h.watch("", 0)
+	must(t, err)
+	h.pass(10 * time.Minute)
+	h.create(service.NewSecret{Name: "b"})
+	store := &counted{shard: h.shard}
+	h.Store = store
+	names, _, err := h.watch(token, 1)
+	if err != nil || fmt.Sprint(names) != "[b]" {
+		t.Fatalf("resumed with %v, %v", names, err)
+	}
+	if store.visited > 10 {
+		t.Errorf("the resumed watch read %d events", store.visited)
+	}
+}
+
+// A host that is cut off cannot vouch for the time since, so that its tokens are
+// as old as what it knows.
+func TestAHostThatIsCutOffGivesTokensAsOldAsItsCopy(t *testing.T) {
+	h := start(t)
+	cutOff := &aged{localCopy: localCopy{h.shard}}
+	h.Local = cutOff
+	_, young, err := h.watch("", 0)
+	must(t, err)
+	h.pass(40 * time.Minute)
+	cutOff.age.Store(int64(40 * time.Minute))
+	_, token, err := h.watch(young, 0)
+	must(t, err)
+	h.pass(20*time.Minute + time.Second)
+	cutOff.age.Store(0) // as another host, where it goes on
+	if _, _, err := h.watch(token, 0); !secret.HasCode(err, secret.CodeResumeGone) {
+		t.Errorf("a token whose host knew nothing of the last hour: %v", err)
+	}
+}
+
+func TestAWatchEndsOnceItsHostIsCutOffForLongerThanEventsAreKept(t *testing.T) {
+	h := start(t)
+	cutOff := &aged{localCopy: localCopy{h.shard}}
+	h.Local = cutOff
+	err := h.WatchSecrets(h.ctx(), "v", "", func(w service.Watched) error {
+		if w.Event == nil {
+			cutOff.age.Store(int64(time.Hour + time.Second))
+			h.create(service.NewSecret{Name: "a"})
+		}
+		return nil
+	})
+	if !secret.HasCode(err, secret.CodeResumeGone) {
+		t.Errorf("ended with %v", err)
+	}
+	if _, _, err := h.watch("", 0); !secret.HasCode(err, secret.CodeUnavailable) {
+		t.Errorf("a new watch on such a host: %v", err)
+	}
+}
+
+func TestAWatchEndsWithTheLifeOfTheRegion(t *testing.T) {
+	h := start(t)
+	err := h.WatchSecrets(h.ctx(), "v", "", func(w service.Watched) error {
+		if w.Event != nil {
+			t.Errorf("saw %s in another life", w.Event.GetName())
+			return nil
+		}
+		h.create(service.NewSecret{Name: "a"}) // the event waits
+		region, revision, err := record.Load(h.shard.snapshot(), record.Regions, record.RegionKey)
+		must(t, err)
+		region.Incarnation = "01JABCDEFGHJKMNPQRSTVWXYZ0"
+		var txn record.Txn
+		txn.Require(record.RegionKey, revision)
+		txn.Put(record.RegionKey, record.Regions.Encode(region))
+		_, err = h.shard.Commit(t.Context(), txn)
+		must(t, err)
+		return nil
+	})
+	if !secret.HasCode(err, secret.CodeResumeGone) {
 		t.Errorf("ended with %v", err)
 	}
 }
