@@ -9,8 +9,12 @@ import (
 )
 
 func decodeSecret(wire []byte) (*secret.Secret, error) {
-	c := newCursor(wire)
-	s := new(secret.Secret)
+	d := new(struct {
+		secret.Secret
+		source
+	})
+	c, s := d.over(wire), &d.Secret
+	defer func() { d.wire = nil }()
 	for c.next() {
 		switch c.tag {
 		case 1<<3 | wireBytes:
@@ -108,8 +112,12 @@ func (c *cursor) version(v *secret.VersionInfo) {
 }
 
 func decodeVault(wire []byte) (*secret.Vault, error) {
-	c := newCursor(wire)
-	v := new(secret.Vault)
+	d := new(struct {
+		secret.Vault
+		source
+	})
+	c, v := d.over(wire), &d.Vault
+	defer func() { d.wire = nil }()
 	for c.next() {
 		switch c.tag {
 		case 1<<3 | wireBytes:

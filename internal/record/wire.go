@@ -39,8 +39,11 @@ const (
 	wireBytes  = uint64(protowire.BytesType)
 )
 
-func newCursor(wire []byte) *cursor {
-	return &cursor{source: &source{wire: wire, text: string(wire)}, end: len(wire)}
+// over returns a cursor over a message. The source is where the caller has room
+// for it: next to the decoded record, which keeps its text alive anyway.
+func (s *source) over(wire []byte) cursor {
+	*s = source{wire: wire, text: string(wire)}
+	return cursor{source: s, end: len(wire)}
 }
 
 // next moves to the next field and reports whether there is one.

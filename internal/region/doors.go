@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,10 +47,18 @@ func (p *Process) startFrontDoor(ctx context.Context) error {
 		options.Local, options.Forwarder = native.ReadOnly(), p.forward
 	}
 	p.handler = frontdoor.NewHandler(options)
-	mux := http.NewServeMux()
-	p.addHealth(mux)
-	mux.Handle("/", p.handler)
-	listener, err := p.serve(ctx, "front door", p.config.Listen.Address, pki.ServerTLS(p.serverCert), mux)
+	health := http.NewServeMux()
+	p.addHealth(health)
+	health.Handle("/", p.handler)
+	// What is not about health, nearly all, need not be looked up.
+	door := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, native.PathPrefix) {
+			p.handler.ServeHTTP(w, r)
+			return
+		}
+		health.ServeHTTP(w, r)
+	})
+	listener, err := p.serve(ctx, "front door", p.config.Listen.Address, pki.ServerTLS(p.serverCert), door)
 	p.listener = listener
 	return err
 }

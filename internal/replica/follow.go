@@ -23,7 +23,7 @@ const (
 	// fsyncs and the rewriting of pages however little it changes, so that under
 	// load a few ms of waiting, which a change on its own never meets, save most
 	// of that.
-	commitEvery = 4 * time.Millisecond
+	commitEvery = 2 * time.Millisecond
 	// persistEvery bounds how old the stored progress of an idle feed gets.
 	persistEvery = 30 * time.Second
 	fetchTimeout = 10 * time.Second
@@ -85,7 +85,7 @@ func (l *Local) recoverFrom(err error) error {
 
 // inContact remembers that the source has just answered; the next commit stores
 // it.
-func (l *Local) inContact() { l.meta.Contact = l.opts.Now().UnixNano() }
+func (l *Local) inContact() { l.meta.Contact, l.heard = l.opts.Now().UnixNano(), l.opts.Boot() }
 
 func (l *Local) connected() {
 	l.publish()

@@ -49,6 +49,9 @@ func New(o Options) http.Handler {
 
 type dialect struct{ Options }
 
+// PathPrefix is how the paths of the API's methods begin.
+const PathPrefix = "/lifeboat.v1."
+
 // ReadOnly returns a function that says whether a path of the API changes
 // nothing, so that a data-plane host can serve it itself.
 func ReadOnly() func(path string) bool {
@@ -64,8 +67,7 @@ func ReadOnly() func(path string) bool {
 		}
 	}
 	paths[lifeboatv1connect.OperatorServiceGetStatusProcedure] = true
-	known := "/lifeboat.v1."
-	return func(path string) bool { return paths[path] || !strings.HasPrefix(path, known) }
+	return func(path string) bool { return paths[path] || !strings.HasPrefix(path, PathPrefix) }
 }
 
 func addReadOnly(paths map[string]bool, s protoreflect.ServiceDescriptor) {
