@@ -9,7 +9,7 @@ import (
 
 // enlist takes note of a host of the durable set; mu is held.
 func (p *Pipeline) enlist(id string, host *recordpb.Host) {
-	if p.registered[id] == nil {
+	if _, known := p.noted[id]; !known {
 		p.noted[id] = p.Now()
 	}
 	p.registered[id] = host
@@ -53,6 +53,9 @@ func (p *Pipeline) liveHosts() (live []Report, known bool) {
 // that comes back with an old copy does not unmake what had been cleared.
 func (p *Pipeline) advance() {
 	p.look()
+	if !p.loaded || !p.Local.Synced() {
+		return // a host may be missing in the set that is known
+	}
 	live, known := p.liveHosts()
 	if !known || len(p.registered) == 0 || 2*len(live) <= len(p.registered) {
 		return

@@ -74,6 +74,9 @@ func TestAfterAPauseHostsMayReportFirst(t *testing.T) {
 	p := pipeline.New(pipeline.Options{Store: m, Local: local{m}, Now: func() time.Time { return now }})
 	m.pipeline = p
 	m.write(threeHosts()...)
+	if err := p.Load(); err != nil {
+		t.Fatal(err)
+	}
 	for _, host := range []string{"a", "b", "c"} {
 		report(t, p, host, 0)
 	}

@@ -29,6 +29,9 @@ type memory struct {
 	cleared map[int64]bool
 	// down is what every call returns, if set.
 	down error
+	// damage is what the process's own copy returns, if set, incomplete that it is.
+	damage     error
+	incomplete bool
 	// before, if set, runs once before the next transaction.
 	before func()
 }
@@ -155,7 +158,21 @@ func (m *memory) View(context.Context) record.View { return m.snapshot() }
 // local is the same shard as a process's own copy.
 type local struct{ *memory }
 
-func (l local) View(fn func(record.View) error) error { return fn(l.snapshot()) }
+func (l local) Synced() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.incomplete
+}
+
+func (l local) View(fn func(record.View) error) error {
+	l.mu.Lock()
+	damage := l.damage
+	l.mu.Unlock()
+	if damage != nil {
+		return damage
+	}
+	return fn(l.snapshot())
+}
 
 type view map[record.Key]record.Stored
 

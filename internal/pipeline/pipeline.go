@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -31,6 +32,8 @@ type Store interface {
 // LocalStore is this process's copy of the shard.
 type LocalStore interface {
 	View(fn func(record.View) error) error
+	// Synced reports whether the copy is complete.
+	Synced() bool
 }
 
 // Options of a Pipeline. Store and Local are required.
@@ -53,6 +56,8 @@ type Pipeline struct {
 	Options
 
 	mu sync.Mutex
+	// loaded is set once all that the local store holds is known.
+	loaded bool
 	// registered are the hosts of the durable set, noted is since when this
 	// process knows of each.
 	registered map[string]*recordpb.Host
@@ -106,8 +111,8 @@ type Quarantined struct {
 	Reason   string
 }
 
-// New returns a Pipeline that knows what the local store holds. Feed it with
-// Changed from then on, and Run it.
+// New returns a Pipeline. Feed it with Changed, have it Load what the local store
+// holds, and Run it.
 func New(o Options) *Pipeline {
 	o.LiveFor = cmp.Or(o.LiveFor, 3*time.Second)
 	o.OutboxFor = cmp.Or(o.OutboxFor, time.Hour)
@@ -141,6 +146,7 @@ func (p *Pipeline) Changed(changes []record.Change) {
 		touched = p.note(c) || touched
 	}
 	if touched {
+		p.advance()
 		p.wake()
 	}
 }
@@ -189,7 +195,6 @@ func (p *Pipeline) note(c record.Change) bool {
 	default:
 		return false
 	}
-	p.advance()
 	return true
 }
 
@@ -199,9 +204,14 @@ func (p *Pipeline) wake() {
 	p.changed = make(chan struct{})
 }
 
-// Load takes note of all that the local store holds, after it has been opened or
-// has resynchronised.
+// Load replaces what is known by what the local store holds. Call it when the
+// local store has been opened and whenever it has resynchronised: of what was
+// deleted before that Changed does not tell. Until it has succeeded once nothing
+// is cleared. After an error, which is that of the local store, nothing has
+// changed.
 func (p *Pipeline) Load() error {
+	p.mu.Lock() // also while reading, so that Changed tells only of what comes later
+	defer p.mu.Unlock()
 	var changes []record.Change
 	err := p.Local.View(func(view record.View) error {
 		for _, prefix := range []string{string(record.RegionKey), record.HostPrefix, record.QuarantinePrefix, record.WorkPrefix} {
@@ -219,14 +229,18 @@ func (p *Pipeline) Load() error {
 		return err
 	}
 	slices.SortStableFunc(changes, func(a, b record.Change) int { return cmp.Compare(a.Revision, b.Revision) })
-	p.mu.Lock()
 	clear(p.registered)
 	clear(p.items)
 	clear(p.failed)
 	clear(p.held)
 	p.queue = nil
-	p.mu.Unlock()
-	p.Changed(changes)
+	for _, c := range changes {
+		p.note(c)
+	}
+	maps.DeleteFunc(p.noted, func(id string, _ time.Time) bool { return p.registered[id] == nil })
+	p.loaded = true
+	p.advance()
+	p.wake()
 	return nil
 }
 

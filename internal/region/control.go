@@ -29,9 +29,8 @@ func (p *Process) newPipeline() {
 // everything else, and, by role, the pipeline, the sweep and reports.
 func (p *Process) startPipeline(ctx context.Context) error {
 	if p.pipeline != nil {
-		if err := p.pipeline.Load(); err != nil {
-			return err
-		}
+		p.resynced()
+		p.run(ctx, "load of the pipeline", p.loadPipeline)
 	}
 	p.run(ctx, "local store", p.local.Run)
 	p.run(ctx, "retries", p.retryQuarantined)
@@ -43,6 +42,22 @@ func (p *Process) startPipeline(ctx context.Context) error {
 		p.startReports(ctx)
 	}
 	return nil
+}
+
+// loadPipeline has the pipeline take up what the local store holds, at first and
+// whenever it is another one. A damaged one is being mended meanwhile.
+func (p *Process) loadPipeline(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.reload:
+		}
+		for err := p.pipeline.Load(); err != nil && ctx.Err() == nil; err = p.pipeline.Load() {
+			p.log.Warn("the pipeline cannot read the local store yet", "error", err)
+			sleep(ctx, 200*time.Millisecond)
+		}
+	}
 }
 
 // sweep runs while this process holds the sweep's lease.

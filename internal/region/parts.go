@@ -46,7 +46,7 @@ func (p *Process) startAudit(context.Context) (err error) {
 }
 
 func (p *Process) startKeys(ctx context.Context) error {
-	wrapper, err := openKeyService(ctx, &p.config.KMS)
+	wrapper, err := OpenKeyService(ctx, &p.config.KMS)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 		return err
 	}
 	p.local, err = replica.Open(replica.Options{
-		Path: p.path("local.db"), Source: p.store, Logger: p.log.With("part", "local store"), OnApply: p.applied,
+		Path: p.path("local.db"), Source: p.store, Logger: p.log.With("part", "local store"), OnApply: p.applied, OnResync: p.resynced,
 	})
 	if err != nil {
 		return err
@@ -108,6 +108,14 @@ func (p *Process) applied(changes []record.Change) {
 			default:
 			}
 		}
+	}
+}
+
+// resynced is called when the local store has been compared with the whole store.
+func (p *Process) resynced() {
+	select {
+	case p.reload <- struct{}{}:
+	default:
 	}
 }
 

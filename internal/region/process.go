@@ -58,7 +58,8 @@ type Process struct {
 	breakGlass atomic.Bool
 	killed     atomic.Bool
 	retries    chan record.Key
-	resyncs    uint64 // of the local store, of which the watches know
+	reload     chan struct{} // tells the pipeline that the local store is another one
+	resyncs    uint64        // of the local store, of which the watches know
 
 	// drains stop the listeners, closers undo start-up, last first.
 	drains  []func() error
@@ -86,7 +87,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: &lateStore{owner: o.Config.Process.ID},
 		noFsync:  o.UnsafeNoFsync,
-		requests: newRequestMetrics(), retries: make(chan record.Key, 64), fatal: make(chan error, 1),
+		requests: newRequestMetrics(), retries: make(chan record.Key, 64), reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
