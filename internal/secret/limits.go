@@ -46,6 +46,12 @@ const (
 	// MaxRoles bounds the roles of a principal.
 	MaxRoles = 50
 
+	// MaxYear bounds times that callers give: records keep nanoseconds since 1970
+	// in 63 bits, which end in 2262.
+	MaxYear = 2262
+	// MaxVersionTTL bounds how long new versions can be read.
+	MaxVersionTTL = 100 * 365 * 24 * time.Hour
+
 	// MinDeletionWindow and MaxDeletionWindow bound how far ahead a deletion is
 	// scheduled; DefaultDeletionWindow is used when the caller gives none.
 	MinDeletionWindow     = 7 * 24 * time.Hour

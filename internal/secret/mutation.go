@@ -385,8 +385,11 @@ func (s *Secret) Update(m Mutation, c Changes) error {
 
 // Check checks the limits of rules.
 func (r Rules) Check() error {
-	if r.VersionTTL < 0 || r.VersionTTL > 0 && r.VersionTTL < time.Second {
+	switch {
+	case r.VersionTTL < 0 || r.VersionTTL > 0 && r.VersionTTL < time.Second:
 		return Invalid("rules.version_ttl", "must be zero or at least one second")
+	case r.VersionTTL > MaxVersionTTL:
+		return Invalid("rules.version_ttl", "is longer than 100 years, the limit")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -14,8 +15,13 @@ import (
 
 const adminName = "admin"
 
-// NewAccountResult is the answer to CreateAccount. On a replay Credential is nil
-// and Token empty.
+// reissueFor is how long after its creation a repeated request makes a new token
+// for an account's admin. The answer with the first one may have been lost, and
+// nobody else could ever make one.
+const reissueFor = 10 * time.Minute
+
+// NewAccountResult is the answer to CreateAccount. On a replay after reissueFor
+// Credential is nil and Token empty.
 type NewAccountResult struct {
 	Account    *secret.Account
 	Admin      *secret.Principal
@@ -38,8 +44,10 @@ func (s *Service) CreateAccount(ctx context.Context, name, requestToken string) 
 		if found, ok, err := view.Get(record.AccountNameKey(name)); err != nil {
 			return nil, err
 		} else if ok {
-			result, err = replayedAccount(view, found, requestToken)
-			return nil, err
+			if result, err = replayedAccount(view, found, requestToken); err != nil {
+				return nil, err
+			}
+			return c.reissue(view, &result)
 		}
 		txn, region, err := newTxn(view)
 		if err != nil {
@@ -65,6 +73,35 @@ func replayedAccount(view record.View, found record.Stored, requestToken string)
 	}
 	admin, _, err := principal(view, account.ID, adminName)
 	return NewAccountResult{Account: account, Admin: admin}, err
+}
+
+// reissue replaces the first token of an account's admin, while nothing but the
+// creation can have used it.
+func (c *call) reissue(view record.View, result *NewAccountResult) (*record.Txn, error) {
+	if c.now.Sub(result.Account.CreatedAt) > reissueFor {
+		return nil, nil
+	}
+	p, revision, err := load(view, record.Principals, record.PrincipalKey(result.Account.ID, result.Admin.ID), "principal", "principal")
+	if err != nil {
+		return nil, err
+	}
+	ids, err := credentialsOf(view, p)
+	if err != nil || len(ids) != 1 || p.Ownership.Order.Seq != 1 {
+		return nil, err
+	}
+	txn, region, err := newTxn(view)
+	if err != nil {
+		return nil, err
+	}
+	key := record.PrincipalKey(p.Account, p.ID)
+	txn.Require(key, revision)
+	txn.Put(key, record.Principals.Encode(p))
+	txn.Delete(record.CredentialKey(ids[0]))
+	txn.Delete(record.CredentialOfKey(p.Account, p.ID, ids[0]))
+	result.Credential, result.Token = c.newToken(p, secret.NewOwnership(c.service.Region, c.mutationIn(region).Incarnation))
+	c.putCredential(txn, result.Credential, 0, mutationCreate, "credential_created")
+	c.about(accountResource(result.Account))
+	return txn, nil
 }
 
 func (c *call) newAccount(ctx context.Context, txn *record.Txn, region *recordpb.Region, name, requestToken string) (NewAccountResult, error) {
@@ -105,7 +142,7 @@ func (c *call) putAccount(txn *record.Txn, a *secret.Account) {
 	txn.Require(key, 0)
 	txn.Put(nameKey, record.EncodeReference(string(a.ID)))
 	txn.Put(key, record.Accounts.Encode(a))
-	c.entry.Resource.ID = string(a.ID)
+	c.about(accountResource(a))
 	c.track(txn, key, mutationCreate, &recordpb.Event{
 		Type: "account_created", Account: string(a.ID), Subject: string(a.ID), Name: a.Name,
 	}, a.Ownership)

@@ -22,10 +22,10 @@ func (s *Service) administer(ctx context.Context, action authz.Action, plan func
 		return plan(c, view)
 	})
 	c.entry.Committed = revision > 0
-	if err == nil {
-		cleared = s.cleared(ctx, "", revision)
+	if err := c.end(err); err != nil {
+		return false, err
 	}
-	return cleared, c.end(err)
+	return s.cleared(ctx, "", revision), nil
 }
 
 // inspect carries out a read of anything but a secret.

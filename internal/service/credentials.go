@@ -56,6 +56,12 @@ func (s *Service) CreateAccessKey(ctx context.Context, n NewCredential) (*secret
 	})
 }
 
+func credentialResource(c *secret.Credential) authz.Resource {
+	return authz.Resource{
+		Kind: authz.CredentialResource, ID: string(c.ID), Name: c.Description, Account: c.Account, Principal: c.Principal,
+	}
+}
+
 func accessKeyData(account secret.AccountID, id secret.CredentialID) keyring.AssociatedData {
 	return keyring.AssociatedData{Account: account, Version: secret.VersionID(id), Field: keyring.AccessKey}
 }
@@ -68,7 +74,7 @@ func (s *Service) createCredential(ctx context.Context, action authz.Action, n N
 		if ref == "" {
 			ref = string(c.caller.Principal.ID)
 		}
-		p, _, err := c.permittedPrincipal(view, n.Account, ref)
+		p, revision, err := c.permittedPrincipal(view, n.Account, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +98,15 @@ func (s *Service) createCredential(ctx context.Context, action authz.Action, n N
 			return nil, err
 		}
 		credential.Description, credential.ExpiresAt = n.Description, n.ExpiresAt
+		// Writing the principal as it is makes other creations, and its deletion,
+		// see this one: the bound holds, and no credential outlives its principal.
+		key := record.PrincipalKey(p.Account, p.ID)
+		txn.Require(key, revision)
+		txn.Put(key, record.Principals.Encode(p))
 		c.putCredential(txn, credential, 0, mutationCreate, "credential_created")
+		resource := credentialResource(credential)
+		resource.Name = p.Name
+		c.about(resource)
 		return txn, nil
 	})
 	return credential, plaintext, err
@@ -150,9 +164,7 @@ func (s *Service) RevokeCredential(ctx context.Context, id secret.CredentialID) 
 		if err != nil {
 			return nil, err
 		}
-		err = c.authorize(view, authz.Resource{
-			Kind: authz.CredentialResource, ID: string(id), Name: found.Description, Account: found.Account, Principal: found.Principal,
-		})
+		err = c.authorize(view, credentialResource(found))
 		if err != nil {
 			return nil, err
 		}

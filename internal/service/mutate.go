@@ -87,7 +87,7 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 		if err := n.check(); err != nil {
 			return nil, err
 		}
-		vault, _, err := c.vault(view, n.Vault)
+		vault, vaultRevision, err := c.vault(view, n.Vault)
 		if err != nil {
 			return nil, err
 		}
@@ -103,6 +103,9 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 		if err != nil {
 			return nil, err
 		}
+		// A vault that is being deleted is marked first: with the mark this
+		// creation must fail, whenever it read the vault.
+		e.txn.Require(record.VaultKey(vault.ID), vaultRevision)
 		mac, metadata, err := n.mac(e.sealer)
 		if err != nil {
 			return nil, err
@@ -528,14 +531,14 @@ func (s *Service) mutate(ctx context.Context, action authz.Action, wait bool, pl
 	}
 	c.entry.Committed = revision > 0
 	outcome := c.outcome(last)
+	if err := c.end(nil); err != nil {
+		return Outcome{}, err
+	}
 	if wait {
 		if revision == 0 {
 			revision = last.revision
 		}
 		outcome.Cleared = s.cleared(ctx, record.SecretKey(last.after.ID), revision)
-	}
-	if err = c.end(err); err != nil {
-		return Outcome{}, err
 	}
 	return outcome, nil
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // Operate authorises an operator's action on the region, does it, and audits it.
-// change says whether act changes anything.
-func (s *Service) Operate(ctx context.Context, action authz.Action, change bool, act func(context.Context) error) error {
+// change says whether act changes anything, subject what it is about.
+func (s *Service) Operate(ctx context.Context, action authz.Action, change bool, subject string, act func(context.Context) error) error {
 	c, err := s.begin(ctx, action, change)
 	if err != nil {
 		return c.end(err)
@@ -21,8 +21,12 @@ func (s *Service) Operate(ctx context.Context, action authz.Action, change bool,
 		}
 		return c.authorize(view, c.regionResource())
 	})
+	if subject != "" {
+		c.entry.Resource.Name = subject
+	}
 	if err == nil {
 		err = act(ctx)
+		c.entry.Committed = change && err == nil
 	}
 	return c.end(err)
 }

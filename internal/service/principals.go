@@ -6,6 +6,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/audit"
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
@@ -70,6 +71,7 @@ func (s *Service) CreatePrincipal(ctx context.Context, n NewPrincipal) (p *secre
 			CreatedAt: m.At, UpdatedAt: m.At, RequestToken: n.RequestToken,
 		}
 		c.putPrincipal(txn, p, 0, mutationCreate, "principal_created")
+		c.about(principalResource(p))
 		return txn, nil
 	})
 	return p, err
@@ -103,7 +105,8 @@ func (c *call) permittedPrincipal(view record.View, accountRef, ref string) (*se
 	}
 	p, revision, err := principal(view, account.ID, ref)
 	if err != nil {
-		return nil, 0, err
+		c.entry.Resource = audit.Resource{Kind: string(authz.PrincipalResource), Name: ref, Account: account.ID}
+		return nil, 0, c.foreign(account.ID, authz.PrincipalResource, err)
 	}
 	return p, revision, c.authorize(view, principalResource(p))
 }

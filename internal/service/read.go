@@ -43,7 +43,7 @@ func (s *Service) read(ctx context.Context, fn func(record.View) error) (Freshne
 
 func storeMayKnow(err error) bool {
 	switch secret.CodeOf(err) {
-	case secret.CodeNotFound, secret.CodeCorrupt, secret.CodeUnavailable, secret.CodeNotReached:
+	case secret.CodeNotFound, secret.CodeCorrupt, secret.CodeUnavailable, secret.CodeNotReached, secret.CodeUnknownIncarnation:
 		return true
 	}
 	return false
@@ -59,16 +59,28 @@ func satisfies(view record.View, token RevisionToken, s *secret.Secret) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case token.Incarnation != incarnation:
+	if token.Incarnation != incarnation {
 		return secret.Errorf(secret.CodeUnknownIncarnation, "the revision token was given in another life of the region, before a restore").
 			WithHint("read without the token, and decide whether the state that you find will do")
-	case s == nil:
+	}
+	if s != nil && s.ID == token.Secret {
+		if s.Ownership.Order.Compare(token.Order) < 0 {
+			return notReached()
+		}
+		return nil
+	}
+	// What was asked for is gone, or is another secret: whether the token's secret
+	// was here at all tells if this view is behind.
+	named, _, err := record.Load(view, record.Secrets, record.SecretKey(token.Secret))
+	switch {
+	case errors.Is(err, record.ErrNotFound):
 		return notReached()
-	case s.ID != token.Secret:
+	case err != nil:
+		return err
+	case named.Ownership.Order.Compare(token.Order) < 0:
+		return notReached()
+	case s != nil:
 		return secret.Invalid("revision_token", "is of another secret")
-	case s.Ownership.Order.Compare(token.Order) < 0:
-		return notReached()
 	}
 	return nil
 }

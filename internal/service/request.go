@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -53,10 +54,8 @@ type call struct {
 	action  authz.Action
 	now     time.Time
 	entry   audit.Entry
-	// admitted is set once the throttle has let the call in.
-	admitted bool
 	// permitted is what the caller was last permitted to act on.
-	permitted permittedResource
+	permitted *authz.Resource
 }
 
 // begin opens a use case. A mutation is refused while the audit log fails, so
@@ -93,26 +92,17 @@ func (c *call) authenticate(view record.View) error {
 	c.entry.Account = caller.Principal.Account
 	c.entry.Credential = caller.Credential
 	c.entry.BreakGlass = caller.BreakGlass
-	return nil
+	return c.service.Throttle.Allow(caller.Account, "")
 }
 
 // authorize decides by the policies of the resource's account.
 func (c *call) authorize(view record.View, resource authz.Resource) error {
-	c.entry.Resource = audit.Resource{
-		Kind: string(resource.Kind), ID: resource.ID, Name: resource.Name,
-		Vault: resource.Vault, Account: resource.Account,
-	}
+	c.about(resource)
 	// A mutation that is planned again, now on the store itself, keeps the
 	// decision of its first plan: reading all policies from the store each time
 	// would make a contended record slower still.
-	if c.entry.Decision == audit.Allow && c.permitted == resourceKey(resource) {
+	if c.entry.Decision == audit.Allow && c.permitted != nil && same(c.permitted, &resource) {
 		return nil
-	}
-	if !c.admitted {
-		if err := c.service.Throttle.Allow(resource.Account, resource.Vault); err != nil {
-			return err
-		}
-		c.admitted = true
 	}
 	decision, err := c.service.Authorizer.Decide(view, authz.Request{
 		Caller: c.caller.Principal, Action: c.action, Resource: resource,
@@ -124,23 +114,46 @@ func (c *call) authorize(view record.View, resource authz.Resource) error {
 	c.entry.Policies = decision.Policies
 	if !decision.Allowed {
 		c.entry.Decision = audit.Deny
-		return secret.Errorf(secret.CodeDenied, "%s is not permitted to %s this %s", c.caller.Principal.Name, c.action, resource.Kind).
-			WithHint("a policy of the resource's account must permit it")
+		return c.denied(resource.Kind)
+	}
+	// The vault's bucket is for those who may use it: who is refused empties only
+	// that of its own account.
+	if err := c.service.Throttle.Allow("", resource.Vault); err != nil {
+		return err
 	}
 	c.entry.Decision = audit.Allow
-	c.permitted = resourceKey(resource)
+	c.permitted = &resource
 	return nil
 }
 
-type permittedResource struct {
-	kind    authz.ResourceKind
-	id      string
-	name    string
-	account secret.AccountID
+// about names in the audit log what the call is about.
+func (c *call) about(r authz.Resource) {
+	c.entry.Resource = audit.Resource{Kind: string(r.Kind), ID: r.ID, Name: r.Name, Vault: r.Vault, Account: r.Account}
 }
 
-func resourceKey(r authz.Resource) permittedResource {
-	return permittedResource{kind: r.Kind, id: r.ID, name: r.Name, account: r.Account}
+// same reports whether policies cannot tell the resources apart.
+func same(a, b *authz.Resource) bool {
+	x, y := *a, *b
+	x.Tags, y.Tags = nil, nil
+	return x.Kind == y.Kind && x.ID == y.ID && x.Name == y.Name && x.Account == y.Account && x.Vault == y.Vault &&
+		x.VaultName == y.VaultName && x.Principal == y.Principal && maps.Equal(a.Tags, b.Tags)
+}
+
+// foreign turns "there is no such" into a refusal for whoever asks about an
+// account that is not its own, so that names cannot be guessed. Operators may
+// know which accounts exist.
+func (c *call) foreign(account secret.AccountID, kind authz.ResourceKind, err error) error {
+	own := c.caller.Principal.Account
+	if !secret.HasCode(err, secret.CodeNotFound) || account == own || own == secret.SystemAccount {
+		return err
+	}
+	c.entry.Decision = audit.Deny
+	return c.denied(kind)
+}
+
+func (c *call) denied(kind authz.ResourceKind) error {
+	return secret.Errorf(secret.CodeDenied, "%s is not permitted to %s this %s", c.caller.Principal.Name, c.action, kind).
+		WithHint("a policy of the resource's account must permit it")
 }
 
 // end writes the audit line. The answer may leave only if it returns nil or
@@ -157,7 +170,7 @@ func (c *call) end(err error) error {
 	if auditErr := c.service.Audit.Write(&c.entry); auditErr != nil {
 		if c.entry.Committed {
 			return secret.Wrap(secret.CodeOutcomeUnknown, auditErr, "what was asked may have been done, but cannot be audited now").
-				WithHint("repeat the request with the same request token")
+				WithHint("repeat it only with the same request token; without one, look first what is there")
 		}
 		return auditErr
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/audit"
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -52,12 +53,17 @@ func (c *call) account(view record.View, ref string) (*secret.Account, error) {
 	case !secret.ValidULID(ref):
 		found, err := lookup(view, record.AccountNameKey(ref), "account")
 		if err != nil {
-			return nil, err
+			c.entry.Resource = audit.Resource{Kind: string(authz.AccountResource), Name: ref}
+			return nil, c.foreign("", authz.AccountResource, err)
 		}
 		id = secret.AccountID(found)
 	}
 	account, _, err := load(view, record.Accounts, record.AccountKey(id), "account", "account")
-	return account, err
+	if err != nil {
+		c.entry.Resource = audit.Resource{Kind: string(authz.AccountResource), ID: string(id)}
+		return nil, c.foreign(id, authz.AccountResource, err)
+	}
+	return account, nil
 }
 
 // vault finds the vault that ref means.
@@ -78,11 +84,16 @@ func (c *call) vault(view record.View, ref string) (*secret.Vault, int64, error)
 		}
 		found, err := lookup(view, record.VaultNameKey(accountID, name), "vault")
 		if err != nil {
-			return nil, 0, err
+			c.entry.Resource = audit.Resource{Kind: string(authz.VaultResource), Name: ref}
+			return nil, 0, c.foreign(accountID, authz.VaultResource, err)
 		}
 		id = secret.VaultID(found)
 	}
-	return load(view, record.Vaults, record.VaultKey(id), "vault", "vault")
+	vault, revision, err := load(view, record.Vaults, record.VaultKey(id), "vault", "vault")
+	if err != nil {
+		c.entry.Resource = audit.Resource{Kind: string(authz.VaultResource), ID: string(id)}
+	}
+	return vault, revision, err
 }
 
 // target is a secret that a request is about, with its vault.

@@ -110,7 +110,7 @@ func (c *call) putVault(txn *record.Txn, v *secret.Vault, revision int64, mutati
 	key := record.VaultKey(v.ID)
 	txn.Require(key, revision)
 	txn.Put(key, record.Vaults.Encode(v))
-	c.entry.Resource.ID = string(v.ID)
+	c.about(vaultResource(v))
 	c.track(txn, key, mutation, &recordpb.Event{
 		Type: event, Account: string(v.Account), Vault: string(v.ID), Subject: string(v.ID), Name: v.Name,
 	}, v.Ownership)
@@ -202,10 +202,15 @@ func (s *Service) DeleteVault(ctx context.Context, ref string) error {
 	if err != nil {
 		return c.end(err)
 	}
-	return c.end(s.deleteVault(ctx, c, ref))
+	revision, err := s.deleteVault(ctx, c, ref)
+	if err := c.end(err); err != nil {
+		return err
+	}
+	s.cleared(ctx, "", revision)
+	return nil
 }
 
-func (s *Service) deleteVault(ctx context.Context, c *call, ref string) error {
+func (s *Service) deleteVault(ctx context.Context, c *call, ref string) (int64, error) {
 	var id secret.VaultID
 	var marked int64 // the revision of the vault's record with the mark
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
@@ -228,7 +233,7 @@ func (s *Service) deleteVault(ctx context.Context, c *call, ref string) error {
 		return c.setVaultState(view, id, secret.PendingDeletion)
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if revision > 0 {
 		marked = revision
@@ -239,16 +244,13 @@ func (s *Service) deleteVault(ctx context.Context, c *call, ref string) error {
 			return c.setVaultState(view, id, secret.Active)
 		})
 		c.entry.Committed = c.entry.Committed || unmarked > 0
-		return firstError(unmarkErr, err)
+		return 0, firstError(unmarkErr, err)
 	}
 	// The mark must be the one behind which the vault was seen empty: it may have
 	// been taken off, and put on again, meanwhile.
 	revision, err = s.commit(ctx, func(view record.View) (*record.Txn, error) { return c.removeVault(view, id, marked) })
 	c.entry.Committed = c.entry.Committed || revision > 0
-	if err == nil {
-		s.cleared(ctx, "", revision)
-	}
-	return err
+	return revision, err
 }
 
 // setVaultState changes the state, and touches the active data key, which every

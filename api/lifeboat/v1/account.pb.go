@@ -506,7 +506,8 @@ func (x *Policy) GetUpdatedAt() *timestamppb.Timestamp {
 type CreateAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Idempotency token. A replay answers the account but not the token again.
+	// Idempotency token. A replay within ten minutes replaces the token that may
+	// have been lost; a later one answers the account without a token.
 	RequestToken  string `protobuf:"bytes,2,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -561,7 +562,7 @@ type CreateAccountResponse struct {
 	Account    *Account               `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
 	Admin      *Principal             `protobuf:"bytes,2,opt,name=admin,proto3" json:"admin,omitempty"`
 	Credential *Credential            `protobuf:"bytes,3,opt,name=credential,proto3" json:"credential,omitempty"`
-	// The admin's bearer token; empty on a replay.
+	// The admin's bearer token; empty on a late replay.
 	Token         string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

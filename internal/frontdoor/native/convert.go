@@ -28,6 +28,9 @@ func timeOf(field string, t *timestamppb.Timestamp) (time.Time, error) {
 	if err := t.CheckValid(); err != nil {
 		return time.Time{}, secret.Invalid(field, "is not a valid timestamp")
 	}
+	if at := t.AsTime(); !at.After(time.Unix(0, 0)) || at.Year() >= secret.MaxYear {
+		return time.Time{}, secret.Invalid(field, "is %s; allowed is after 1970-01-01 and before the year %d", at.Format(time.RFC3339), secret.MaxYear)
+	}
 	return t.AsTime(), nil
 }
 

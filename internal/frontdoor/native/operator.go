@@ -27,7 +27,7 @@ type operatorHandler struct{ dialect }
 // methods.
 func (h operatorHandler) GetStatus(ctx context.Context, _ *connect.Request[lifeboatv1.GetStatusRequest]) (*connect.Response[lifeboatv1.GetStatusResponse], error) {
 	var answer *lifeboatv1.GetStatusResponse
-	err := h.Service.Operate(ctx, authz.GetStatus, false, func(ctx context.Context) (err error) {
+	err := h.Service.Operate(ctx, authz.GetStatus, false, "", func(ctx context.Context) (err error) {
 		answer, err = h.Operations.Status(ctx)
 		return err
 	})
@@ -36,7 +36,7 @@ func (h operatorHandler) GetStatus(ctx context.Context, _ *connect.Request[lifeb
 
 func (h operatorHandler) ListHosts(ctx context.Context, _ *connect.Request[lifeboatv1.ListHostsRequest]) (*connect.Response[lifeboatv1.ListHostsResponse], error) {
 	answer := &lifeboatv1.ListHostsResponse{}
-	err := h.Service.Operate(ctx, authz.ListHosts, false, func(ctx context.Context) error {
+	err := h.Service.Operate(ctx, authz.ListHosts, false, "", func(ctx context.Context) error {
 		status, err := h.Operations.Status(ctx)
 		answer.Hosts = status.GetHosts()
 		return err
@@ -45,7 +45,7 @@ func (h operatorHandler) ListHosts(ctx context.Context, _ *connect.Request[lifeb
 }
 
 func (h operatorHandler) RemoveHost(ctx context.Context, req *connect.Request[lifeboatv1.RemoveHostRequest]) (*connect.Response[lifeboatv1.RemoveHostResponse], error) {
-	err := h.Service.Operate(ctx, authz.RemoveHost, true, func(ctx context.Context) error {
+	err := h.Service.Operate(ctx, authz.RemoveHost, true, req.Msg.GetHost(), func(ctx context.Context) error {
 		return h.Operations.RemoveHost(ctx, req.Msg.GetHost())
 	})
 	return reply(ctx, h.dialect, &lifeboatv1.RemoveHostResponse{}, err)
@@ -53,7 +53,7 @@ func (h operatorHandler) RemoveHost(ctx context.Context, req *connect.Request[li
 
 func (h operatorHandler) ListFailedMutations(ctx context.Context, _ *connect.Request[lifeboatv1.ListFailedMutationsRequest]) (*connect.Response[lifeboatv1.ListFailedMutationsResponse], error) {
 	answer := &lifeboatv1.ListFailedMutationsResponse{}
-	err := h.Service.Operate(ctx, authz.ListFailedMutations, false, func(ctx context.Context) (err error) {
+	err := h.Service.Operate(ctx, authz.ListFailedMutations, false, "", func(ctx context.Context) (err error) {
 		answer.Mutations, err = h.Operations.FailedMutations(ctx)
 		return err
 	})
@@ -61,7 +61,7 @@ func (h operatorHandler) ListFailedMutations(ctx context.Context, _ *connect.Req
 }
 
 func (h operatorHandler) RetryFailedMutation(ctx context.Context, req *connect.Request[lifeboatv1.RetryFailedMutationRequest]) (*connect.Response[lifeboatv1.RetryFailedMutationResponse], error) {
-	err := h.Service.Operate(ctx, authz.RetryFailedMutation, true, func(ctx context.Context) error {
+	err := h.Service.Operate(ctx, authz.RetryFailedMutation, true, req.Msg.GetRecord(), func(ctx context.Context) error {
 		return h.Operations.RetryFailedMutation(ctx, req.Msg.GetRecord())
 	})
 	return reply(ctx, h.dialect, &lifeboatv1.RetryFailedMutationResponse{}, err)
