@@ -38,7 +38,7 @@ func (p *Process) checks(ctx context.Context) []check {
 	}
 	feed := check{name: "change feed", info: "following the store"}
 	if !position.Connected {
-		feed.err = fmt.Errorf("not following the store; data is %s old", position.Age(time.Now()).Round(time.Millisecond))
+		feed.err = fmt.Errorf("not following the store; data is %s old", position.Age.Round(time.Millisecond))
 	}
 	checks := []check{local, feed, p.checkStore(ctx), {name: "keys", vital: true, err: p.checkKeys(ctx)}, {name: "audit log", vital: true, err: p.audit.Ready()}}
 	if position.Quarantined > 0 {

@@ -1,7 +1,6 @@
 package region
 
 import (
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -43,7 +42,7 @@ func (p *Process) registerLocalStore(r *prometheus.Registry) {
 		return float64(p.local.Position().Applied)
 	})
 	gauge(r, "local_store_age_seconds", "How long ago the local store was known to be up to date; 0 while it follows the store.", func() float64 {
-		return p.local.Position().Age(time.Now()).Seconds()
+		return p.local.Age().Seconds()
 	})
 	gauge(r, "local_store_connected", "1 while the change feed is followed.", func() float64 {
 		if p.local.Position().Connected {

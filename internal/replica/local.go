@@ -38,6 +38,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock of Position.LastContact; time.Now if nil.
 	Now func() time.Time
+	// Boot is the clock of Age: what has passed since some moment, whatever is
+	// done to the time of day; the time since the machine was booted if nil.
+	Boot func() time.Duration
 	// NoSync leaves out the fsync of each commit: after a crash of the machine
 	// the file may be damaged and is then rebuilt from the store.
 	NoSync bool
@@ -67,6 +70,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Boot == nil {
+		o.Boot = bootClock()
 	}
 	if o.OnApply == nil {
 		o.OnApply = func([]record.Change) {}
@@ -101,7 +107,9 @@ type Local struct {
 	stopped context.Context
 
 	// What follows belongs to the goroutine of Run.
-	meta    meta
+	meta meta
+	// heard is when the copy was last known to be up to date, by the clock Boot.
+	heard   time.Duration
 	isolate *mark
 	catchUp *catchUp
 	absent  map[record.Key]int64
@@ -160,6 +168,7 @@ func (l *Local) install(f *file) error {
 	}
 	l.meta, l.catchUp = m, nil
 	clear(l.absent)
+	l.heard = l.lastHeard(m.Contact)
 	// The position first: who finds nothing in an empty file must be able to see
 	// that it is not complete.
 	l.status.update(func(p *Position) { p.Quarantined = quarantined })

@@ -26,8 +26,10 @@ type Position struct {
 	Resyncing bool
 	// Connected says that the feed is being followed.
 	Connected bool
-	// LastContact is when the source was last heard of; see Age.
+	// LastContact is when the source was last heard of, by the time of day.
 	LastContact time.Time
+	// Age is how old the data may be; see Local.Age.
+	Age time.Duration
 	// Records is the number of records in the file.
 	Records int64
 	// Quarantined is the number of records that could not be applied.
@@ -44,22 +46,6 @@ type Position struct {
 	Err error
 }
 
-// freshFor is how long after the source was heard of data counts as up to date: a
-// little more than the silence between two beats of the feed.
-const freshFor = 1500 * time.Millisecond
-
-// Age is how old the data may be at now: 0 while connected to a source that was
-// heard of just now, else the time since then.
-func (p Position) Age(now time.Time) time.Duration { return age(p.Connected, p.LastContact, now) }
-
-func age(connected bool, contact, now time.Time) time.Duration {
-	d := max(0, now.Sub(contact))
-	if connected && d <= freshFor {
-		return 0
-	}
-	return d
-}
-
 // status is the position and those who wait for it to move.
 type status struct {
 	mu      sync.Mutex
@@ -67,10 +53,10 @@ type status struct {
 	waiters map[*waiter]struct{}
 	closed  bool
 
-	// synced, connected and contact are those of pos, for readers that must not
-	// wait; contact is in nanoseconds.
+	// synced and connected are those of pos, for readers that must not wait, and
+	// heard is that of Local, in ns.
 	synced, connected atomic.Bool
-	contact           atomic.Int64
+	heard             atomic.Int64
 }
 
 type waiter struct {
@@ -88,7 +74,6 @@ func (s *status) get() Position {
 func (s *status) publish() {
 	s.synced.Store(s.pos.Synced)
 	s.connected.Store(s.pos.Connected)
-	s.contact.Store(s.pos.LastContact.UnixNano())
 }
 
 // update changes the position and wakes those whose revision it has reached.
@@ -159,17 +144,6 @@ var errClosed = secret.Errorf(secret.CodeUnavailable, "the local store is closed
 // read can ask.
 func (l *Local) Synced() bool { return l.status.synced.Load() }
 
-// Connected is that of Position, without a lock.
-func (l *Local) Connected() bool { return l.status.connected.Load() }
-
-// Age is Position.Age now, without a lock.
-func (l *Local) Age() time.Duration {
-	return age(l.status.connected.Load(), time.Unix(0, l.status.contact.Load()), l.opts.Now())
-}
-
-// Position returns where the local store stands. It is cheap.
-func (l *Local) Position() Position { return l.status.get() }
-
 // WaitApplied returns when every change up to and including the revision has
 // been applied, or CodeNotReached when ctx is done. The revision must be of the
 // life of the store that Position names.
@@ -180,6 +154,7 @@ func (l *Local) WaitApplied(ctx context.Context, revision int64) error {
 // publish makes the state known after a commit.
 func (l *Local) publish() {
 	m := l.meta
+	l.status.heard.Store(int64(l.heard))
 	l.status.update(func(p *Position) {
 		p.Applied, p.Synced, p.Records = m.Applied, m.Synced, m.Records
 		p.Incarnation, p.RestoreEpoch = m.Identity.Incarnation, m.Identity.RestoreEpoch
