@@ -19,7 +19,9 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/backup"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
+	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
+	"github.com/lifeboat-secrets/lifeboat/internal/region"
 )
 
 func (a *app) operatorBackup() *cobra.Command {
@@ -83,7 +85,7 @@ that of a process's configuration, or a key file.`,
 }
 
 func (a *app) verifyBackup(ctx context.Context, path string, keys *keysFlag) (found backup.Summary, err error) {
-	wrapper, err := keys.open(a)
+	wrapper, err := keys.open(ctx, a)
 	if err != nil {
 		return found, err
 	}
@@ -109,19 +111,26 @@ func (k *keysFlag) add(c *cobra.Command) {
 	_ = c.MarkFlagFilename("kms-file")
 }
 
-func (k *keysFlag) open(a *app) (*file.Wrapper, error) {
-	path := k.file
-	if k.config != "" {
-		c, err := config.Load(k.config, a.LookupEnv)
-		if err != nil {
-			return nil, withHint(err, "\"lifeboat config reference\" shows every field")
-		}
-		path = c.KMS.File.Path
-	}
-	if path == "" {
+func (k *keysFlag) open(ctx context.Context, a *app) (kms.Wrapper, error) {
+	switch {
+	case k.file != "":
+		return file.Open(k.file)
+	case k.config == "":
 		return nil, usagef("--config or --kms-file is missing")
 	}
-	return file.Open(path)
+	c, err := a.loadConfig(k.config)
+	if err != nil {
+		return nil, err
+	}
+	return region.OpenKeyService(ctx, &c.KMS)
+}
+
+func (a *app) loadConfig(path string) (*config.Config, error) {
+	c, err := config.Load(path, a.LookupEnv)
+	if err != nil {
+		return nil, withHint(err, "\"lifeboat config reference\" shows every field")
+	}
+	return c, nil
 }
 
 func (a *app) operatorRestore() *cobra.Command {

@@ -7,14 +7,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
+	"github.com/lifeboat-secrets/lifeboat/internal/kms/pkcs11"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/region"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 func (a *app) kmsCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "kms", Short: "Manage the key file of the key service driver \"file\"",
-		Long:    "Manage the key file of the key service driver \"file\". It is not for production: whoever reads\nthe file can read every secret.",
+		Use: "kms", Short: "Make master keys for the key service drivers \"file\" and \"pkcs11\"",
+		Long: `Make master keys for the key service drivers "file" and "pkcs11". The driver
+"file" is not for production: whoever reads the file can read every secret. Keys of
+the other drivers are made with the tools of their services.`,
 		Example: "  lifeboat kms create-key-file /var/lib/lifeboat/kms-keys\n  lifeboat kms add-key /var/lib/lifeboat/kms-keys",
 	}
 	c.AddCommand(&cobra.Command{
@@ -39,7 +43,38 @@ func (a *app) kmsCommand() *cobra.Command {
 			}
 			return a.done("added master key "+id, map[string]any{"file": args[0], "masterKey": id})
 		},
-	})
+	}, a.kmsCreateHSMKey())
+	return c
+}
+
+func (a *app) kmsCreateHSMKey() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use: "create-hsm-key --config FILE", Short: "Make the master key kms.pkcs11.key in a hardware security module", Args: args(),
+		Long: `Make the key that kms.pkcs11.key names in the hardware security module of a
+process's configuration: AES-256, sensitive and not extractable. It never replaces
+a key. To rotate, move the old label to kms.pkcs11.older_keys, name a new one, run
+this and restart the processes.`,
+		Example: "  lifeboat kms create-hsm-key --config /etc/lifeboat/config.yaml",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if file == "" {
+				return usagef("--config is missing")
+			}
+			configuration, err := a.loadConfig(file)
+			if err != nil {
+				return err
+			}
+			options := region.PKCS11Options(&configuration.KMS)
+			id, err := pkcs11.CreateKey(c.Context(), options)
+			if err != nil {
+				return err
+			}
+			return a.done("made master key "+id+" with the label "+options.Key+"; without it all secrets are lost: see how the HSM is backed up",
+				map[string]any{"label": options.Key, "masterKey": id})
+		},
+	}
+	c.Flags().StringVar(&file, "config", "", "configuration of a process of the region")
+	_ = c.MarkFlagFilename("config", "yaml", "yml")
 	return c
 }
 

@@ -42,7 +42,7 @@ lost. The host's files are not changed.`,
 }
 
 func (a *app) rebuild(ctx context.Context, local, out string, keys *keysFlag) (made backup.Summary, err error) {
-	wrapper, err := keys.open(a)
+	wrapper, err := keys.open(ctx, a)
 	if err != nil {
 		return made, err
 	}

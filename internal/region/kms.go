@@ -13,9 +13,10 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-// openKeyService opens the key service of the configured driver. An error that
-// names a field of the driver's options names it as the configuration does.
-func openKeyService(ctx context.Context, c *config.KMS) (w kms.Wrapper, err error) {
+// OpenKeyService opens the key service of the configured driver; the caller closes
+// it. It may ask the key service. An error that names a field of the driver's
+// options names it as the configuration does. Errors: those of the drivers' Open.
+func OpenKeyService(ctx context.Context, c *config.KMS) (w kms.Wrapper, err error) {
 	switch c.Driver {
 	case file.Driver:
 		w, err = file.Open(c.File.Path)

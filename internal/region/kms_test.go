@@ -29,7 +29,7 @@ func TestKeyServiceDrivers(t *testing.T) {
 		"aws-kms": {AWS: config.KMSAWS{Key: "alias/k", Region: "eu-central-1", Endpoint: nowhere, CredentialsFile: path, Timeout: time.Minute}},
 	} {
 		c.Driver = driver
-		_, err := openKeyService(t.Context(), &c)
+		_, err := OpenKeyService(t.Context(), &c)
 		switch {
 		case driver == "file" && errors.Is(err, file.ErrNoFile):
 		case driver == "pkcs11" && !pkcs11.Built && errors.Is(err, pkcs11.ErrNotBuilt):
@@ -38,7 +38,7 @@ func TestKeyServiceDrivers(t *testing.T) {
 			t.Errorf("%s: %v", driver, err)
 		}
 	}
-	_, err := openKeyService(t.Context(), &config.KMS{Driver: "cloud"})
+	_, err := OpenKeyService(t.Context(), &config.KMS{Driver: "cloud"})
 	if !secret.HasCode(err, secret.CodeInvalid) {
 		t.Errorf("unknown driver: %v", err)
 	}
@@ -50,7 +50,7 @@ func TestKeyServiceErrorsNameTheConfiguration(t *testing.T) {
 		"kms.transit.address":      {Driver: "transit", Transit: config.KMSTransit{Address: "http://vault.example", Key: "k", TokenFile: "t"}},
 		"kms.aws_kms.endpoint":     {Driver: "aws-kms", AWS: config.KMSAWS{Key: "k", Endpoint: "http://kms.example"}},
 	} {
-		_, err := openKeyService(t.Context(), &c)
+		_, err := OpenKeyService(t.Context(), &c)
 		if e, ok := errors.AsType[*secret.Error](err); !ok || e.Field != want {
 			t.Errorf("%s: got %v", want, err)
 		}
