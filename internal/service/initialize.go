@@ -97,7 +97,8 @@ func Initialize(ctx context.Context, store Store, keys *keyring.Keyring, region 
 	system.AddTo(&txn)
 	if _, err := store.Commit(ctx, txn); err != nil {
 		if secret.HasCode(err, secret.CodeStale) {
-			return Initialized{}, secret.Errorf(secret.CodeExists, "the store holds an initialized region already")
+			return Initialized{}, secret.Errorf(secret.CodeExists, "the store holds an initialized region already, or what an interrupted restore left").
+				WithHint("if a restore was interrupted, run it again")
 		}
 		return Initialized{}, err
 	}

@@ -77,7 +77,7 @@ func TestKillDuringRestore(t *testing.T) {
 	defer cancel()
 	must(t, r.StartChildren(ctx, os.Args[0]))
 	path := filepath.Join(dir, "backup")
-	token := madeBackup(t, filepath.Join(dir, "r", "kms-keys"), path, 30_000)
+	token := madeBackup(t, filepath.Join(dir, "r", "kms-keys"), path, 12_000)
 	control := r.Processes()[0]
 	must(t, control.Kill())
 	must(t, os.RemoveAll(filepath.Join(filepath.Dir(control.SocketPath()), "store")))
@@ -105,7 +105,7 @@ func TestKillDuringRestore(t *testing.T) {
 		t.Fatalf("a half restored store was initialised: %v", err)
 	}
 	report := restoreByCommand(t, filepath.Dir(control.SocketPath()), path)
-	if !report.Resumed || report.RestoreEpoch != 2 || report.Backup.Kinds["secret-name"] != 30_000 {
+	if !report.Resumed || report.RestoreEpoch != 2 || report.Backup.Kinds["secret-name"] != 12_000 {
 		t.Errorf("report %+v", report)
 	}
 	must(t, r.WaitReady(ctx))
@@ -147,7 +147,7 @@ func whenUp(t *testing.T, ask func(*controlsocket.Client) error, p *localregion.
 func restoreByCommand(t *testing.T, dataDir, path string) (report backup.Report) {
 	t.Helper()
 	keyFile := filepath.Join(filepath.Dir(dataDir), "kms-keys")
-	if out := operator(t, "verify", path, "--kms-file", keyFile); !bytes.Contains(out, []byte("30000 secret-name")) {
+	if out := operator(t, "verify", path, "--kms-file", keyFile); !bytes.Contains(out, []byte("12000 secret-name")) {
 		t.Errorf("verify prints:\n%s", out)
 	}
 	must(t, json.Unmarshal(operator(t, "restore", path, "--data-dir", dataDir, "-o", "json"), &report))

@@ -123,6 +123,15 @@ func TestRestoreWithHostsRunning(t *testing.T) {
 	acknowledged := l.acknowledged.Load()
 	made, err := socket(t, r).Backup(t.Context(), path, nil)
 	must(t, err)
+	late := do(t, l.client.CreateToken, &lifeboatv1.CreateTokenRequest{Principal: "admin"})
+	eventually(t, func() error { // every host knows and has used it
+		for i := range 2 {
+			if _, code := read(t, r.Client(r.Host(i), late.GetToken()), l.account.Vault, loadName(0), ""); code != "" {
+				return fmt.Errorf("host %d: %s", i, code)
+			}
+		}
+		return nil
+	})
 	l.reach(t, l.acknowledged.Load()+50)
 	l.end()
 	before := do(t, r.Operator().GetStatus, &lifeboatv1.GetStatusRequest{})
@@ -143,6 +152,11 @@ func TestRestoreWithHostsRunning(t *testing.T) {
 	kept := made.Kinds["secret"]
 	if kept < acknowledged || kept >= l.acknowledged.Load() {
 		t.Fatalf("%d secrets in the backup; %d were acknowledged before it and %d in the end", kept, acknowledged, l.acknowledged.Load())
+	}
+	for _, p := range r.Processes() {
+		if _, code := read(t, r.Client(p, late.GetToken()), l.account.Vault, loadName(0), ""); code != secret.CodeUnauthenticated {
+			t.Errorf("%s: a token that the backup lacks: %q", p.ID, code)
+		}
 	}
 	afterRestore(t, r, l, kept)
 	audited(t, r)
