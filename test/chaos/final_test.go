@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,7 +89,7 @@ func (c *cell) checkEqual(prefix string) map[string]stored {
 		}
 		for name, want := range first {
 			got := here[name]
-			if !proto.Equal(got.description, want.description) || fmt.Sprint(got.values) != fmt.Sprint(want.values) {
+			if !proto.Equal(got.description, want.description) || !maps.Equal(got.values, want.values) {
 				c.t.Errorf("%s has %s as %v %v, %s as %v %v", p.id, name, got.description, got.values, c.processes()[0].id, want.description, want.values)
 			}
 		}
