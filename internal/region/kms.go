@@ -3,6 +3,7 @@ package region
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
@@ -58,4 +59,21 @@ func PKCS11Options(c *config.KMS) pkcs11.Options {
 	return pkcs11.Options{
 		Module: p.Module, Token: p.Token, PINFile: p.PINFile, Key: p.Key, OlderKeys: p.OlderKeys, Sessions: p.Sessions,
 	}
+}
+
+// keyCheckTimeout leaves the other checks time while the key service is silent.
+const keyCheckTimeout = 500 * time.Millisecond
+
+func (p *Process) checkKeyService(ctx context.Context) check {
+	ctx, cancel := context.WithTimeout(ctx, keyCheckTimeout)
+	defer cancel()
+	return keysCheck(p.checkKeys(ctx))
+}
+
+// keysCheck takes a key service that lacks the master key for vital, and one that
+// does not answer not: data keys that the process has go on working, and taking
+// every process out of service would be the outage that they prevent.
+func keysCheck(err error) check {
+	silent := errors.Is(err, kms.ErrFault) || errors.Is(err, context.DeadlineExceeded)
+	return check{name: "keys", vital: !silent, err: err}
 }

@@ -1,6 +1,7 @@
 package region
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -53,6 +54,24 @@ func TestKeyServiceErrorsNameTheConfiguration(t *testing.T) {
 		_, err := OpenKeyService(t.Context(), &c)
 		if e, ok := errors.AsType[*secret.Error](err); !ok || e.Field != want {
 			t.Errorf("%s: got %v", want, err)
+		}
+	}
+}
+
+func TestSilentKeyServiceLeavesAProcessReady(t *testing.T) {
+	for name, c := range map[string]struct {
+		err   error
+		vital bool
+	}{
+		"answers":     {nil, true},
+		"fault":       {kms.Fault("transit", errors.New("sealed")), false},
+		"late":        {secret.Wrap(secret.CodeUnavailable, context.DeadlineExceeded, "late"), false},
+		"wrong key":   {kms.WrongKey("transit", "k", nil), true},
+		"tampered":    {kms.Tampered("k"), true},
+		"no copy yet": {errIncomplete, true},
+	} {
+		if got := keysCheck(c.err); got.vital != c.vital || got.err != c.err {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

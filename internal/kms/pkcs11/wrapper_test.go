@@ -98,7 +98,7 @@ func TestForgedEnvelopeIsTamperedAndNotAFault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range len(ciphertext) {
+	for n := range ciphertext {
 		_, err := w.Unwrap(t.Context(), kms.SealEnvelope(id, aad, ciphertext[:n]), aad)
 		wantCause(t, err, kms.ErrTampered)
 	}
