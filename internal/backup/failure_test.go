@@ -138,6 +138,26 @@ func TestWrongMasterKey(t *testing.T) {
 	}
 }
 
+// A key service that lacks one of the master keys that wrap data keys is refused
+// before anything is written.
+func TestMissingOlderMasterKey(t *testing.T) {
+	t.Parallel()
+	k, old := newKeys(t), newKeys(t)
+	s := newRegion(t, k, 0)
+	scope, err := old.ring.NewScope(t.Context(), "vault", clock())
+	must(t, err)
+	var txn record.Txn
+	scope.AddTo(&txn)
+	_, err = s.Commit(t.Context(), txn)
+	must(t, err)
+	fresh := newShard(t)
+	_, err = restore(t, fresh, k, write(t, s, k))
+	wantCode(t, err, secret.CodeKeyUnavailable)
+	if left := contents(t, fresh); len(left) != 0 {
+		t.Errorf("the store holds %d records", len(left))
+	}
+}
+
 func TestOtherRegion(t *testing.T) {
 	t.Parallel()
 	k := newKeys(t)

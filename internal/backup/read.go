@@ -27,8 +27,10 @@ type Reader struct {
 	rest   []byte
 	last   record.Key
 	region *recordpb.Region
-	seen   Trailer
-	ended  bool
+	// dataKeys has one data key for each master key.
+	dataKeys map[string]*recordpb.DataKey
+	seen     Trailer
+	ended    bool
 }
 
 // NewReader reads the header and has the key service unwrap the file's key.
@@ -129,9 +131,30 @@ func (r *Reader) accept(stored *record.Stored) error {
 		return secret.Wrap(secret.CodeOf(err), err, "record "+string(stored.Key))
 	}
 	r.seen.count(stored)
-	if stored.Key != record.RegionKey {
-		return nil
+	switch {
+	case stored.Key.HasPrefix(record.DataKeyPrefix):
+		return r.noteDataKey(stored)
+	case stored.Key == record.RegionKey:
+		return r.noteRegion(stored)
 	}
+	return nil
+}
+
+func (r *Reader) noteDataKey(stored *record.Stored) error {
+	key, err := record.DataKeys.Decode(stored.Value)
+	if err != nil {
+		return err
+	}
+	if r.dataKeys == nil {
+		r.dataKeys = make(map[string]*recordpb.DataKey)
+	}
+	if r.dataKeys[key.GetMasterKey()] == nil {
+		r.dataKeys[key.GetMasterKey()] = key
+	}
+	return nil
+}
+
+func (r *Reader) noteRegion(stored *record.Stored) error {
 	region, err := record.Regions.Decode(stored.Value)
 	if err != nil {
 		return err

@@ -122,6 +122,11 @@ func (r *restore) verify(ctx context.Context, file io.ReadSeeker) error {
 	if err := r.options.Keyring.Check(ctx, r.region); err != nil {
 		return err
 	}
+	for _, key := range reader.dataKeys { // the master keys may have been rotated
+		if err := r.options.Keyring.CheckDataKey(ctx, key); err != nil {
+			return err
+		}
+	}
 	r.incarnation = service.NewIncarnation()
 	r.check, err = r.options.Keyring.NewCheck(ctx, r.summary.Region, r.incarnation)
 	return err

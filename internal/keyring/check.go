@@ -41,3 +41,16 @@ func checkBinding(region, incarnation string) []byte {
 	b = appendFramed(b, region)
 	return appendFramed(b, incarnation)
 }
+
+// CheckDataKey unwraps a data key that may be in no store yet, and drops it. It
+// shows that the key service has the master key of a backup's records. Errors:
+// those of kms.Wrapper.
+func (k *Keyring) CheckDataKey(ctx context.Context, stored *recordpb.DataKey) error {
+	id := keyID{stored.GetScope(), stored.GetGeneration()}
+	raw, err := k.opts.Wrapper.Unwrap(ctx, wrappedOf(stored), id.binding())
+	clear(raw)
+	if err != nil {
+		return secret.Wrap(secret.CodeOf(err), err, fmt.Sprintf("data key %s cannot be unwrapped", id))
+	}
+	return nil
+}
