@@ -1,7 +1,7 @@
 package frontdoor
 
 import (
-	"crypto/tls"
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -12,7 +12,7 @@ import (
 )
 
 // Headers that peers of the region add when they pass a request on, and that
-// count only on a connection with a peer's certificate.
+// count only in requests with WithPeer.
 const (
 	headerForwardedBy     = "Lifeboat-Forwarded-By"
 	headerForwardedSource = "Lifeboat-Forwarded-Source"
@@ -89,8 +89,8 @@ func newExchange(w http.ResponseWriter, r *http.Request, s *service.Service) *ex
 	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		x.request.Source = addr.Addr().Unmap()
 	}
-	if isPeer(r.TLS) {
-		x.request.ForwardedBy = r.Header.Get(headerForwardedBy)
+	if peer, ok := r.Context().Value(peerKey{}).(string); ok && r.Header.Get(headerForwardedBy) != "" {
+		x.request.ForwardedBy = peer
 		x.request.ID = r.Header.Get(headerRequestID)
 		if addr, err := netip.ParseAddr(r.Header.Get(headerForwardedSource)); err == nil {
 			x.request.Source = addr
@@ -102,8 +102,11 @@ func newExchange(w http.ResponseWriter, r *http.Request, s *service.Service) *ex
 	return x
 }
 
-// isPeer reports whether the other side proved that it is a process of this
-// region; the listener for peers has verified the certificate.
-func isPeer(state *tls.ConnectionState) bool {
-	return state != nil && len(state.VerifiedChains) > 0
+type peerKey struct{}
+
+// WithPeer marks a request as that of a process of this region, which the
+// listener has found out from its certificate: what the process says of the
+// client whose request it passes on is believed.
+func WithPeer(ctx context.Context, process string) context.Context {
+	return context.WithValue(ctx, peerKey{}, process)
 }

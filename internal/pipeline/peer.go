@@ -17,15 +17,28 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-// Handler serves the reports of hosts over mutual TLS.
-func (p *Pipeline) Handler() (path string, handler http.Handler) {
-	return peerv1connect.NewPipelineServiceHandler(reports{p})
+// Handler serves the reports of hosts over mutual TLS. process returns the ID of
+// the process at the other end; each may report only for itself.
+func (p *Pipeline) Handler(process func(*http.Request) (string, error)) (path string, handler http.Handler) {
+	path, serve := peerv1connect.NewPipelineServiceHandler(reports{p})
+	return path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, err := process(r)
+		if err != nil {
+			http.Error(w, "the peer is unknown", http.StatusForbidden)
+			return
+		}
+		serve.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), processKey{}, id)))
+	})
 }
+
+type processKey struct{}
 
 type reports struct{ pipeline *Pipeline }
 
 // ReportProgress implements peerv1connect.PipelineServiceHandler.
 func (r reports) ReportProgress(ctx context.Context, stream *connect.BidiStream[peerv1.ReportProgressRequest, peerv1.ReportProgressResponse]) error {
+	process, _ := ctx.Value(processKey{}).(string)
+	mine := r.pipeline.streams.open(process)
 	for {
 		m, err := stream.Receive()
 		if errors.Is(err, io.EOF) {
@@ -37,6 +50,13 @@ func (r reports) ReportProgress(ctx context.Context, stream *connect.BidiStream[
 		// Waiting for a report does not end with ctx; hosts report every second.
 		if ctx.Err() != nil {
 			return connect.NewError(connect.CodeUnavailable, ctx.Err())
+		}
+		if m.GetHost() != process {
+			return connect.NewError(connect.CodePermissionDenied, errors.New("a process reports only for itself"))
+		}
+		if !r.pipeline.streams.newest(process, mine) {
+			r.pipeline.Logger.Warn("a host reports over two streams; the older one is closed: do two processes have its ID?", "host", process)
+			return connect.NewError(connect.CodeAborted, errors.New("the host has a newer stream"))
 		}
 		if err := r.pipeline.Report(ctx, reportOf(m)); err != nil {
 			return connect.NewError(connect.CodeUnavailable, err)
@@ -110,11 +130,12 @@ func (o ReporterOptions) report(ctx context.Context, client peerv1connect.Pipeli
 	defer func() { _, _ = stream.CloseRequest(), stream.CloseResponse() }()
 	for {
 		state := o.State()
-		if err := stream.Send(state); err != nil {
-			return err
+		// A peer this silent is gone; the first report also waits for the connection.
+		answered := time.AfterFunc(4*o.Every, cancel)
+		err := stream.Send(state)
+		if err == nil {
+			_, err = stream.Receive()
 		}
-		answered := time.AfterFunc(4*o.Every, cancel) // a peer this silent is gone
-		_, err := stream.Receive()
 		answered.Stop()
 		if err != nil {
 			return err

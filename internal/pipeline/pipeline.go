@@ -54,6 +54,7 @@ type Options struct {
 // concurrent use.
 type Pipeline struct {
 	Options
+	streams streams
 
 	mu sync.Mutex
 	// loaded is set once all that the local store holds is known.

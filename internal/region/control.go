@@ -3,6 +3,7 @@ package region
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"time"
 
@@ -109,6 +110,7 @@ func (p *Process) peerTransport() *http.Transport {
 	protocols.SetHTTP2(true)
 	return &http.Transport{
 		TLSClientConfig: pki.PeerClientTLS(p.peerCert, p.config.Region.Name), Protocols: &protocols, ForceAttemptHTTP2: true,
+		DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext, TLSHandshakeTimeout: 2 * time.Second,
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second},
 	}
 }

@@ -13,6 +13,8 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
+	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1/lifeboatv1connect"
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor"
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/native"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
@@ -71,11 +73,24 @@ func (p *Process) startPeerListener(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	if p.pipeline != nil {
-		mux.Handle(p.pipeline.Handler())
+		mux.Handle(p.pipeline.Handler(peerOf))
 	}
-	mux.Handle("/", p.handler)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		peer, err := peerOf(r)
+		if err != nil {
+			http.Error(w, "the peer is unknown", http.StatusForbidden)
+			return
+		}
+		p.handler.ServeHTTP(w, r.WithContext(frontdoor.WithPeer(r.Context(), peer)))
+	})
 	_, err := p.serve(ctx, "peer listener", p.config.Listen.PeerAddress, pki.PeerServerTLS(p.peerCert, p.config.Region.Name), mux)
 	return err
+}
+
+// peerOf returns the ID of the process that a request on the peer listener is of.
+func peerOf(r *http.Request) (string, error) {
+	peer, err := pki.PeerOf(r.TLS)
+	return peer.Process, err
 }
 
 // serve starts an HTTP server and has it drained when the process closes.
@@ -91,7 +106,8 @@ func (p *Process) serve(ctx context.Context, name, address string, tlsConfig *tl
 
 func (p *Process) serveOn(ctx context.Context, name string, listener net.Listener, tlsConfig *tls.Config, handler http.Handler) {
 	base, cancel := context.WithCancel(ctx)
-	requests := &gate{handler: handler}
+	draining, drain := context.WithCancel(context.Background())
+	requests := &gate{handler: handler, draining: draining}
 	server := &http.Server{
 		Handler: requests, TLSConfig: tlsConfig, BaseContext: func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -112,7 +128,7 @@ func (p *Process) serveOn(ctx context.Context, name string, listener net.Listene
 			p.fail(err)
 		}
 	}()
-	p.drains = append(p.drains, func() error { return p.drain(ctx, server, cancel) })
+	p.drains = append(p.drains, func() error { return p.drain(ctx, server, drain, cancel) })
 	p.onClose(func() error {
 		<-done
 		requests.shut()
@@ -122,7 +138,8 @@ func (p *Process) serveOn(ctx context.Context, name string, listener net.Listene
 
 // drain ends a server's requests: at once if the process is killed, otherwise
 // when they are answered, for at most drainTimeout.
-func (p *Process) drain(ctx context.Context, server *http.Server, cancel context.CancelFunc) error {
+func (p *Process) drain(ctx context.Context, server *http.Server, endStreams, cancel context.CancelFunc) error {
+	defer endStreams()
 	defer cancel()
 	if p.killed.Load() {
 		cancel()
@@ -130,8 +147,8 @@ func (p *Process) drain(ctx context.Context, server *http.Server, cancel context
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer stop()
-	// Streams never end by themselves: they are told first.
-	time.AfterFunc(100*time.Millisecond, cancel)
+	// Streams never end by themselves: they are told, once the listener is closed.
+	defer time.AfterFunc(100*time.Millisecond, endStreams).Stop()
 	if server.Shutdown(ctx) != nil {
 		cancel()
 		return server.Close()
@@ -144,15 +161,30 @@ func (p *Process) drain(ctx context.Context, server *http.Server, cancel context
 type gate struct {
 	handler http.Handler
 	open    sync.RWMutex
+	// draining ends when streams are to end.
+	draining context.Context
+}
+
+// streams are the requests that go on until one side has enough.
+var streams = map[string]bool{
+	lifeboatv1connect.SecretServiceWatchSecretsProcedure: true,
+	peerv1connect.PipelineServiceReportProgressProcedure: true,
 }
 
 // ServeHTTP implements http.Handler.
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !g.open.TryRLock() {
+		w.Header().Set(router.HeaderNotDone, "stopping")
 		http.Error(w, "the process is stopping", http.StatusServiceUnavailable)
 		return
 	}
 	defer g.open.RUnlock()
+	if streams[r.URL.Path] {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(g.draining, cancel)()
+		r = r.WithContext(ctx)
+	}
 	g.handler.ServeHTTP(w, r)
 }
 

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -48,7 +49,8 @@ func (f *Forwarder) Counts() (forwarded, failed uint64) { return f.forwarded.Loa
 
 // Forward sends the request to the control process that answered last, then to
 // the others. It goes on to the next only while the request provably did not
-// reach one, so that a mutation is never sent twice. If none answered nothing is
+// reach one, or one said that it has done nothing (HeaderNotDone), so that a
+// mutation is never carried out twice. If none answered nothing is
 // written, and sent says whether one may have carried the request out.
 func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte) (answered, sent bool) {
 	first := int(f.preferred.Load())
@@ -58,7 +60,16 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte)
 		var err error
 		answer, sent, err = f.send(r, f.Addresses[n], body) //nolint:bodyclose // copyAnswer closes it
 		if err == nil {
-			f.preferred.Store(uint32(n)) //nolint:gosec // a handful of addresses
+			if notDone(answer) {
+				f.Logger.Warn("control process cannot carry out what it is asked", "address", f.Addresses[n])
+				if i < len(f.Addresses)-1 && r.Context().Err() == nil {
+					_ = answer.Body.Close()
+					sent = false
+					continue
+				}
+			} else {
+				f.preferred.Store(uint32(n)) //nolint:gosec // a handful of addresses
+			}
 			f.forwarded.Add(1)
 			copyAnswer(w, answer)
 			return true, true
@@ -71,6 +82,40 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte)
 	f.failed.Add(1)
 	return false, sent
 }
+
+// HeaderNotDone is set, as a header or a trailer, in the answer of a control
+// process that has done nothing and will not for now, so that another one may be
+// asked.
+const HeaderNotDone = "Lifeboat-Not-Done"
+
+// notDone looks for HeaderNotDone and takes it out: it is between processes. In
+// the gRPC protocols it is a trailer, after an empty body.
+func notDone(answer *http.Response) bool {
+	found := answer.Header.Get(HeaderNotDone) != ""
+	answer.Header.Del(HeaderNotDone)
+	if found || !strings.HasPrefix(answer.Header.Get("Content-Type"), "application/grpc") {
+		return found
+	}
+	var first [1]byte
+	n, err := io.ReadFull(answer.Body, first[:])
+	rest := io.Reader(answer.Body)
+	if err != nil {
+		rest = failed{err}
+	}
+	answer.Body = body{Reader: io.MultiReader(bytes.NewReader(first[:n]), rest), Closer: answer.Body}
+	found = errors.Is(err, io.EOF) && answer.Trailer.Get(HeaderNotDone) != ""
+	answer.Trailer.Del(HeaderNotDone)
+	return found
+}
+
+type body struct {
+	io.Reader
+	io.Closer
+}
+
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
 
 // dialTimeout bounds how long a dead control process delays the next one's turn.
 const dialTimeout = 2 * time.Second

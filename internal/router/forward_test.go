@@ -188,3 +188,63 @@ func TestACallerThatLeavesEndsTheRequest(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// both is a client of two servers.
+func both(t *testing.T, first, second *control) *router.Forwarder {
+	t.Helper()
+	transport := first.Client().Transport.(*http.Transport).Clone()
+	transport.TLSClientConfig.InsecureSkipVerify = true //nolint:gosec // two servers, one client
+	t.Cleanup(transport.CloseIdleConnections)
+	return router.NewForwarder(router.Options{Addresses: []string{first.address(), second.address()}, Transport: transport})
+}
+
+// A control process that says that it has done nothing is not the last word.
+func TestAProcessThatCannotHelpIsPassedOver(t *testing.T) {
+	asConnect := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(router.HeaderNotDone, "unavailable")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, "sorry")
+	}
+	asGRPC := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc+proto")
+		w.Header().Set("Trailer", "Grpc-Status")
+		w.WriteHeader(http.StatusOK)
+		w.Header().Set("Grpc-Status", "14")
+		w.Header().Set(http.TrailerPrefix+router.HeaderNotDone, "unavailable")
+	}
+	for name, unable := range map[string]http.HandlerFunc{"Connect": asConnect, "gRPC": asGRPC} {
+		t.Run(name, func(t *testing.T) {
+			first, second := startControl(t, unable), startControl(t, echo)
+			f := both(t, first, second)
+			for i := range 3 {
+				if w, ok := forward(t.Context(), f, "x"); !ok || w.Code != http.StatusConflict {
+					t.Fatalf("answered %t, %d", ok, w.Code)
+				}
+				if n := second.requests.Load(); n != int64(i+1) {
+					t.Fatalf("%d requests reached the second process", n)
+				}
+			}
+			if n := first.requests.Load(); n != 1 {
+				t.Errorf("%d requests reached the process that cannot help", n)
+			}
+			alone := both(t, first, startControl(t, unable))
+			w, ok := forward(t.Context(), alone, "x")
+			answer := w.Result()
+			if !ok || answer.Header.Get(router.HeaderNotDone)+answer.Trailer.Get(router.HeaderNotDone) != "" {
+				t.Errorf("if none can help: %t, %v, %v", ok, answer.Header, answer.Trailer)
+			}
+			if name == "gRPC" && answer.Trailer.Get("Grpc-Status") != "14" || name == "Connect" && w.Body.String() != "sorry" {
+				t.Errorf("the answer is not passed on: %v, %q", answer.Trailer, w.Body)
+			}
+		})
+	}
+}
+
+// Other failures may have changed something.
+func TestAnAnswerThatDoesNotSayThatNothingWasDoneIsFinal(t *testing.T) {
+	first := startControl(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
+	second := startControl(t, echo)
+	if w, ok := forward(t.Context(), both(t, first, second), "x"); !ok || w.Code != http.StatusServiceUnavailable || second.requests.Load() != 0 {
+		t.Errorf("answered %t, %d", ok, w.Code)
+	}
+}

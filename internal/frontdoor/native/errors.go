@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/router"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
@@ -35,6 +36,9 @@ func Error(ctx context.Context, err error, statusOf func(error) connect.Code) er
 		RetryAfter() time.Duration
 	}](err); ok {
 		wire.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(limited.RetryAfter().Seconds()))))
+	}
+	if r := service.RequestFrom(ctx); r != nil && r.ForwardedBy != "" && info.GetCode() == string(secret.CodeUnavailable) {
+		wire.Meta().Set(router.HeaderNotDone, "unavailable") // the host may ask another process
 	}
 	if detail, detailErr := connect.NewErrorDetail(info); detailErr == nil {
 		wire.AddDetail(detail)
