@@ -39,8 +39,8 @@ type Caller struct {
 // Options of an Authenticator.
 type Options struct {
 	// MaxAge is how long a host that cannot hear of revocations goes on
-	// accepting credentials; 0 means for ever. The configuration's default is
-	// 24 h.
+	// accepting credentials by its copy; 0 means for ever. The configuration's
+	// default is 24 h.
 	MaxAge time.Duration
 	// Age returns how long ago the host was last known to be in sync, by a clock
 	// that nobody sets. Required if MaxAge is not 0.
@@ -178,7 +178,7 @@ func (a *Authenticator) admit(view record.View, e *entry, cached bool, now time.
 	if e.principal.Disabled {
 		return Caller{}, secret.Errorf(secret.CodeUnauthenticated, "the principal is disabled")
 	}
-	breakGlass, err := a.confirmed()
+	breakGlass, err := a.confirmed(view)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -215,10 +215,14 @@ func (a *Authenticator) withPrincipal(view record.View, e *entry, cached bool) (
 	return &full, nil
 }
 
+// linearizable is a view whose reads see what was committed before them: MaxAge,
+// which bounds how old a copy may be, does not concern it.
+type linearizable interface{ Linearizable() }
+
 // confirmed reports whether credentials are recent enough to be trusted, and
 // whether only break-glass makes them so.
-func (a *Authenticator) confirmed() (breakGlass bool, err error) {
-	if a.maxAge == 0 {
+func (a *Authenticator) confirmed(view record.View) (breakGlass bool, err error) {
+	if _, ok := view.(linearizable); ok || a.maxAge == 0 {
 		return false, nil
 	}
 	age := a.age()

@@ -213,6 +213,11 @@ func TestKindsAreNotMixed(t *testing.T) {
 	}
 }
 
+// fromStore is a view of the store itself.
+type fromStore struct{ *world }
+
+func (fromStore) Linearizable() {}
+
 func TestMaxAge(t *testing.T) {
 	w := newWorld()
 	var age time.Duration
@@ -232,6 +237,9 @@ func TestMaxAge(t *testing.T) {
 	check("", false)
 	age++
 	check(secret.CodeUnavailable, false)
+	if _, err := a.Bearer(fromStore{w}, w.token, now); err != nil {
+		t.Errorf("what the store itself says is too old: %v", err)
+	}
 	breakGlass = true
 	check("", true)
 	age = time.Second

@@ -1,6 +1,9 @@
 package record
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // ErrCompacted is returned by a feed that is asked to start before the oldest
 // revision that the store still has. The reader must resynchronise.
@@ -24,8 +27,12 @@ type Page struct {
 
 // Batch is what a feed delivers at once: all changes after the previous batch
 // up to and including Revision, in the order of their commits. A batch without
-// changes says that there were none up to Revision.
+// changes says that there were none up to Revision, and that the store had
+// nothing newer when it was asked.
 type Batch struct {
 	Revision int64
 	Changes  []Change
+	// Asked is when the store was asked, if there are no changes; the moment of
+	// delivery if zero.
+	Asked time.Time
 }

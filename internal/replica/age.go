@@ -57,3 +57,48 @@ func (l *Local) Position() Position {
 	p.Connected, p.Age = p.Connected && l.sinceHeard() <= connectedFor, l.Age()
 	return p
 }
+
+// head is a revision of the store of which it said, in a linearizable read that
+// began at that time, that there was none newer.
+type head struct {
+	known    bool
+	revision int64
+	wall     int64 // ns since 1970
+	boot     time.Duration
+}
+
+// now returns a head without a revision yet.
+func (l *Local) now() head { return head{wall: l.opts.Now().UnixNano(), boot: l.opts.Boot()} }
+
+// earlier returns the head d before.
+func (h head) earlier(d time.Duration) head {
+	h.wall, h.boot = h.wall-int64(d), h.boot-d
+	return h
+}
+
+// saw remembers the head that a read found, as where the copy must be to have
+// been up to date when the read began.
+func (l *Local) saw(h head, revision int64) {
+	if l.head.known && revision < l.head.revision {
+		return
+	}
+	h.known, h.revision = true, revision
+	l.head = h
+}
+
+// upToDate reports whether the copy has reached the head that was last seen. An
+// answer of the store alone is no sign of that: while the copy cannot follow, the
+// revocations that it lacks go unheard of.
+func (l *Local) upToDate(m meta) bool {
+	return l.head.known && m.Applied >= l.head.revision && m.Synced && !m.Resync
+}
+
+// confirm makes known that the copy is up to date, if it is.
+func (l *Local) confirm() {
+	if !l.upToDate(l.meta) {
+		return
+	}
+	l.meta.Contact, l.heard = l.head.wall, max(l.heard, l.head.boot)
+	l.publish()
+	l.status.update(func(p *Position) { p.Connected, p.Err = true, nil })
+}

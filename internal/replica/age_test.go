@@ -1,10 +1,12 @@
 package replica_test
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 )
 
@@ -113,4 +115,72 @@ func TestSilenceIsNoConnection(t *testing.T) {
 	if h.Connected() || h.Position().Connected || h.Age() < time.Hour {
 		t.Errorf("after an hour of silence: connected %v, age %v", h.Connected(), h.Age())
 	}
+}
+
+// scripted is a source whose feed is a function.
+type scripted struct {
+	*memory
+	feed func(ctx context.Context, after int64, apply func(record.Batch) error) error
+}
+
+func (s scripted) Feed(ctx context.Context, after int64, apply func(record.Batch) error) error {
+	return s.feed(ctx, after, apply)
+}
+
+func TestAnAnswerOfTheStoreIsNotBeingUpToDate(t *testing.T) {
+	m, c := initialised(), newClocks()
+	h := cutOff(t, m, c)
+	h.end()
+	c.pass(30 * time.Hour)
+	m.put(name(1), ref(2))
+	revoked := m.put(name(2), ref(2))
+	m.sever(nil)
+	asked, steps := make(chan bool), make(chan record.Batch)
+	defer close(steps)
+	h.opts.Source = scripted{m, func(ctx context.Context, _ int64, apply func(record.Batch) error) error {
+		select {
+		case asked <- true:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		for {
+			select {
+			case b, ok := <-steps:
+				if !ok || b.Revision == 0 {
+					return errCut
+				}
+				if err := apply(b); err != nil {
+					return err
+				}
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}}
+	h = start(t, h.opts)
+	mustBeStale := func(when string) {
+		t.Helper()
+		if p := h.Position(); p.Connected || p.Age != 30*time.Hour {
+			t.Errorf("%s: connected %v, age %v", when, p.Connected, p.Age)
+		}
+	}
+	<-asked // the store has answered, and the feed is followed
+	mustBeStale("before any change")
+	steps <- record.Batch{}
+	<-asked // once more
+	mustBeStale("after a lost connection")
+	changes := m.log[len(m.log)-2:]
+	steps <- changes[0]
+	h.wait(revoked - 1)
+	mustBeStale("half way")
+	c.pass(time.Hour)
+	steps <- changes[1]
+	h.until("as of when the store was asked", func(p replica.Position) bool { return p.Age == time.Hour })
+	steps <- record.Batch{Revision: revoked, Asked: time.Now().Add(-time.Minute)}
+	h.until("vouched for", func(p replica.Position) bool { return p.Age < time.Hour })
+	if age := h.Age(); age < time.Minute || age > 10*time.Minute {
+		t.Errorf("age %v after a beat that took a minute", age)
+	}
+	steps <- record.Batch{Revision: revoked}
+	h.until("up to date", func(p replica.Position) bool { return p.Age == 0 && p.Connected })
 }

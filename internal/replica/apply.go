@@ -236,6 +236,9 @@ func (t *txn) reach(revision int64) {
 	if c := t.local.catchUp; c != nil && t.meta.Applied >= c.through {
 		t.meta.Resync = false
 	}
+	if t.local.upToDate(t.meta) {
+		t.meta.Contact = t.local.head.wall // stored with what made it so
+	}
 }
 
 // settle forgets what a commit has completed.

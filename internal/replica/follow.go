@@ -83,15 +83,6 @@ func (l *Local) recoverFrom(err error) error {
 	return nil
 }
 
-// inContact remembers that the source has just answered; the next commit stores
-// it.
-func (l *Local) inContact() { l.meta.Contact, l.heard = l.opts.Now().UnixNano(), l.opts.Boot() }
-
-func (l *Local) connected() {
-	l.publish()
-	l.status.update(func(p *Position) { p.Connected, p.Err = true, nil })
-}
-
 func (l *Local) disconnected(err error) {
 	l.status.update(func(p *Position) {
 		p.Connected, p.Err = false, err
@@ -142,11 +133,12 @@ var errNoRegion = secret.Errorf(secret.CodeWrongState, "the store has no region 
 // that went back without saying so in its region record is not followed: what
 // the hosts hold may be the last copy of what it lost.
 func (l *Local) meet(ctx context.Context) error {
+	l.head = head{}
+	asked := l.now()
 	page, err := l.opts.Source.Page(ctx, record.RegionKey, record.RegionKey+"\x00", 1)
 	if err != nil {
 		return err
 	}
-	l.inContact()
 	var id identity
 	if len(page.Records) > 0 {
 		if id, err = identityOf(page.Records[0].Value); err != nil {
@@ -160,6 +152,7 @@ func (l *Local) meet(ctx context.Context) error {
 	case mine.known() && id != mine:
 		return l.beginLife(id)
 	case page.Revision >= l.meta.Applied:
+		l.saw(asked, page.Revision)
 		return nil
 	case mine.known():
 		return errBehind
@@ -170,7 +163,7 @@ func (l *Local) meet(ctx context.Context) error {
 // follow applies what the feed delivers, and mends what needs it meanwhile.
 func (l *Local) follow(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
-	in := &inbox{batches: make(chan record.Batch, inboxBatches), room: semaphore.NewWeighted(inboxBytes)}
+	in := &inbox{batches: make(chan arrival, inboxBatches), room: semaphore.NewWeighted(inboxBytes), now: l.now}
 	fetched := make(chan fetch)
 	ended := make(chan error, 1)
 	var g errgroup.Group
@@ -184,7 +177,7 @@ func (l *Local) follow(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { l.fetchForever(ctx, l.unreadable(), fetched); return nil })
-	l.connected()
+	l.confirm()
 	return l.applyForever(ctx, in, fetched, ended)
 }
 
@@ -198,7 +191,7 @@ func (l *Local) applyForever(ctx context.Context, in *inbox, fetched <-chan fetc
 			if len(b.Changes) > 0 {
 				l.pace(ctx)
 			}
-			err = l.take(in.drain(b))
+			err = l.takeAll(in.drain(b))
 		case f := <-fetched:
 			err = l.mend(f)
 		case <-l.damaged:
@@ -236,7 +229,7 @@ func (l *Local) takeRest(in *inbox, ended error) error {
 	for {
 		select {
 		case b := <-in.batches:
-			if err := l.take(in.drain(b)); err != nil {
+			if err := l.takeAll(in.drain(b)); err != nil {
 				return err
 			}
 		default:
@@ -248,10 +241,26 @@ func (l *Local) takeRest(in *inbox, ended error) error {
 	}
 }
 
+// takeAll applies what has arrived. A batch without changes vouches that the
+// store had nothing newer.
+func (l *Local) takeAll(arrived []arrival) error {
+	batches := make([]record.Batch, len(arrived))
+	for i, a := range arrived {
+		batches[i] = a.Batch
+		if len(a.Changes) == 0 {
+			l.saw(a.at, a.Revision)
+		}
+	}
+	if err := l.take(batches); err != nil {
+		return err
+	}
+	l.confirm()
+	return nil
+}
+
 // take applies batches. Those without changes only move the position: to store
 // that would cost an fsync each.
 func (l *Local) take(batches []record.Batch) error {
-	l.inContact()
 	changes := 0
 	for _, b := range batches {
 		changes += len(b.Changes)
@@ -266,48 +275,4 @@ func (l *Local) take(batches []record.Batch) error {
 	}
 	l.settle()
 	return l.removeAbsent()
-}
-
-// inbox holds what the feed has delivered and nobody has applied yet.
-type inbox struct {
-	batches chan record.Batch
-	room    *semaphore.Weighted
-}
-
-func weigh(b *record.Batch) int64 {
-	n := 0
-	for i := range b.Changes {
-		n += size(&b.Changes[i])
-	}
-	return int64(n)
-}
-
-func (in *inbox) put(ctx context.Context, b record.Batch) error {
-	if err := in.room.Acquire(ctx, min(weigh(&b), inboxBytes)); err != nil {
-		return err
-	}
-	select {
-	case in.batches <- b:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// drain returns the batch and those that have arrived behind it, up to what one
-// commit should hold.
-func (in *inbox) drain(b record.Batch) []record.Batch {
-	batches, changes, bytes := []record.Batch{b}, len(b.Changes), weigh(&b)
-	in.room.Release(min(bytes, inboxBytes))
-	for changes < commitChanges && bytes < commitBytes {
-		select {
-		case b = <-in.batches:
-			n := weigh(&b)
-			in.room.Release(min(n, inboxBytes))
-			batches, changes, bytes = append(batches, b), changes+len(b.Changes), bytes+n
-		default:
-			return batches
-		}
-	}
-	return batches
 }

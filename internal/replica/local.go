@@ -109,7 +109,9 @@ type Local struct {
 	// What follows belongs to the goroutine of Run.
 	meta meta
 	// heard is when the copy was last known to be up to date, by the clock Boot.
-	heard   time.Duration
+	heard time.Duration
+	// head is the newest revision of the store that it is known to have had.
+	head    head
 	isolate *mark
 	catchUp *catchUp
 	absent  map[record.Key]int64

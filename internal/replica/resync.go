@@ -67,11 +67,12 @@ func (l *Local) resync(ctx context.Context) error {
 	c := &catchUp{}
 	first, start, limit := int64(0), record.Key(""), firstPage
 	for done := false; !done; {
+		asked := l.now()
 		page, err := l.opts.Source.Page(ctx, start, "", limit)
 		if err != nil {
 			return err
 		}
-		l.inContact()
+		l.saw(asked, page.Revision)
 		if page.Revision < max(l.meta.Applied, c.through) {
 			return secret.Errorf(secret.CodeUnavailable, "the store answers with revision %d after %d",
 				page.Revision, max(l.meta.Applied, c.through))

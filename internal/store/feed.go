@@ -55,13 +55,16 @@ type feed struct {
 	reached atomic.Int64
 	// asked is when progress was asked for without any answer since; zero if not.
 	asked time.Time
-	// latest is what the last heartbeat found to be the store's revision.
-	latest int64
+	// latest is the last heartbeat, and vouched whether a batch has said that it
+	// was reached.
+	latest  beat
+	vouched bool
 }
 
-// beat is the result of a heartbeat: the revision of the store.
+// beat is the result of a heartbeat: the revision of the store when it was asked.
 type beat struct {
 	revision int64
+	asked    time.Time
 	err      error
 }
 
@@ -70,8 +73,8 @@ func (f *feed) silence() time.Duration { return silentBeats * f.shard.heartbeat 
 func (f *feed) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if first := f.listen(ctx); first.err != nil {
-		return first.err
+	if f.latest = f.listen(ctx); f.latest.err != nil {
+		return f.latest.err
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, "lifeboat-feed", strconv.FormatInt(feeds.Add(1), 10))
 	from, to := f.shard.bounds("", "")
@@ -115,9 +118,12 @@ func (f *feed) listen(ctx context.Context) beat {
 	defer cancel()
 	reached := f.reached.Load()
 	for {
+		asked := time.Now()
 		header, err := f.shard.header(limit)
 		if err == nil {
-			return f.judge(header.ClusterId, header.Revision, reached)
+			b := f.judge(header.ClusterId, header.Revision, reached)
+			b.asked = asked
+			return b
 		}
 		select {
 		case <-limit.Done():
@@ -179,11 +185,22 @@ func (f *feed) take(ctx context.Context, resp clientv3.WatchResponse, ok bool) e
 	case resp.Err() != nil:
 		return readError(ctx, resp.Err())
 	case len(resp.Events) > 0:
-		return f.deliver(resp.Events)
-	case resp.IsProgressNotify() && resp.Header.GetRevision() >= f.latest && resp.Header.GetRevision() > f.reached.Load():
-		return f.advance(Batch{Revision: resp.Header.GetRevision()})
+		if err := f.deliver(resp.Events); err != nil {
+			return err
+		}
+	case resp.IsProgressNotify() && resp.Header.GetRevision() >= f.latest.revision && resp.Header.GetRevision() > f.reached.Load():
+		return f.vouch(resp.Header.GetRevision())
+	}
+	if !f.vouched && f.reached.Load() >= f.latest.revision {
+		return f.vouch(f.reached.Load()) // also if changes never cease
 	}
 	return nil
+}
+
+// vouch says that the store had nothing newer than revision at the last heartbeat.
+func (f *feed) vouch(revision int64) error {
+	f.vouched = true
+	return f.advance(Batch{Revision: revision, Asked: f.latest.asked})
 }
 
 // deliver passes on the events of one response. etcd never splits a revision
@@ -216,7 +233,7 @@ func (f *feed) pulse(ctx context.Context, watch clientv3.WatchChan, b beat) erro
 	if b.err != nil {
 		return b.err
 	}
-	f.latest = b.revision
+	f.latest, f.vouched = b, false
 	select { // what has arrived while apply was busy is no silence
 	case resp, ok := <-watch:
 		return f.take(ctx, resp, ok)
@@ -224,7 +241,7 @@ func (f *feed) pulse(ctx context.Context, watch clientv3.WatchChan, b beat) erro
 	}
 	if reached := f.reached.Load(); b.revision <= reached {
 		f.asked = time.Time{}
-		return f.advance(Batch{Revision: reached})
+		return f.vouch(reached)
 	}
 	if f.asked.IsZero() {
 		f.asked = time.Now()

@@ -207,6 +207,45 @@ func TestFeedOfIdleShardVouchesForItsRevision(t *testing.T) {
 	}
 }
 
+// Under changes that never cease the feed is never found idle; all the same it
+// says regularly that it is up to date.
+func TestFeedUnderLoadVouches(t *testing.T) {
+	t.Parallel()
+	s := open(t, start(t, store.EmbeddedOptions{}).Client())
+	f := follow(t, s, mustCommit(t, s, put("a", "1", 0)))
+	began := time.Now()
+	ctx, cancel := context.WithCancel(context.Background())
+	var g errgroup.Group
+	for w := range 4 {
+		g.Go(func() error {
+			for ctx.Err() == nil {
+				var txn record.Txn
+				txn.Put(numbered(w), []byte("x"))
+				if _, err := s.Commit(context.Background(), txn); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	f.wait(func() bool {
+		n := 0
+		for _, b := range f.batches {
+			if len(b.Changes) == 0 && b.Asked.After(began) {
+				n++
+			}
+		}
+		return n >= 5
+	})
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+	if err := f.stop(); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
 func TestFeedRefusals(t *testing.T) {
 	t.Parallel()
 	client := start(t, store.EmbeddedOptions{}).Client()
