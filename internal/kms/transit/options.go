@@ -2,7 +2,8 @@
 // HashiCorp Vault and OpenBao, by plain HTTP.
 //
 // Its token needs, in the words of a policy: "update" on <mount>/encrypt/<key>
-// and <mount>/decrypt/<key>, and "read" on <mount>/keys/<key>. It should not have
+// and <mount>/decrypt/<key>, "read" on <mount>/keys/<key> and, which the default
+// policy has, on auth/token/lookup-self. It should not have
 // "create" on <mount>/encrypt/<key>: that makes missing keys.
 package transit
 
