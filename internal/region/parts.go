@@ -76,6 +76,10 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 	}
 	p.local, err = replica.Open(replica.Options{
 		Path: p.path("local.db"), Source: p.store, Logger: p.log.With("part", "local store"), OnApply: p.applied, OnResync: p.resynced,
+		// Beside a member of the store, which has everything on the same disk, the
+		// copy need not survive a loss of power: it is built anew. Waiting for the
+		// disk here would only make the store's own writes wait.
+		NoSync: p.config.Process.Has(config.Store),
 	})
 	if err != nil {
 		return err
@@ -159,7 +163,7 @@ func (p *Process) View(fn func(record.View) error) error {
 func (p *Process) startService(context.Context) (err error) {
 	limits := p.config.Limits
 	p.limiter, err = throttle.New(throttle.Options{
-		MaxConcurrent: limits.MaxConcurrentRequests, PerAccount: rate(limits.PerAccount), PerVault: rate(limits.PerVault),
+		MaxConcurrent: limits.MaxConcurrentRequests, MaxWatches: limits.MaxWatches, PerAccount: rate(limits.PerAccount), PerVault: rate(limits.PerVault),
 	})
 	if err != nil {
 		return err
