@@ -65,7 +65,7 @@ func (l *Local) committed(f *file, t *txn) error {
 		return err // the file is damaged: OnApply gets everything when it is rebuilt
 	}
 	for _, q := range t.reports {
-		l.log.Error("record quarantined: the older copy stays", "record", q.Record, "revision", q.Revision, "reason", q.Reason)
+		l.log.Error("record quarantined: its older copy stays, and is served unless it is of an identity", "record", q.Record, "revision", q.Revision, "reason", q.Reason)
 	}
 	if len(t.changes) > 0 {
 		l.opts.OnApply(t.changes)
@@ -166,6 +166,9 @@ func (t *txn) refuse(key []byte, ch record.Change, reason error) error {
 		if err := t.delete(key); err != nil {
 			return err
 		}
+	}
+	if isIdentity(ch.Key) {
+		t.changes = append(t.changes, ch) // what was made of the older copy must go
 	}
 	return t.hold(key, Quarantined{Record: ch.Key, Revision: ch.Revision, Code: secret.CodeOf(reason), Reason: reason.Error()})
 }

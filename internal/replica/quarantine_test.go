@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,4 +123,65 @@ func TestOutboxIsPassedOnAndNotStored(t *testing.T) {
 		t.Errorf("event %+v", ch)
 	}
 	h.mustEqual(m)
+}
+
+// A revocation that cannot be read must not leave the credential in force.
+func TestQuarantineWithholdsIdentities(t *testing.T) {
+	account := &secret.Account{ID: "a1", Name: "one"}
+	for key, value := range map[record.Key][]byte{
+		record.CredentialKey("c1"):      record.Credentials.Encode(&secret.Credential{ID: "c1", Account: "a1", Principal: "p1", Kind: secret.Token}),
+		record.PrincipalKey("a1", "p1"): record.Principals.Encode(&secret.Principal{ID: "p1", Account: "a1", Kind: secret.User, Name: "p"}),
+		record.PolicyKey("a1", "p"):     record.Policies.Encode(&secret.Policy{Account: "a1", Name: "p", Text: "permit(principal,action,resource);"}),
+		record.AccountKey("a1"):         record.Accounts.Encode(account),
+	} {
+		t.Run(string(key), func(t *testing.T) {
+			m := newMemory()
+			opts := options(t, m)
+			told := make(chan record.Key, 100)
+			opts.OnApply = func(changes []record.Change) {
+				for _, ch := range changes {
+					told <- ch.Key
+				}
+			}
+			h := start(t, opts)
+			h.wait(m.put(name(1), ref(1)))
+			h.wait(m.put(key, value))
+			h.mustHave(key, value)
+			for len(told) > 0 {
+				<-told
+			}
+			bad := m.put(key, unknown)
+			h.wait(bad)
+			if len(told) != 1 || <-told != key {
+				t.Error("who keeps what was made of the record is not told")
+			}
+			mustWithhold := func() {
+				t.Helper()
+				if _, ok, err := h.get(key); ok || !secret.HasCode(err, secret.CodeCorrupt) {
+					t.Errorf("get: %v, %v", ok, err)
+				}
+				prefix, _, _ := strings.Cut(string(key), "/")
+				if err := h.scan(record.Key(prefix+"/"), record.PrefixEnd(prefix+"/")); !secret.HasCode(err, secret.CodeCorrupt) {
+					t.Errorf("scan: %v", err)
+				}
+				if err := h.scan(key+"x", ""); err != nil {
+					t.Errorf("scan of others: %v", err)
+				}
+				h.mustHave(name(1), ref(1))
+			}
+			mustWithhold()
+			h.mustHold(bad)
+			h = h.reopen()
+			mustWithhold()
+			h.wait(m.put(key, value))
+			h.mustHave(key, value)
+			h.mustEqual(m)
+		})
+	}
+}
+
+func (h *host) scan(start, end record.Key) error {
+	return h.View(func(v record.View) error {
+		return v.Scan(start, end, func(record.Stored) bool { return true })
+	})
 }

@@ -21,8 +21,11 @@ type snapshot struct {
 	tx      *bolt.Tx
 	records *bolt.Bucket
 	applied int64
-	refs    atomic.Int64 // 1 for being current, 1 for each view
-	views   sync.Pool    // of *view
+	// quarantine is asked only if there is anything in it.
+	quarantine  *bolt.Bucket
+	quarantines bool
+	refs        atomic.Int64 // 1 for being current, 1 for each view
+	views       sync.Pool    // of *view
 }
 
 func (f *file) newSnapshot() (*snapshot, error) {
@@ -39,6 +42,11 @@ func (f *file) newSnapshot() (*snapshot, error) {
 		return nil, errors.Join(err, tx.Rollback())
 	}
 	s.applied = m.Applied
+	if s.quarantine = tx.Bucket(quarantineBucket); s.quarantine == nil {
+		return nil, errors.Join(damage("no quarantine bucket"), tx.Rollback())
+	}
+	first, _ := s.quarantine.Cursor().First()
+	s.quarantines = first != nil
 	s.refs.Store(1)
 	s.views.New = func() any { return &view{snapshot: s, cursor: s.records.Cursor()} }
 	return s, nil
@@ -162,8 +170,11 @@ func (l *Local) found(f *file, cause any) error {
 
 // Get returns the record, if it exists. While the copy holds a record that fails
 // its checksum, one that is not found is CodeCorrupt: the damage may lie in its
-// key.
+// key. So is a credential, principal, policy or account in quarantine.
 func (v *view) Get(key record.Key) (record.Stored, bool, error) {
+	if err := v.withheld(key); err != nil {
+		return record.Stored{}, false, err
+	}
 	v.key = append(v.key[:0], key...)
 	k, b, err := v.seek(v.key)
 	if err == nil && !bytes.Equal(k, v.key) && v.local.doubtful.Load() {
@@ -181,8 +192,12 @@ func (v *view) Get(key record.Key) (record.Stored, bool, error) {
 
 var errMayBeDamaged = secret.Errorf(secret.CodeCorrupt, "the local store lacks the record, and one of its records is damaged")
 
-// Scan visits the records with start <= key < end; an empty end means no end.
+// Scan visits the records with start <= key < end; an empty end means no end. It is CodeCorrupt if a credential, principal, policy or account
+// among them is in quarantine.
 func (v *view) Scan(start, end record.Key, visit func(record.Stored) bool) error {
+	if err := v.withheldIn(start, end); err != nil {
+		return err
+	}
 	// A cursor of its own: visit may read through this view.
 	c := &view{local: v.local, file: v.file, snapshot: v.snapshot, cursor: v.snapshot.records.Cursor()}
 	limit := []byte(end)
