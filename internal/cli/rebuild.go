@@ -21,7 +21,8 @@ func (a *app) operatorRebuild() *cobra.Command {
 that does not run: when the store is lost beyond its backups, the hosts hold the
 last copies. Take the host that had come farthest; what it had not applied is
 lost. The host's files are not changed.`,
-		Example: "  lifeboat operator rebuild-from-replica --data-dir /var/lib/lifeboat --out rebuilt --config /etc/lifeboat/config.yaml\n  lifeboat operator restore rebuilt --data-dir /var/lib/lifeboat",
+		Example: `  lifeboat operator rebuild-from-replica --data-dir host-1 --out rebuilt --kms-file kms-keys
+  lifeboat operator restore rebuilt --data-dir /var/lib/lifeboat`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if dataDir == "" || out == "" {
 				return usagef("--data-dir and --out are needed")
