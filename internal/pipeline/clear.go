@@ -3,71 +3,15 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"time"
-
-	"github.com/oklog/ulid/v2"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-const (
-	leaseName = "pipeline"
-	// batch bounds the work items finished at once. While one batch commits the
-	// next one gathers, so that under load clearing costs little per mutation.
-	batch = 60
-	// idleCheck bounds how late the loop notices what no event tells it: a host
-	// that stopped reporting, events that have become old.
-	idleCheck = time.Second
-)
-
-// Run clears mutations while this process owns the pipeline's lease, until ctx
-// ends.
-func (p *Pipeline) Run(ctx context.Context) error {
-	return p.Store.Hold(ctx, leaseName, p.own)
-}
-
-func (p *Pipeline) own(ctx context.Context) error {
-	p.Logger.Info("this process owns the pipeline")
-	trimmed, requeued := p.Now(), p.Now()
-	for {
-		p.mu.Lock()
-		before := p.cleared
-		p.advance() // a host that stopped reporting no longer holds others up
-		if now := p.Now(); now.Sub(requeued) >= idleCheck {
-			requeued = now
-			p.requeue()
-		}
-		if p.cleared != before {
-			p.wake()
-		}
-		changed := p.changed
-		p.mu.Unlock()
-		err := p.clearBatch(ctx)
-		if err == nil {
-			err = p.markFailed(ctx)
-		}
-		if err == nil && p.Now().Sub(trimmed) > p.OutboxFor/60 {
-			trimmed = p.Now()
-			err = p.trimOutbox(ctx)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			p.Logger.Warn("pipeline step failed; it will be repeated", "error", err)
-		} else if p.ready() > 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		case <-time.After(idleCheck):
-		}
-	}
-}
+// batch bounds the work items finished at once. While one batch commits the
+// next one gathers, so that under load clearing costs little per mutation.
+const batch = 60
 
 // clearBatch finishes one batch of work items. An item that was put again
 // meanwhile is left alone.
@@ -136,19 +80,6 @@ func (p *Pipeline) markFailed(ctx context.Context) error {
 		return nil
 	}
 	return p.Store.CommitEach(ctx, txns)
-}
-
-// trimOutbox deletes events that are older than they are kept.
-func (p *Pipeline) trimOutbox(ctx context.Context) error {
-	var oldest ulid.ULID
-	if err := oldest.SetTime(ulid.Timestamp(p.Now().Add(-p.OutboxFor))); err != nil {
-		return err
-	}
-	n, err := p.Store.DeleteRange(ctx, record.OutboxPrefix, record.OutboxKey(oldest.String()))
-	if n > 0 {
-		p.Logger.Debug("outbox trimmed", "events", n)
-	}
-	return err
 }
 
 // Failed lists what hosts could not apply.

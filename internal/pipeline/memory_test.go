@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,10 @@ type memory struct {
 	// damage is what the process's own copy returns, if set, incomplete that it is.
 	damage     error
 	incomplete bool
+	// largest is the most records that one call of DeleteRange deleted.
+	largest int64
+	// holds counts how often the lease was taken.
+	holds atomic.Int64
 	// before, if set, runs once before the next transaction.
 	before func()
 }
@@ -128,6 +133,7 @@ func (m *memory) CommitEach(ctx context.Context, txns []record.Txn) error {
 }
 
 func (m *memory) DeleteRange(_ context.Context, start, end record.Key) (deleted int64, err error) {
+	defer func() { m.largest = max(m.largest, deleted) }()
 	for _, key := range m.keys() {
 		if key >= start && key < end {
 			m.write(record.Write{Key: key})
@@ -138,6 +144,7 @@ func (m *memory) DeleteRange(_ context.Context, start, end record.Key) (deleted 
 }
 
 func (m *memory) Hold(ctx context.Context, _ string, run func(context.Context) error) error {
+	m.holds.Add(1)
 	return run(ctx)
 }
 

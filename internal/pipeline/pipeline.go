@@ -46,7 +46,7 @@ type Options struct {
 	// 3 s. A host that loses its stream stops counting after that. A registered
 	// host that could not report yet counts for as long.
 	LiveFor time.Duration
-	// OutboxFor is how long events stay in the outbox; default 1 h.
+	// OutboxFor is how long events stay in the outbox at least; default 1 h.
 	OutboxFor time.Duration
 }
 

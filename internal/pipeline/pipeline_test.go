@@ -278,6 +278,11 @@ func TestOldEventsAreTrimmed(t *testing.T) {
 		}
 		time.Sleep(15 * time.Minute)
 		settle()
+		if !m.has(old) {
+			t.Error("an event is gone before who is late can resume")
+		}
+		time.Sleep(10 * time.Minute)
+		settle()
 		if m.has(old) || !m.has(young) {
 			t.Error("the events are not trimmed by their age")
 		}

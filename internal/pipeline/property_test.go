@@ -82,7 +82,7 @@ func run(t *testing.T, plan []step) error {
 	if len(rule.reports) == 0 {
 		return nil
 	}
-	for range 3 { // all hosts are well and have applied all
+	for range 5 { // all hosts are well and have applied all
 		for host, r := range rule.reports {
 			r.Applied, r.Quarantined, r.At = m.revision, nil, time.Now()
 			if err := p.Report(t.Context(), r); err != nil {
