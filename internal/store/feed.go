@@ -19,6 +19,10 @@ import (
 // for dead.
 const silentBeats = 4
 
+// stallBeats is the number of heartbeats after which the watch is ended while
+// apply blocks.
+const stallBeats = 2
+
 // Batch is a step of the change feed.
 type Batch = record.Batch
 
@@ -35,7 +39,8 @@ var feeds atomic.Int64
 // ErrAhead, or one with CodeUnavailable when the store has been silent for four
 // heartbeats; then the caller calls Feed again, after a pause, with the revision
 // of the last batch it applied. A shorter interruption is bridged unseen.
-// Changes that apply is too slow for are kept in memory.
+// While apply blocks, etcd's client keeps in memory what arrives; when it has
+// blocked for two heartbeats that is dropped, and read again once apply returns.
 func (s *Shard) Feed(ctx context.Context, after int64, apply func(Batch) error) error {
 	f := &feed{shard: s, apply: apply}
 	f.reached.Store(after)
@@ -59,6 +64,11 @@ type feed struct {
 	// was reached.
 	latest  beat
 	vouched bool
+	// watch is what brings the changes; unwatch ends it.
+	watch   clientv3.WatchChan
+	unwatch context.CancelFunc
+	// stalled is set if it was ended because apply blocked.
+	stalled bool
 }
 
 // beat is the result of a heartbeat: the revision of the store when it was asked.
@@ -77,20 +87,33 @@ func (f *feed) run(ctx context.Context) error {
 		return f.latest.err
 	}
 	ctx = metadata.AppendToOutgoingContext(ctx, "lifeboat-feed", strconv.FormatInt(feeds.Add(1), 10))
-	from, to := f.shard.bounds("", "")
-	watch := f.shard.client.Watch(ctx, from, clientv3.WithRange(to), clientv3.WithRev(f.reached.Load()+1))
+	f.begin(ctx)
 	beats := make(chan beat)
 	go func() {
 		defer close(beats)
 		f.beat(ctx, beats)
 	}()
-	err := f.follow(ctx, watch, beats)
+	err := f.follow(ctx, beats)
 	cancel()
 	for range beats { // until the goroutine has ended
 	}
-	for range watch { // until the watch has ended
-	}
+	f.drop()
 	return err
+}
+
+// begin watches the changes after those that were delivered.
+func (f *feed) begin(ctx context.Context) {
+	ctx, f.unwatch = context.WithCancel(ctx)
+	from, to := f.shard.bounds("", "")
+	f.watch = f.shard.client.Watch(ctx, from, clientv3.WithRange(to), clientv3.WithRev(f.reached.Load()+1))
+	f.asked, f.stalled = time.Time{}, false
+}
+
+// drop ends the watch, and forgets what it has brought.
+func (f *feed) drop() {
+	f.unwatch()
+	for range f.watch { // until the watch has ended
+	}
 }
 
 // beat sends a heartbeat to beats at every interval until ctx ends.
@@ -154,10 +177,14 @@ func (f *feed) replaced(by uint64) error {
 }
 
 // follow delivers what the watch brings until something fails.
-func (f *feed) follow(ctx context.Context, watch clientv3.WatchChan, beats <-chan beat) error {
+func (f *feed) follow(ctx context.Context, beats <-chan beat) error {
 	for {
+		if f.stalled {
+			f.drop()
+			f.begin(ctx)
+		}
 		select {
-		case resp, ok := <-watch:
+		case resp, ok := <-f.watch:
 			if err := f.take(ctx, resp, ok); err != nil {
 				return err
 			}
@@ -165,7 +192,7 @@ func (f *feed) follow(ctx context.Context, watch clientv3.WatchChan, beats <-cha
 			if !ok {
 				return ctx.Err()
 			}
-			if err := f.pulse(ctx, watch, b); err != nil {
+			if err := f.pulse(ctx, b); err != nil {
 				return err
 			}
 		}
@@ -191,7 +218,7 @@ func (f *feed) take(ctx context.Context, resp clientv3.WatchResponse, ok bool) e
 	case resp.IsProgressNotify() && resp.Header.GetRevision() >= f.latest.revision && resp.Header.GetRevision() > f.reached.Load():
 		return f.vouch(resp.Header.GetRevision())
 	}
-	if !f.vouched && f.reached.Load() >= f.latest.revision {
+	if !f.vouched && !f.stalled && f.reached.Load() >= f.latest.revision {
 		return f.vouch(f.reached.Load()) // also if changes never cease
 	}
 	return nil
@@ -220,7 +247,12 @@ func (f *feed) deliver(events []*clientv3.Event) error {
 }
 
 func (f *feed) advance(b Batch) error {
-	if err := f.apply(b); err != nil {
+	stall := time.AfterFunc(stallBeats*f.shard.heartbeat, f.unwatch)
+	err := f.apply(b)
+	if !stall.Stop() {
+		f.stalled = true
+	}
+	if err != nil {
 		return err
 	}
 	f.reached.Store(b.Revision)
@@ -229,13 +261,13 @@ func (f *feed) advance(b Batch) error {
 
 // pulse handles a heartbeat: it vouches for the present state if nothing is
 // newer, else asks the watch how far it is, and gives up on a silent one.
-func (f *feed) pulse(ctx context.Context, watch clientv3.WatchChan, b beat) error {
+func (f *feed) pulse(ctx context.Context, b beat) error {
 	if b.err != nil {
 		return b.err
 	}
 	f.latest, f.vouched = b, false
 	select { // what has arrived while apply was busy is no silence
-	case resp, ok := <-watch:
+	case resp, ok := <-f.watch:
 		return f.take(ctx, resp, ok)
 	default:
 	}

@@ -304,6 +304,43 @@ func TestFeedWithSlowApply(t *testing.T) {
 	<-ended
 }
 
+// What arrives while apply is stuck is not kept: here the store has forgotten it
+// by the time that it would be read again.
+func TestFeedKeepsNothingForAStuckApply(t *testing.T) {
+	t.Parallel()
+	client := start(t, store.EmbeddedOptions{}).Client()
+	s := open(t, client)
+	first := mustCommit(t, s, put("first", "x", 0))
+	stuck, release := make(chan struct{}), make(chan struct{})
+	ended := make(chan error, 1)
+	go func() {
+		ended <- s.Feed(context.Background(), first-1, func(b store.Batch) error {
+			if len(b.Changes) == 0 {
+				return nil
+			}
+			if b.Revision != first {
+				return errors.New("delivers what arrived during the stall")
+			}
+			close(stuck)
+			<-release
+			return nil
+		})
+	}()
+	<-stuck
+	var last int64
+	for i := range 5 {
+		last = mustCommit(t, s, put(numbered(i), "x", 0))
+	}
+	<-time.After(20 * heartbeat) // longer than apply is waited for
+	if _, err := client.Compact(context.Background(), last); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	if err := <-ended; !errors.Is(err, store.ErrCompacted) {
+		t.Errorf("feed ended with %v", err)
+	}
+}
+
 func TestFeedEndsWithItsServer(t *testing.T) {
 	t.Parallel()
 	e := startUnowned(t, store.EmbeddedOptions{})
