@@ -214,14 +214,18 @@ func (l *Local) applyBatches(batches []record.Batch) error {
 	})
 }
 
-// applyOneByOne commits each change by itself. It leaves the applied revision
-// where it was, so that a crash repeats all of them.
+// applyOneByOne commits each change by itself. The applied revision moves with
+// the last change of each revision: were a crash to repeat them, a record that
+// was deleted would come back for a moment.
 func (l *Local) applyOneByOne(m mark, batches []record.Batch) error {
 	for _, b := range batches {
-		for _, ch := range b.Changes {
+		for i, ch := range b.Changes {
 			err := l.write(m, true, func(t *txn) error {
 				if err := t.feed(ch); err != nil {
 					return err
+				}
+				if i+1 == len(b.Changes) || b.Changes[i+1].Revision > ch.Revision {
+					t.reach(ch.Revision)
 				}
 				return t.suspects.Delete([]byte(ch.Key))
 			})

@@ -18,6 +18,9 @@ import (
 // pill is the record whose application kills the process.
 var pill = record.SecretNameKey("v", "pill")
 
+// deleted is a record that is created and deleted before the pill.
+var deleted = record.SecretNameKey("v", "deleted")
+
 // poisoned is the same store in every process: some records, then the pill among
 // others if fed is set.
 func poisoned(fed bool) *memory {
@@ -26,6 +29,8 @@ func poisoned(fed bool) *memory {
 		m.put(name(i), ref(i))
 	}
 	if fed {
+		m.put(deleted, ref(1))
+		m.delete(deleted)
 		m.commit(record.Write{Key: name(100), Value: ref(100)}, record.Write{Key: pill, Value: ref(1)}, record.Write{Key: name(101), Value: ref(101)})
 		m.put(name(102), ref(102))
 	}
@@ -41,6 +46,13 @@ func TestPoisonChild(t *testing.T) {
 	m := poisoned(os.Getenv("LIFEBOAT_TEST_FED") != "")
 	opts := options(t, m)
 	opts.Path = path
+	opts.OnApply = func(changes []record.Change) {
+		for _, ch := range changes {
+			if ch.Key == deleted && !ch.Deleted {
+				fmt.Println("applied " + deleted)
+			}
+		}
+	}
 	h := start(t, opts)
 	h.until("caught up", func(p replica.Position) bool { return p.Applied == m.head() && p.Synced && !p.Resyncing })
 	for _, q := range h.Quarantined() {
@@ -101,7 +113,10 @@ func TestPoisonPillIsQuarantined(t *testing.T) {
 			}
 			for range 2 { // the second time from the file alone
 				out, killed := child(t, path, fed, armed)
-				if killed || !strings.Contains(out, fmt.Sprintf("quarantined %s at 22 suspected true", pill)) {
+				if strings.Contains(out, "applied "+string(deleted)) {
+					t.Errorf("a deleted record came back:\n%s", out)
+				}
+				if killed || !strings.Contains(out, fmt.Sprintf("quarantined %s at 24 suspected true", pill)) {
 					t.Fatalf("third start, killed %v:\n%s", killed, out)
 				}
 			}
