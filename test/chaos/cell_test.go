@@ -223,21 +223,6 @@ func (p *process) admin(ctx context.Context, path string) ([]byte, error) {
 	return body, errors.Join(err, answer.Body.Close())
 }
 
-// metric returns the value of a metric without labels.
-func (p *process) metric(ctx context.Context, name string) (value float64, err error) {
-	body, err := p.admin(ctx, "/metrics")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(body)) {
-		if rest, ok := strings.CutPrefix(line, name+" "); ok {
-			_, err = fmt.Sscan(rest, &value)
-			return value, err
-		}
-	}
-	return 0, fmt.Errorf("%s shows no metric %s", p.id, name)
-}
-
 // status asks the process for the region's state.
 func (p *process) status(ctx context.Context) (*lifeboatv1.GetStatusResponse, error) {
 	operator := p.client(p.cell.operator)

@@ -66,6 +66,21 @@ func (p *process) describe(ctx context.Context, name string) (*lifeboatv1.Secret
 	return answer.GetSecret(), err
 }
 
+// metric returns the value of a metric without labels.
+func (p *process) metric(ctx context.Context, name string) (value float64, err error) {
+	body, err := p.admin(ctx, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(body)) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			_, err = fmt.Sscan(rest, &value)
+			return value, err
+		}
+	}
+	return 0, fmt.Errorf("%s shows no metric %s", p.id, name)
+}
+
 // shown waits until every process shows the pill in a state.
 func (c *cell) shown(state lifeboatv1.State) {
 	c.t.Helper()

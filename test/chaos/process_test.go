@@ -2,6 +2,7 @@ package chaos_test
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
@@ -11,8 +12,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
-	"golang.org/x/net/http2"
-	"net/http"
 
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1/lifeboatv1connect"
 )
@@ -112,7 +111,12 @@ func (p *process) client(token string) *caller {
 	if c := p.clients[token]; c != nil {
 		return c
 	}
-	transport := &http2.Transport{TLSClientConfig: p.cell.tls, ReadIdleTimeout: 2 * time.Second, PingTimeout: 2 * time.Second}
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	transport := &http.Transport{
+		TLSClientConfig: p.cell.tls, Protocols: &protocols,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second},
+	}
 	p.cell.t.Cleanup(transport.CloseIdleConnections)
 	h, url := &http.Client{Transport: transport}, "https://"+p.ports.public
 	c := &caller{
