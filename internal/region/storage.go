@@ -3,6 +3,7 @@ package region
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -70,18 +71,22 @@ func (p *Process) runEmbedded(ctx context.Context) error {
 		Maintenance: store.Maintenance{Keep: p.config.Store.CompactionKeep},
 	})
 	p.store.shard.Store(shard)
+	maintaining, stopMaintenance := context.WithCancel(ctx)
 	maintained := make(chan struct{})
 	go func() {
 		defer close(maintained)
-		_ = shard.RunMaintenance(ctx)
+		_ = shard.RunMaintenance(maintaining)
 	}()
 	select {
 	case <-ctx.Done():
 		err = ctx.Err()
 	case err = <-member.Err():
 		err = fmt.Errorf("the embedded member of the store stopped: %w", err)
+	case <-member.Done():
+		err = errors.New("the embedded member of the store stopped by itself: was it removed from its cluster?")
 	}
 	p.store.shard.Store(nil)
+	stopMaintenance()
 	<-maintained
 	if closeErr := member.Close(); closeErr != nil {
 		p.log.Warn("embedded store did not close cleanly", "error", closeErr)

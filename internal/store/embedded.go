@@ -117,6 +117,10 @@ func (e *Embedded) Client() *clientv3.Client { return e.client }
 // Err yields an error if a listener of the running server fails.
 func (e *Embedded) Err() <-chan error { return e.server.Err() }
 
+// Done is closed when the server has stopped, also by itself: it was removed from
+// its cluster, or cannot go on.
+func (e *Embedded) Done() <-chan struct{} { return e.server.Server.StopNotify() }
+
 // Close stops the server. Operations that are under way fail.
 func (e *Embedded) Close() error {
 	e.close.Do(func() {

@@ -153,3 +153,16 @@ func TestEmbeddedIsQuiet(t *testing.T) {
 		t.Errorf("a life without incidents was reported:\n%s", said.String())
 	}
 }
+
+func TestAServerThatStopsByItselfIsNoticed(t *testing.T) {
+	t.Parallel()
+	e := startUnowned(t, store.EmbeddedOptions{Dir: t.TempDir()})
+	select {
+	case <-e.Done():
+		t.Fatal("done while it runs")
+	default:
+	}
+	e.StopServer()
+	<-e.Done()
+	closeServer(t, e)
+}
