@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -10,7 +11,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
-	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 const (
@@ -49,6 +49,9 @@ type Shard struct {
 	heartbeat   time.Duration
 	maintenance Maintenance
 	log         *slog.Logger
+	// sharedBytes is how many bytes the keys of a full page shared of late, and
+	// one: a guess of how far the next page reaches.
+	sharedBytes atomic.Int64
 }
 
 // Open returns the shard kept under o.Prefix. It does no I/O.
@@ -138,34 +141,6 @@ func (v view) Scan(start, end record.Key, visit func(record.Stored) bool) error 
 		}
 		start = page.Records[len(page.Records)-1].Key + "\x00"
 	}
-}
-
-// Page is a run of records read at one revision.
-type Page = record.Page
-
-// Page reads up to limit records with start <= key < end at the latest
-// revision; an empty end is the end of the shard. The next page starts at the
-// last key followed by a zero byte and may be of a later revision.
-func (s *Shard) Page(ctx context.Context, start, end record.Key, limit int) (Page, error) {
-	if limit <= 0 {
-		return Page{}, secret.Invalid("limit", "must be positive, not %d", limit)
-	}
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	from, to := s.bounds(start, end)
-	if from >= to {
-		revision, err := s.Revision(ctx)
-		return Page{Revision: revision}, err
-	}
-	resp, err := s.client.Get(ctx, from, clientv3.WithRange(to), clientv3.WithLimit(int64(limit)))
-	if err != nil {
-		return Page{}, readError(ctx, err)
-	}
-	page := Page{Revision: resp.Header.Revision, More: resp.More, Records: make([]record.Stored, len(resp.Kvs))}
-	for i, kv := range resp.Kvs {
-		page.Records[i] = s.stored(kv)
-	}
-	return page, nil
 }
 
 // Revision returns the latest revision of the store; it is linearizable.
