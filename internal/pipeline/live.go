@@ -42,7 +42,7 @@ func (p *Pipeline) liveHosts() (live []Report, known bool) {
 			continue
 		}
 		if r.life() != p.life {
-			r.Applied, r.Quarantined = 0, nil
+			r.Applied, r.Quarantined, r.failing = 0, nil, nil
 		}
 		live = append(live, r)
 	}
@@ -71,10 +71,8 @@ func (p *Pipeline) advance() {
 func (p *Pipeline) quarantined(key record.Key) bool {
 	live, _ := p.liveHosts()
 	for _, r := range live {
-		for _, q := range r.Quarantined {
-			if q.Record == key {
-				return true
-			}
+		if _, failing := r.failing[key]; failing {
+			return true
 		}
 	}
 	return false

@@ -89,6 +89,8 @@ type ReporterOptions struct {
 	// Wait returns when the host has applied more than a revision, or ctx ends.
 	Wait   func(ctx context.Context, applied int64) error
 	Logger *slog.Logger
+	// Acknowledged, if set, is called when a report has been taken.
+	Acknowledged func()
 	// Every bounds the silence between two reports; default 1 s.
 	Every time.Duration
 }
@@ -139,6 +141,9 @@ func (o ReporterOptions) report(ctx context.Context, client peerv1connect.Pipeli
 		answered.Stop()
 		if err != nil {
 			return err
+		}
+		if o.Acknowledged != nil {
+			o.Acknowledged()
 		}
 		wait, stop := context.WithTimeout(ctx, o.Every)
 		err = o.Wait(wait, state.GetAppliedRevision())

@@ -103,6 +103,9 @@ type Report struct {
 	Quarantined  []Quarantined
 	// At is when it arrived.
 	At time.Time
+
+	// failing are the records of Quarantined.
+	failing map[record.Key]struct{}
 }
 
 // Quarantined is a mutation that a host could not apply.

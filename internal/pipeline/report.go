@@ -18,8 +18,10 @@ func (p *Pipeline) Report(ctx context.Context, r Report) error {
 		return secret.Invalid("host", "must not be empty")
 	}
 	r.At = p.Now()
+	r.failing = make(map[record.Key]struct{}, len(r.Quarantined))
 	for i := range r.Quarantined { // what fails is the mutation, not one of its records
 		r.Quarantined[i].Record = record.Subject(r.Quarantined[i].Record)
+		r.failing[r.Quarantined[i].Record] = struct{}{}
 	}
 	p.mu.Lock()
 	known := p.registered[r.Host]
@@ -31,10 +33,14 @@ func (p *Pipeline) Report(ctx context.Context, r Report) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	before := p.cleared
+	before, failing := p.cleared, p.reports[r.Host].failing
 	p.reports[r.Host] = r
 	p.advance()
-	if p.cleared != before || len(r.Quarantined) > 0 {
+	changed := !maps.Equal(failing, r.failing)
+	if changed {
+		p.requeue()
+	}
+	if changed || p.cleared != before {
 		p.wake()
 	}
 	return nil

@@ -1,16 +1,19 @@
 package region
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -98,7 +101,7 @@ func (p *Process) startReports(ctx context.Context) {
 		p.run(ctx, "reports to "+address, func(ctx context.Context) error {
 			return pipeline.RunReporter(ctx, pipeline.ReporterOptions{
 				Address: address, Client: client, State: p.progress, Logger: log,
-				Wait: func(ctx context.Context, applied int64) error { return p.local.WaitApplied(ctx, applied+1) },
+				Wait: p.waitProgress, Acknowledged: p.acknowledged,
 			})
 		})
 	}
@@ -134,9 +137,11 @@ func (p *Process) reportToSelf(ctx context.Context) error {
 			p.log.Debug("host cannot be registered yet", "error", err)
 			pause = 200 * time.Millisecond
 			sleep(ctx, pause)
+		} else if err == nil {
+			p.acknowledged()
 		}
 		wait, cancel := context.WithTimeout(ctx, pause)
-		err := p.local.WaitApplied(wait, state.GetAppliedRevision()+1)
+		err := p.waitProgress(wait, state.GetAppliedRevision())
 		cancel()
 		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
@@ -162,11 +167,34 @@ func (p *Process) progress() *peerv1.ReportProgressRequest {
 		state.AppliedRevision = position.Applied
 	}
 	if position.Quarantined > 0 {
-		for _, q := range p.local.Quarantined() {
-			state.Quarantined = append(state.Quarantined, &peerv1.Quarantined{Record: string(q.Record), Revision: q.Revision, Reason: q.Reason})
-		}
+		addQuarantined(state, p.local.Quarantined())
 	}
 	return state
+}
+
+// mostReported bounds the quarantined records in a report.
+const mostReported = 100
+
+// addQuarantined lists the oldest of the records that could not be applied. If
+// there are more, what they hold is not reported as applied.
+func addQuarantined(state *peerv1.ReportProgressRequest, quarantined []replica.Quarantined) {
+	slices.SortFunc(quarantined, func(a, b replica.Quarantined) int { return cmp.Compare(a.Revision, b.Revision) })
+	if len(quarantined) > mostReported {
+		state.AppliedRevision = min(state.GetAppliedRevision(), quarantined[mostReported].Revision-1)
+		quarantined = quarantined[:mostReported]
+	}
+	for _, q := range quarantined {
+		state.Quarantined = append(state.Quarantined, &peerv1.Quarantined{Record: string(q.Record), Revision: q.Revision, Reason: q.Reason})
+	}
+}
+
+// waitProgress returns when there is more to report than a revision, or ctx ends.
+func (p *Process) waitProgress(ctx context.Context, applied int64) error {
+	if p.local.Position().Quarantined > mostReported {
+		<-ctx.Done() // more is applied than is reported
+		return ctx.Err()
+	}
+	return p.local.WaitApplied(ctx, applied+1)
 }
 
 var errNoControl = errors.New("this process has no role control")

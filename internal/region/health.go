@@ -41,6 +41,9 @@ func (p *Process) checks(ctx context.Context) []check {
 		feed.err = fmt.Errorf("not following the store; data is %s old", position.Age.Round(time.Millisecond))
 	}
 	checks := []check{local, feed, p.checkStore(ctx), p.checkKeyService(ctx), {name: "audit log", vital: true, err: p.audit.Ready()}}
+	if p.isHost() {
+		checks = append(checks, p.checkReports())
+	}
 	if position.Quarantined > 0 {
 		checks = append(checks, check{name: "quarantine", err: fmt.Errorf("%d records cannot be applied", position.Quarantined)})
 	}

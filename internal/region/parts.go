@@ -106,6 +106,9 @@ func (p *Process) applied(changes []record.Change) {
 			p.events.Reset()
 			p.keyring.ForgetAll()
 		}
+		if c.Deleted && c.Key == record.HostKey(p.config.Process.ID) {
+			p.enrolled.Store(false)
+		}
 		if c.Deleted && c.Key.HasPrefix(record.QuarantinePrefix) {
 			select {
 			case p.retries <- c.Key[len(record.QuarantinePrefix):]:
@@ -117,6 +120,7 @@ func (p *Process) applied(changes []record.Change) {
 
 // resynced is called when the local store has been compared with the whole store.
 func (p *Process) resynced() {
+	p.enrolled.Store(false)
 	select {
 	case p.reload <- struct{}{}:
 	default:
@@ -152,8 +156,24 @@ func (p *Process) Freshness() (time.Duration, bool) {
 }
 
 // View implements service.LocalStore: a copy that is not complete yet is
-// CodeUnavailable, so that nothing is taken for missing that is only late.
+// CodeUnavailable, so that nothing is taken for missing that is only late, and so
+// is that of a host that nobody waits for.
 func (p *Process) View(fn func(record.View) error) error {
+	if p.enrolled.Load() {
+		return p.synced(fn)
+	}
+	return p.synced(func(view record.View) error {
+		if enrolled, err := p.enrolledIn(view); err != nil {
+			return err
+		} else if !enrolled {
+			return errNotEnrolled
+		}
+		return fn(view)
+	})
+}
+
+// synced calls fn with the local copy if it is complete.
+func (p *Process) synced(fn func(record.View) error) error {
 	if !p.local.Synced() {
 		return errIncomplete
 	}
@@ -208,7 +228,7 @@ func (p *Process) Initialize(ctx context.Context) (service.Initialized, error) {
 
 // checkKeys reports whether the key service holds the region's master key.
 func (p *Process) checkKeys(ctx context.Context) error {
-	return p.View(func(view record.View) error {
+	return p.synced(func(view record.View) error {
 		region, err := service.RegionRecord(view)
 		if err != nil {
 			return err

@@ -56,6 +56,8 @@ type Process struct {
 	listener   net.Listener
 	admin      net.Listener
 	breakGlass atomic.Bool
+	enrolled   atomic.Bool  // the local copy is known to hold this host's record
+	reportedAt atomic.Int64 // when a report was last taken, in nanoseconds
 	killed     atomic.Bool
 	retries    chan record.Key
 	reload     chan struct{} // tells the pipeline that the local store is another one

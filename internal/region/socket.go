@@ -78,7 +78,7 @@ func (p *Process) waitInitialized(ctx context.Context) {
 	defer cancel()
 	for ctx.Err() == nil {
 		applied := p.local.Position().Applied
-		err := p.View(func(view record.View) error {
+		err := p.synced(func(view record.View) error {
 			_, err := service.RegionRecord(view)
 			return err
 		})
