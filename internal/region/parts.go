@@ -110,10 +110,7 @@ func (p *Process) applied(changes []record.Change) {
 			p.enrolled.Store(false)
 		}
 		if c.Deleted && c.Key.HasPrefix(record.QuarantinePrefix) {
-			select {
-			case p.retries <- c.Key[len(record.QuarantinePrefix):]:
-			default:
-			}
+			p.retries.add(c.Key[len(record.QuarantinePrefix):])
 		}
 	}
 }
@@ -124,20 +121,6 @@ func (p *Process) resynced() {
 	select {
 	case p.reload <- struct{}{}:
 	default:
-	}
-}
-
-// retryQuarantined tries records again that an operator took out of quarantine.
-func (p *Process) retryQuarantined(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case key := <-p.retries:
-			if err := p.local.Retry(ctx, key); err != nil && ctx.Err() == nil {
-				p.log.Warn("record still cannot be applied", "record", key, "error", err)
-			}
-		}
 	}
 }
 

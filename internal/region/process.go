@@ -21,7 +21,6 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
-	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 	"github.com/lifeboat-secrets/lifeboat/internal/router"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
@@ -59,7 +58,7 @@ type Process struct {
 	enrolled   atomic.Bool  // the local copy is known to hold this host's record
 	reportedAt atomic.Int64 // when a report was last taken, in nanoseconds
 	killed     atomic.Bool
-	retries    chan record.Key
+	retries    retries
 	reload     chan struct{} // tells the pipeline that the local store is another one
 	resyncs    uint64        // of the local store, of which the watches know
 
@@ -89,7 +88,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: &lateStore{owner: o.Config.Process.ID},
 		noFsync:  o.UnsafeNoFsync,
-		requests: newRequestMetrics(), retries: make(chan record.Key, 64), reload: make(chan struct{}, 1), fatal: make(chan error, 1),
+		requests: newRequestMetrics(), retries: newRetries(), reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
