@@ -250,6 +250,9 @@ type Limits struct {
 	// MaxConcurrentRequests bounds the requests in progress, 0 for no bound;
 	// default 4096.
 	MaxConcurrentRequests int `yaml:"max_concurrent_requests"`
+	// MaxWatches bounds the watches in progress, which do not count among those
+	// requests, 0 for no bound; default 1024.
+	MaxWatches int `yaml:"max_watches"`
 	// PerAccount and PerVault default to no limit.
 	PerAccount Rate `yaml:"per_account"`
 	PerVault   Rate `yaml:"per_vault"`
@@ -292,7 +295,7 @@ func Default() *Config {
 		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},
 		Credentials: Credentials{MaxAgeWhenCutOff: 24 * time.Hour},
 		Reads:       Reads{StoreFallbackTimeout: 500 * time.Millisecond, WaitClearedTimeout: 5 * time.Second},
-		Limits:      Limits{MaxRequestBytes: 256 << 10, MaxConcurrentRequests: 4096},
+		Limits:      Limits{MaxRequestBytes: 256 << 10, MaxConcurrentRequests: 4096, MaxWatches: 1024},
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -251,6 +251,9 @@ func (l *Limits) validate(p *problems) {
 	if l.MaxConcurrentRequests < 0 {
 		p.add("limits.max_concurrent_requests", "is negative; 0 means no limit")
 	}
+	if l.MaxWatches < 0 {
+		p.add("limits.max_watches", "is negative; 0 means no limit")
+	}
 	l.PerAccount.validate(p, "limits.per_account")
 	l.PerVault.validate(p, "limits.per_vault")
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
@@ -29,6 +30,11 @@ type exchange struct {
 	wrote   bool
 	// passed is set once another process has audited the request.
 	passed bool
+	// deadlines sets those of the connection or stream; limited is set while
+	// there is one for writing.
+	deadlines    http.ResponseController
+	limited      bool
+	writeTimeout time.Duration
 }
 
 // Unwrap lets http.ResponseController reach the connection.
@@ -38,6 +44,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 func (x *exchange) Flush() {
 	if f, ok := x.ResponseWriter.(http.Flusher); ok {
 		f.Flush()
+		x.unlimitWrite()
 	}
 }
 
@@ -48,6 +55,7 @@ func (x *exchange) WriteHeader(status int) {
 		return
 	}
 	x.wrote = true
+	x.limitWrite()
 	if !x.request.Audited() && !x.passed {
 		if err := x.service.Refuse(&x.request, x.action, codeOfStatus(status)); err != nil {
 			x.Header().Del("Content-Length")
@@ -62,6 +70,7 @@ func (x *exchange) Write(b []byte) (int, error) {
 	if !x.wrote {
 		x.WriteHeader(http.StatusOK)
 	}
+	x.limitWrite()
 	return x.ResponseWriter.Write(b)
 }
 
@@ -84,8 +93,10 @@ func codeOfStatus(status int) secret.Code {
 func newRequestID() string { return strconv.FormatUint(rand.Uint64(), 36) } //nolint:gosec // as said
 
 // newExchange starts the exchange for a request.
-func newExchange(w http.ResponseWriter, r *http.Request, s *service.Service) *exchange {
-	x := &exchange{ResponseWriter: w, service: s, action: r.URL.Path}
+func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange {
+	x := &exchange{
+		ResponseWriter: w, service: h.Service, action: r.URL.Path, deadlines: *http.NewResponseController(w), writeTimeout: h.IOTimeout,
+	}
 	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		x.request.Source = addr.Addr().Unmap()
 	}

@@ -38,6 +38,12 @@ type Options struct {
 	MaxRequestBytes int64
 	// Limiter bounds the requests in progress.
 	Limiter *throttle.Limiter
+	// Watch reports whether a path starts a watch, which has slots of its own; nil
+	// means that none does.
+	Watch func(path string) bool
+	// IOTimeout bounds how long a caller may take to send a body, and to take in
+	// each part of an answer; default 30 s.
+	IOTimeout time.Duration
 	// NativeError makes an error of the native dialect.
 	NativeError func(ctx context.Context, err error) error
 	// Process names this one in what it forwards.
@@ -51,12 +57,15 @@ type Handler struct {
 
 // NewHandler returns the front door.
 func NewHandler(o Options) *Handler {
+	if o.IOTimeout == 0 {
+		o.IOTimeout = ioTimeout
+	}
 	return &Handler{Options: o}
 }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	x := newExchange(w, r, h.Service)
+	x := h.newExchange(w, r)
 	header := w.Header()
 	header["Lifeboat-Request-Id"] = []string{x.request.ID}
 	header["Cache-Control"] = noStore
@@ -70,11 +79,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return h.Authenticator.Bearer(view, token, now)
 	}
 	r = r.WithContext(service.WithRequest(r.Context(), &x.request))
-	if err := h.Limiter.Enter(); err != nil {
+	slots := h.Limiter.Requests()
+	if h.Watch != nil && h.Watch(r.URL.Path) {
+		slots = h.Limiter.Watches()
+	}
+	if err := slots.Enter(); err != nil {
 		h.refuse(x, r, err)
 		return
 	}
-	defer h.Limiter.Leave()
+	defer slots.Leave()
+	if busy := slots.Crowded(); busy != nil && !h.known(x) {
+		h.refuse(x, r, busy)
+		return
+	}
+	x.limitBody(r, h.IOTimeout)
 	if err := h.bound(x, r); err != nil {
 		h.refuse(x, r, err)
 		return
@@ -84,6 +102,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Dialect.ServeHTTP(x, r)
+}
+
+// known reports whether the local store knows the caller. Before the body has
+// been read that takes part of the slots from those who have no credential.
+func (h *Handler) known(x *exchange) bool {
+	return h.Service.Local.View(func(view record.View) error {
+		_, err := x.request.Authenticate(view, h.Service.Now())
+		return err
+	}) == nil
 }
 
 // bound refuses a body that is larger than the limit. One of unknown length is

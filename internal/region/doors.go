@@ -34,7 +34,7 @@ func (p *Process) startFrontDoor(ctx context.Context) error {
 	})
 	options := frontdoor.Options{
 		Service: p.service, Authenticator: p.authn, Dialect: dialect, MaxRequestBytes: limits.MaxRequestBytes,
-		Limiter: p.limiter, Process: p.config.Process.ID,
+		Limiter: p.limiter, Watch: native.IsWatch, Process: p.config.Process.ID,
 		NativeError: func(ctx context.Context, err error) error { return native.Error(ctx, err, nativeCode) },
 	}
 	if !p.isControl() {

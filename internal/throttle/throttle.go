@@ -5,7 +5,6 @@ package throttle
 
 import (
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -29,19 +28,22 @@ type Rate struct {
 type Options struct {
 	// MaxConcurrent bounds the requests in progress; 0 for no bound.
 	MaxConcurrent int
-	PerAccount    Rate
-	PerVault      Rate
+	// MaxWatches bounds the watches in progress, which do not count among the
+	// requests; 0 for no bound.
+	MaxWatches int
+	PerAccount Rate
+	PerVault   Rate
 	// Now defaults to time.Now.
 	Now func() time.Time
 }
 
 // Limiter is safe for concurrent use. What is not limited costs a comparison.
 type Limiter struct {
-	maxConcurrent int64
-	inProgress    atomic.Int64
-	accounts      *buckets // nil: no limit
-	vaults        *buckets // nil: no limit
-	now           func() time.Time
+	requests Slots
+	watches  Slots
+	accounts *buckets // nil: no limit
+	vaults   *buckets // nil: no limit
+	now      func() time.Time
 }
 
 // New returns a limiter. It returns secret.CodeInvalid for negative numbers or a
@@ -50,10 +52,14 @@ func New(o Options) (*Limiter, error) {
 	if o.MaxConcurrent < 0 {
 		return nil, secret.Invalid("limits.max_concurrent_requests", "is negative")
 	}
+	if o.MaxWatches < 0 {
+		return nil, secret.Invalid("limits.max_watches", "is negative")
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	l := &Limiter{maxConcurrent: int64(o.MaxConcurrent), now: o.Now}
+	l := &Limiter{now: o.Now}
+	l.requests.limit, l.watches.limit = int64(o.MaxConcurrent), int64(o.MaxWatches)
 	var err error
 	if l.accounts, err = newBuckets("limits.per_account", o.PerAccount); err != nil {
 		return nil, err
@@ -64,21 +70,11 @@ func New(o Options) (*Limiter, error) {
 	return l, nil
 }
 
-// Enter counts a request in. It returns secret.CodeThrottled if too many are in
-// progress; else Leave must be called when the request ends.
-func (l *Limiter) Enter() error {
-	if n := l.inProgress.Add(1); l.maxConcurrent > 0 && n > l.maxConcurrent {
-		l.inProgress.Add(-1)
-		return refuse("too many requests are in progress", busyRetryAfter)
-	}
-	return nil
-}
+// Requests are the slots of requests that are no watches.
+func (l *Limiter) Requests() *Slots { return &l.requests }
 
-// Leave counts a request out.
-func (l *Limiter) Leave() { l.inProgress.Add(-1) }
-
-// InProgress returns how many requests have entered and not left.
-func (l *Limiter) InProgress() int { return int(l.inProgress.Load()) }
+// Watches are the slots of watches.
+func (l *Limiter) Watches() *Slots { return &l.watches }
 
 // Allow takes a token of the account and one of the vault. If either has none
 // it takes neither and returns secret.CodeThrottled; RetryAfter says when there

@@ -67,20 +67,36 @@ func TestRefusalByTheVaultTakesNothingFromTheAccount(t *testing.T) {
 
 func TestRequestsInProgress(t *testing.T) {
 	l, _ := limiter(t, Options{MaxConcurrent: 2})
-	allowed(t, l.Enter())
-	allowed(t, l.Enter())
-	refused(t, l.Enter(), busyRetryAfter)
-	l.Leave()
-	allowed(t, l.Enter())
-	if n := l.InProgress(); n != 2 {
+	allowed(t, l.Requests().Enter())
+	allowed(t, l.Requests().Enter())
+	refused(t, l.Requests().Enter(), busyRetryAfter)
+	l.Requests().Leave()
+	allowed(t, l.Requests().Enter())
+	if n := l.Requests().InProgress(); n != 2 {
 		t.Errorf("%d in progress", n)
 	}
+}
+
+func TestWatchesTakeNoSlotOfRequests(t *testing.T) {
+	l, _ := limiter(t, Options{MaxConcurrent: 4, MaxWatches: 1})
+	allowed(t, l.Watches().Enter())
+	refused(t, l.Watches().Enter(), busyRetryAfter)
+	for n := range 4 {
+		if err := l.Requests().Crowded(); (err != nil) != (n > 2) {
+			t.Errorf("with %d of 4 in progress: %v", n, err)
+		}
+		allowed(t, l.Requests().Enter())
+	}
+	refused(t, l.Requests().Crowded(), busyRetryAfter)
+	refused(t, l.Requests().Enter(), busyRetryAfter)
+	l.Watches().Leave()
+	allowed(t, l.Watches().Enter())
 }
 
 func TestNoLimits(t *testing.T) {
 	l, _ := limiter(t, Options{})
 	for range 10000 {
-		allowed(t, l.Enter())
+		allowed(t, l.Requests().Enter())
 		allowed(t, l.Allow("a", "v"))
 	}
 	if n := testing.AllocsPerRun(100, func() { _ = l.Allow("a", "v") }); n != 0 {
@@ -125,6 +141,7 @@ func TestManyAtOnceTakeNoMoreThanThereIs(t *testing.T) {
 func TestBadOptions(t *testing.T) {
 	for _, o := range []Options{
 		{MaxConcurrent: -1},
+		{MaxWatches: -1},
 		{PerAccount: Rate{PerSecond: -1, Burst: 1}},
 		{PerVault: Rate{PerSecond: 1}},
 	} {
@@ -146,9 +163,9 @@ func BenchmarkAllow(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				_ = l.Enter()
+				_ = l.Requests().Enter()
 				_ = l.Allow("01JABCDEFGHJKMNPQRSTVWXYZ0", "01JABCDEFGHJKMNPQRSTVWXYZ1")
-				l.Leave()
+				l.Requests().Leave()
 			}
 		})
 	}

@@ -70,6 +70,9 @@ func ReadOnly() func(path string) bool {
 	return func(path string) bool { return paths[path] || !strings.HasPrefix(path, PathPrefix) }
 }
 
+// IsWatch reports whether a path of the API starts a watch.
+func IsWatch(path string) bool { return path == lifeboatv1connect.SecretServiceWatchSecretsProcedure }
+
 func addReadOnly(paths map[string]bool, s protoreflect.ServiceDescriptor) {
 	for i := range s.Methods().Len() {
 		m := s.Methods().Get(i)
