@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"sync"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -47,13 +48,15 @@ func (c *call) permittedPolicy(view record.View, accountRef, name string) (secre
 // PutPolicy makes or replaces a policy of an account. Errors: CodeInvalid for a
 // text that does not parse, CodeStale.
 func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy, err error) {
+	check := sync.OnceValue(func() error { // takes long for a long text, and the plan may be made many times
+		return firstError(authz.ParsePolicy(n.Name, n.Text), secret.CheckText("description", n.Description, secret.MaxDescriptionBytes))
+	})
 	_, err = s.administer(ctx, authz.PutPolicy, func(c *call, view record.View) (*record.Txn, error) {
 		account, old, revision, err := c.permittedPolicy(view, n.Account, n.Name)
 		if err != nil {
 			return nil, err
 		}
-		err = firstError(authz.ParsePolicy(n.Name, n.Text), secret.CheckText("description", n.Description, secret.MaxDescriptionBytes))
-		if err != nil {
+		if err := check(); err != nil {
 			return nil, err
 		}
 		var at secret.Order

@@ -32,7 +32,14 @@ func (s *Service) read(ctx context.Context, fn func(record.View) error) (Freshne
 		return fresh, localErr
 	}
 	s.storeReads.Add(1)
-	ctx, cancel := context.WithTimeout(ctx, s.StoreFallback)
+	limit := time.Now().Add(s.StoreFallback)
+	if batch, ok := ctx.Value(batchLimit{}).(*time.Time); ok {
+		if batch.IsZero() {
+			*batch = limit
+		}
+		limit = *batch
+	}
+	ctx, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
 	err := fn(s.Store.View(ctx))
 	if secret.HasCode(err, secret.CodeUnavailable) {
@@ -40,6 +47,10 @@ func (s *Service) read(ctx context.Context, fn func(record.View) error) (Freshne
 	}
 	return Freshness{FromStore: true}, err
 }
+
+// batchLimit is the key of the time until which the reads of a batch, one after
+// the other, may ask the store: set by the first that does.
+type batchLimit struct{}
 
 func storeMayKnow(err error) bool {
 	switch secret.CodeOf(err) {
@@ -268,6 +279,7 @@ func (s *Service) BatchGetSecretValues(ctx context.Context, vault string, secret
 		return nil, c.end(err)
 	}
 	items := make([]BatchItem, len(secrets))
+	ctx = context.WithValue(ctx, batchLimit{}, new(time.Time))
 	for i, ref := range secrets {
 		items[i].Ref = ref
 		items[i].Value, items[i].Err = s.GetSecretValue(ctx, ValueRef{SecretRef: SecretRef{Vault: vault, Secret: ref}, Stage: stage})
