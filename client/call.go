@@ -65,6 +65,7 @@ func call[Q, A any](ctx context.Context, c *Client, f method[Q, A], in *Q, mode 
 	defer cancel()
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = firstRetryAfter, lastRetryAfter
+	pause := &pauses{BackOff: waits}
 	var last error
 	attempt := func() (*A, error) {
 		request := connect.NewRequest(in)
@@ -82,9 +83,10 @@ func call[Q, A any](ctx context.Context, c *Client, f method[Q, A], in *Q, mode 
 		if !mayRepeat(e, mode) {
 			return nil, backoff.Permanent(e)
 		}
+		pause.least = e.RetryAfter
 		return nil, e
 	}
-	answer, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(waits), backoff.WithMaxElapsedTime(0), backoff.WithMaxTries(maxTries))
+	answer, err := backoff.Retry(ctx, attempt, backoff.WithBackOff(pause), backoff.WithMaxElapsedTime(0), backoff.WithMaxTries(maxTries))
 	if err == nil {
 		return answer, nil
 	}
@@ -97,6 +99,15 @@ func call[Q, A any](ctx context.Context, c *Client, f method[Q, A], in *Q, mode 
 	}
 	return nil, err
 }
+
+// pauses are at least as long as the region asked for.
+type pauses struct {
+	backoff.BackOff
+	least time.Duration
+}
+
+// NextBackOff implements backoff.BackOff.
+func (p *pauses) NextBackOff() time.Duration { return max(p.BackOff.NextBackOff(), p.least) }
 
 // maxTries bounds attempts: about five seconds of waiting in all.
 const maxTries = 8

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"strconv"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -35,6 +37,8 @@ const (
 	CodeAuditUnavailable   Code = "audit_unavailable"    // refused because it could not be audited
 	CodeKeyUnavailable     Code = "key_unavailable"      // the key service does not answer
 	CodeTampered           Code = "tampered"             // sealed data fails its check
+	CodeUnknownFormat      Code = "unknown_format"       // written by a newer release: upgrade
+	CodeCorrupt            Code = "corrupt"              // stored data fails its checksum or cannot be decoded
 	CodeInternal           Code = "internal"             // a bug
 
 	// CodeUnreachable means that no answer came from the region.
@@ -55,6 +59,9 @@ type Error struct {
 	Hint string
 	// RequestID is the request's ID in the audit log; empty if none was given.
 	RequestID string
+	// RetryAfter is how long the region asks to wait before the next attempt; 0 if
+	// it does not say.
+	RetryAfter time.Duration
 	// Err is the cause.
 	Err error
 }
@@ -87,6 +94,9 @@ func errorOf(ctx context.Context, err error) *Error {
 		return &Error{Code: CodeInternal, Message: err.Error(), Err: err}
 	}
 	e := &Error{Message: wire.Message(), Err: err, RequestID: wire.Meta().Get("Lifeboat-Request-Id")}
+	if seconds, parseErr := strconv.ParseUint(wire.Meta().Get("Retry-After"), 10, 16); parseErr == nil {
+		e.RetryAfter = time.Duration(seconds) * time.Second
+	}
 	for _, detail := range wire.Details() {
 		value, detailErr := detail.Value()
 		if info, ok := value.(*lifeboatv1.ErrorInfo); detailErr == nil && ok {

@@ -14,8 +14,8 @@ import (
 
 // WatchSecrets yields the events of a vault, first those after the resume token,
 // then new ones as they come, until ctx ends or the loop does. It connects again
-// after an interruption and goes on where it was; no event is missed or given
-// twice. Answers without an event are heartbeats: they carry a newer resume
+// after an interruption and goes on where it was; no event is missed, one
+// may come twice. Answers without an event are heartbeats: they carry a newer resume
 // token. CodeResumeGone means that events were missed: list, then watch anew.
 func (c *Client) WatchSecrets(ctx context.Context, in *lifeboatv1.WatchSecretsRequest) iter.Seq2[*lifeboatv1.WatchSecretsResponse, error] {
 	return func(yield func(*lifeboatv1.WatchSecretsResponse, error) bool) {
@@ -28,7 +28,8 @@ func (c *Client) WatchSecrets(ctx context.Context, in *lifeboatv1.WatchSecretsRe
 			if errors.Is(err, errStopped) {
 				return
 			}
-			if e := errorOf(ctx, err); !mayRepeat(e, idempotent) {
+			e := errorOf(ctx, err)
+			if !mayRepeat(e, idempotent) {
 				yield(nil, e)
 				return
 			}
@@ -36,7 +37,7 @@ func (c *Client) WatchSecrets(ctx context.Context, in *lifeboatv1.WatchSecretsRe
 			case <-ctx.Done():
 				yield(nil, errorOf(ctx, connect.NewError(connect.CodeCanceled, ctx.Err())))
 				return
-			case <-time.After(w.waits.NextBackOff()):
+			case <-time.After(max(w.waits.NextBackOff(), e.RetryAfter)):
 			}
 		}
 	}
