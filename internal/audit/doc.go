@@ -17,7 +17,7 @@
 //	credential      ID of the credential that was presented
 //	ip              address the request came from
 //	forwarded_for   process or principal that the request was forwarded for
-//	action          what was asked, e.g. secret:GetValue
+//	action          what was asked, e.g. GetSecretValue
 //	kind, id, name  the resource: its kind, ID and name
 //	vault           ID of the vault of the resource; left out if id starts with it
 //	owner           ID of the account of the resource; left out if it is account

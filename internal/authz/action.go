@@ -107,7 +107,7 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(CredentialResource), RevokeCredential)
 	add(groups(GroupManage), kinds(PolicyResource), PutPolicy, GetPolicy, DeletePolicy)
 	add(groups(GroupManage), kinds(AccountResource), ListPrincipals, ListPolicies)
-	add(groups(GroupManage, GroupOperate), kinds(AccountResource, RegionResource), GetAccount)
+	add(groups(GroupManage), kinds(AccountResource), GetAccount)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,
 		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation)
 	return all

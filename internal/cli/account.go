@@ -98,7 +98,7 @@ account. Only operators may. The token is printed once, alone on standard output
 
 func (a *app) accountGet() *cobra.Command {
 	return &cobra.Command{
-		Use: "get [NAME]", Short: "Show an account, by default yours", Args: atMostOne, Example: "  lifeboat account get acme -o json",
+		Use: "get [NAME]", Short: "Show an account, by default yours", Args: atMostOne, Example: "  lifeboat account get -o json",
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := a.connect()
 			if err != nil {
