@@ -41,3 +41,23 @@ func TestNothingIsPurgedForADayAfterARestore(t *testing.T) {
 	h.pass(time.Second)
 	h.sweep(service.Swept{Purged: 1})
 }
+
+// A clock that jumps ahead makes nothing due for a day.
+func TestNothingIsPurgedForADayAfterTheClockJumped(t *testing.T) {
+	h := start(t)
+	var passed time.Duration
+	h.Passed = func() time.Duration { return passed }
+	h.create(service.NewSecret{Name: "due"})
+	_, err := h.DeleteSecret(h.ctx(), service.Deletion{SecretRef: ref("due"), Window: 7 * day})
+	must(t, err)
+	h.sweep(service.Swept{})
+	h.pass(30 * day)
+	passed += 10 * time.Minute
+	h.sweep(service.Swept{})
+	h.pass(day - time.Second)
+	passed += day - time.Second
+	h.sweep(service.Swept{})
+	h.pass(time.Second)
+	passed += time.Second
+	h.sweep(service.Swept{Purged: 1})
+}

@@ -62,6 +62,10 @@ type Options struct {
 	Clearing Clearing
 	Logger   *slog.Logger
 	Now      func() time.Time
+	// Passed is the time that passed since any fixed moment, whatever the time of
+	// day is set to; the sweep tells by it that the clock jumped. Default: what
+	// Now says of that.
+	Passed func() time.Duration
 	// StoreFallback bounds a read that the local store could not answer;
 	// default 500 ms.
 	StoreFallback time.Duration
@@ -75,12 +79,17 @@ type Options struct {
 type Service struct {
 	Options
 	storeReads atomic.Uint64
+	jumps      jumpWatch
 }
 
 // New returns a Service.
 func New(o Options) *Service {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Passed == nil {
+		began, now := o.Now(), o.Now
+		o.Passed = func() time.Duration { return now().Sub(began) }
 	}
 	if o.StoreFallback == 0 {
 		o.StoreFallback = 500 * time.Millisecond

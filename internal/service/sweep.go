@@ -66,12 +66,16 @@ const maxSwept = 10_000
 // due scans the local store for what a sweep has to do.
 func (s *Service) due() (secrets []secret.ID, credentials []secret.CredentialID, err error) {
 	now := s.Now()
+	jumpHeld, jumped := s.jumps.holds(now, s.Passed())
+	if jumped > 0 {
+		s.Logger.Error("the time of day jumped ahead; nothing is purged or pruned because of its age for a day", "by", jumped)
+	}
 	err = s.Local.View(func(view record.View) error {
 		held, err := purgeHeld(view, now)
 		if err != nil {
 			return err
 		}
-		if !held {
+		if !held && !jumpHeld {
 			err = scan(view, record.Secrets, record.SecretPrefix, func(sec *secret.Secret) bool {
 				if sec.Ownership.Home == s.Region && isDue(sec, now) {
 					secrets = append(secrets, sec.ID)
