@@ -7,7 +7,7 @@ import (
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 )
 
-// The most used messages.
+// CreateSecretRequest and the others are the most used messages.
 type (
 	CreateSecretRequest      = lifeboatv1.CreateSecretRequest
 	PutSecretVersionRequest  = lifeboatv1.PutSecretVersionRequest
