@@ -99,9 +99,11 @@ func (c *cluster) writeFiles() error {
 	if err = pki.WriteFile(c.path("ca.pem"), c.authority.CertPEM()); err != nil {
 		return err
 	}
-	for _, r := range []pki.Request{
-		{Use: pki.Server, Name: "server", Hosts: []string{"127.0.0.1"}}, {Use: pki.Peer, Name: "peer", Hosts: []string{"127.0.0.1"}},
-	} {
+	requests := []pki.Request{{Use: pki.Server, Name: "server", Hosts: []string{"127.0.0.1"}}}
+	for _, id := range []string{"control", "host-0", "host-1", "host-2"} {
+		requests = append(requests, pki.Request{Use: pki.Peer, Name: id, Hosts: []string{"127.0.0.1"}})
+	}
+	for _, r := range requests {
 		pair, err := c.authority.Issue(r)
 		if err != nil {
 			return err
@@ -121,7 +123,7 @@ func (c *cluster) config(id string, roles ...config.Role) *config.Config {
 	conf.Listen.AdminAddress = ""
 	conf.TLS = config.TLS{
 		CertFile: c.path("server.pem"), KeyFile: c.path("server-key.pem"), CAFile: c.path("ca.pem"),
-		Peer: config.PeerTLS{CertFile: c.path("peer.pem"), KeyFile: c.path("peer-key.pem"), CAFile: c.path("ca.pem")},
+		Peer: config.PeerTLS{CertFile: c.path(id + ".pem"), KeyFile: c.path(id + "-key.pem"), CAFile: c.path("ca.pem")},
 	}
 	conf.KMS.File.Path = c.path("kms-keys")
 	conf.Control.Addresses = []string{c.peer}
@@ -157,7 +159,7 @@ func (c *cluster) startHost(ctx context.Context, i int) (*child, error) {
 	conf.Listen.PeerAddress, conf.Listen.Advertise = peer, peer
 	conf.Store.Embedded = nil
 	conf.Store.External = &config.ExternalStore{
-		Endpoints: []string{"https://" + c.client}, CAFile: c.path("ca.pem"), CertFile: c.path("peer.pem"), KeyFile: c.path("peer-key.pem"),
+		Endpoints: []string{"https://" + c.client}, CAFile: c.path("ca.pem"), CertFile: conf.TLS.Peer.CertFile, KeyFile: conf.TLS.Peer.KeyFile,
 	}
 	return c.start(ctx, conf)
 }

@@ -120,7 +120,7 @@ func turnOver(ctx context.Context, client *clientv3.Client) error {
 
 // dial returns a client of the region's etcd, as a data-plane host has one.
 func (c *cluster) dial(ctx context.Context) (*clientv3.Client, error) {
-	certs, err := pki.NewReloader(pki.ReloaderOptions{CertFile: c.path("peer.pem"), KeyFile: c.path("peer-key.pem")})
+	certs, err := pki.NewReloader(pki.ReloaderOptions{CertFile: c.path("control.pem"), KeyFile: c.path("control-key.pem")})
 	if err != nil {
 		return nil, err
 	}

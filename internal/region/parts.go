@@ -14,6 +14,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 	"github.com/lifeboat-secrets/lifeboat/internal/throttle"
 )
@@ -29,8 +30,26 @@ func (p *Process) startCertificates(context.Context) (err error) {
 		p.peerCert, err = pki.NewReloader(pki.ReloaderOptions{
 			CertFile: t.Peer.CertFile, KeyFile: t.Peer.KeyFile, CAFile: t.Peer.CAFile, OnError: onError,
 		})
+		if err == nil {
+			err = p.checkPeerName()
+		}
 	}
 	return err
+}
+
+// checkPeerName refuses to start with the certificate of another process: control
+// processes would not believe this one's reports.
+func (p *Process) checkPeerName() error {
+	cert, err := p.peerCert.GetCertificate(nil)
+	if err != nil {
+		return err
+	}
+	want := pki.Identity{Region: p.config.Region.Name, Process: p.config.Process.ID}
+	if found, err := pki.IdentityOf(cert.Leaf); err != nil || found != want {
+		return secret.Invalid("tls.peer.cert_file", "is not the certificate of this process").
+			WithHint("it needs the URI " + want.URI().String())
+	}
+	return nil
 }
 
 func (p *Process) startAudit(context.Context) (err error) {
