@@ -103,7 +103,7 @@ func (w *etcdWriter) pair(ctx context.Context, n *atomic.Int64) error {
 			cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(key), "=", w.revisions[i]))
 		}
 		for i, write := range s.Writes {
-			key := ""
+			var key string
 			if write.Same >= 0 {
 				key = keys[write.Same]
 			} else {

@@ -9,14 +9,23 @@ import (
 
 // CreateSecretRequest and the others are the most used messages.
 type (
-	CreateSecretRequest      = lifeboatv1.CreateSecretRequest
-	PutSecretVersionRequest  = lifeboatv1.PutSecretVersionRequest
-	GetSecretValueRequest    = lifeboatv1.GetSecretValueRequest
-	GetSecretValueResponse   = lifeboatv1.GetSecretValueResponse
-	DescribeSecretRequest    = lifeboatv1.DescribeSecretRequest
-	ListSecretsRequest       = lifeboatv1.ListSecretsRequest
-	Secret                   = lifeboatv1.Secret
-	SecretVersion            = lifeboatv1.SecretVersion
+	// CreateSecretRequest is the message of package lifeboatv1.
+	CreateSecretRequest = lifeboatv1.CreateSecretRequest
+	// PutSecretVersionRequest is the message of package lifeboatv1.
+	PutSecretVersionRequest = lifeboatv1.PutSecretVersionRequest
+	// GetSecretValueRequest is the message of package lifeboatv1.
+	GetSecretValueRequest = lifeboatv1.GetSecretValueRequest
+	// GetSecretValueResponse is the message of package lifeboatv1.
+	GetSecretValueResponse = lifeboatv1.GetSecretValueResponse
+	// DescribeSecretRequest is the message of package lifeboatv1.
+	DescribeSecretRequest = lifeboatv1.DescribeSecretRequest
+	// ListSecretsRequest is the message of package lifeboatv1.
+	ListSecretsRequest = lifeboatv1.ListSecretsRequest
+	// Secret is the message of package lifeboatv1.
+	Secret = lifeboatv1.Secret
+	// SecretVersion is the message of package lifeboatv1.
+	SecretVersion = lifeboatv1.SecretVersion
+	// PutSecretVersionResponse is the message of package lifeboatv1.
 	PutSecretVersionResponse = lifeboatv1.PutSecretVersionResponse
 )
 

@@ -281,7 +281,7 @@ func (a *app) moveStage(ctx context.Context, args []string, o stageOptions) erro
 func versionID(s *lifeboatv1.Secret, version string) (string, error) {
 	number, err := strconv.ParseUint(version, 10, 64)
 	if err != nil {
-		return version, nil
+		return version, nil //nolint:nilerr // then it is an ID
 	}
 	for _, v := range s.GetVersions() {
 		if v.GetNumber() == number {
