@@ -174,12 +174,17 @@ func (p *Process) View(fn func(record.View) error) error {
 	})
 }
 
-// synced calls fn with the local copy if it is complete.
+// synced calls fn with the local copy if it is complete. The file may be replaced
+// by an empty one in between, so it is asked again.
 func (p *Process) synced(fn func(record.View) error) error {
 	if !p.local.Synced() {
 		return errIncomplete
 	}
-	return p.local.View(fn)
+	err := p.local.View(fn)
+	if !p.local.Synced() {
+		return errIncomplete
+	}
+	return err
 }
 
 func (p *Process) startService(context.Context) (err error) {

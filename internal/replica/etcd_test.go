@@ -27,7 +27,7 @@ func startEtcd(t *testing.T) *etcd {
 		t.Fatal(err)
 	}
 	e := &etcd{t: t, server: server}
-	e.Shard = store.Open(store.Options{Client: server.Client(), Prefix: "lifeboat/base/", Timeout: time.Second, Heartbeat: 50 * time.Millisecond})
+	e.Shard = store.Open(store.Options{Client: server.Client(), Prefix: "lifeboat/base/", Timeout: time.Second, Heartbeat: 200 * time.Millisecond})
 	e.close = sync.OnceFunc(func() {
 		if err := server.Close(); err != nil {
 			t.Error(err)

@@ -22,7 +22,7 @@ func TestScrubDoesNotDelayARebuild(t *testing.T) {
 	err := h.Scrub(t.Context(), func(time.Duration) {
 		rests++
 		h.FindDamaged()
-		h.until("rebuilt", func(p replica.Position) bool { return p.Rebuilds == 1 && p.Synced && !p.Resyncing })
+		h.until("rebuilt", func(p replica.Position) bool { return p.Rebuilds == 1 && p.Resyncs == 2 && p.Synced && !p.Resyncing })
 	})
 	if err == nil || rests != 1 {
 		t.Errorf("the scrub of a file that was replaced ended with %v after %d rests", err, rests)

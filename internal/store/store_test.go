@@ -20,7 +20,7 @@ import (
 
 const (
 	prefix    = "lifeboat/base/"
-	heartbeat = 50 * time.Millisecond
+	heartbeat = 200 * time.Millisecond
 )
 
 // start runs an embedded server until the test ends.

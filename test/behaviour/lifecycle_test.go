@@ -264,16 +264,16 @@ func TestRequestTokens(t *testing.T) {
 	}
 
 	vault := &lifeboatv1.CreateVaultRequest{Name: a.Name + "-2", RequestToken: "t3", Description: "x"}
-	first, again := do(t, c.CreateVault, vault), do(t, c.CreateVault, vault)
-	if first.GetVault().GetId() != again.GetVault().GetId() {
+	oneVault, sameVault := do(t, c.CreateVault, vault), do(t, c.CreateVault, vault)
+	if oneVault.GetVault().GetId() != sameVault.GetVault().GetId() {
 		t.Error("the replay answers another vault")
 	}
 	fails(t, c.CreateVault, &lifeboatv1.CreateVaultRequest{Name: vault.GetName(), RequestToken: "t3"}, secret.CodeTokenReused)
 	fails(t, c.CreateVault, &lifeboatv1.CreateVaultRequest{Name: vault.GetName(), RequestToken: "t4"}, secret.CodeExists)
 
 	p := &lifeboatv1.CreatePrincipalRequest{Name: "p", Kind: lifeboatv1.PrincipalKind_PRINCIPAL_KIND_USER, RequestToken: "t5", Roles: []string{"r"}}
-	one, other := do(t, c.CreatePrincipal, p), do(t, c.CreatePrincipal, p)
-	if one.GetPrincipal().GetId() != other.GetPrincipal().GetId() {
+	onePrincipal, samePrincipal := do(t, c.CreatePrincipal, p), do(t, c.CreatePrincipal, p)
+	if onePrincipal.GetPrincipal().GetId() != samePrincipal.GetPrincipal().GetId() {
 		t.Error("the replay answers another principal")
 	}
 	fails(t, c.CreatePrincipal, &lifeboatv1.CreatePrincipalRequest{Name: "p", Kind: lifeboatv1.PrincipalKind_PRINCIPAL_KIND_WORKLOAD, RequestToken: "t5"}, secret.CodeTokenReused)
