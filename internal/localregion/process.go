@@ -101,7 +101,7 @@ func (p *Process) WaitReady(ctx context.Context) error {
 	if p.running == nil {
 		return fmt.Errorf("wait for %s: %w", p.ID, errNotRunning)
 	}
-	transport := &http.Transport{TLSClientConfig: p.region.ca, ForceAttemptHTTP2: true}
+	transport := &http.Transport{TLSClientConfig: p.region.ca.Clone(), ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 3 * time.Second}
 	tick := time.NewTicker(20 * time.Millisecond)

@@ -114,7 +114,7 @@ func (p *process) client(token string) *caller {
 	var protocols http.Protocols
 	protocols.SetHTTP2(true)
 	transport := &http.Transport{
-		TLSClientConfig: p.cell.tls, Protocols: &protocols,
+		TLSClientConfig: p.cell.tls.Clone(), Protocols: &protocols,
 		HTTP2: &http.HTTP2Config{SendPingTimeout: 2 * time.Second, PingTimeout: 2 * time.Second},
 	}
 	p.cell.t.Cleanup(transport.CloseIdleConnections)
