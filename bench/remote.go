@@ -25,7 +25,7 @@ import (
 // connectedLocal is a local store that is up to date.
 type connectedLocal struct{ *replica.Local }
 
-func (connectedLocal) Freshness() (time.Duration, bool) { return 0, true }
+func (connectedLocal) Age() time.Duration { return 0 }
 
 // absentLocal has every read ask the store.
 type absentLocal struct{}
@@ -33,7 +33,7 @@ type absentLocal struct{}
 func (absentLocal) View(func(record.View) error) error {
 	return secret.Errorf(secret.CodeUnavailable, "there is no local store")
 }
-func (absentLocal) Freshness() (time.Duration, bool) { return 0, true }
+func (absentLocal) Age() time.Duration { return 0 }
 
 // measureRemote compares reading a value from the local store with reading it
 // from the store over the network, as a read does that the local store cannot

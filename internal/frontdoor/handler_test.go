@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type nothing struct{}
 
 func (nothing) View(fn func(record.View) error) error              { return fn(nothing{}) }
-func (nothing) Freshness() (time.Duration, bool)                   { return 0, true }
+func (nothing) Age() time.Duration                                 { return 0 }
 func (nothing) Get(record.Key) (s record.Stored, ok bool, e error) { return }
 func (nothing) Scan(record.Key, record.Key, func(record.Stored) bool) error {
 	return nil

@@ -6,7 +6,6 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
-	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // batch bounds the work items finished at once. While one batch commits the
@@ -96,6 +95,3 @@ func (p *Pipeline) Failed(view record.View) ([]*recordpb.Quarantine, error) {
 	})
 	return failed, errors.Join(err, decodeErr)
 }
-
-// ErrNotFailed is returned for a retry of a record that no host failed on.
-var ErrNotFailed = secret.Errorf(secret.CodeNotFound, "no host failed on that record")

@@ -87,22 +87,19 @@ func (o operations) RemoveHost(ctx context.Context, host string) error {
 
 // FailedMutations implements native.Operations.
 func (o operations) FailedMutations(ctx context.Context) (failed []*lifeboatv1.FailedMutation, err error) {
-	view := o.p.store.View(ctx)
-	var decodeErr error
-	err = view.Scan(record.QuarantinePrefix, record.PrefixEnd(record.QuarantinePrefix), func(s record.Stored) bool {
-		var q *recordpb.Quarantine
-		if q, decodeErr = record.Quarantines.Decode(s.Value); decodeErr != nil {
-			return false
-		}
+	if o.p.pipeline == nil {
+		return nil, errNoControl
+	}
+	quarantines, err := o.p.pipeline.Failed(o.p.store.View(ctx))
+	if err != nil {
+		return nil, err
+	}
+	for _, q := range quarantines {
 		failed = append(failed, &lifeboatv1.FailedMutation{
 			Record: q.GetRecord(), Host: q.GetHost(), Reason: q.GetReason(), At: timestamppb.New(record.FromNanos(q.GetAt())),
 		})
-		return true
-	})
-	if err == nil {
-		err = decodeErr
 	}
-	return failed, err
+	return failed, nil
 }
 
 // RetryFailedMutation implements native.Operations: it takes the mark away, upon

@@ -88,7 +88,7 @@ func (p *Process) startKeys(ctx context.Context) error {
 func (p *Process) startLocalStore(ctx context.Context) (err error) {
 	p.authz = authz.New(authz.Options{})
 	p.authn, err = authn.New(authn.Options{
-		MaxAge: p.config.Credentials.MaxAgeWhenCutOff, Age: p.age, BreakGlass: p.breakGlass.Load,
+		MaxAge: p.config.Credentials.MaxAgeWhenCutOff, Age: p.Age, BreakGlass: p.breakGlass.Load,
 	})
 	if err != nil {
 		return err
@@ -143,18 +143,12 @@ func (p *Process) resynced() {
 	}
 }
 
-// age is how long ago the local store was known to be up to date.
-func (p *Process) age() time.Duration {
+// Age implements service.LocalStore together with View.
+func (p *Process) Age() time.Duration {
 	if p.local == nil {
 		return 0
 	}
-	age, _ := p.Freshness()
-	return age
-}
-
-// Freshness implements service.LocalStore together with View.
-func (p *Process) Freshness() (time.Duration, bool) {
-	return p.local.Age(), p.local.Connected()
+	return p.local.Age()
 }
 
 // View implements service.LocalStore: a copy that is not complete yet is

@@ -74,8 +74,8 @@ func (s *shard) View(context.Context) record.View { return s.snapshot() }
 
 type localCopy struct{ *shard }
 
-func (l localCopy) View(fn func(record.View) error) error     { return fn(l.snapshot()) }
-func (localCopy) Freshness() (age time.Duration, always bool) { return 0, true }
+func (l localCopy) View(fn func(record.View) error) error { return fn(l.snapshot()) }
+func (localCopy) Age() time.Duration                      { return 0 }
 
 type view struct {
 	records  map[record.Key]record.Stored

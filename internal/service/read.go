@@ -26,8 +26,7 @@ type Freshness struct {
 // store does not answer either, the local error stands.
 func (s *Service) read(ctx context.Context, fn func(record.View) error) (Freshness, error) {
 	localErr := s.Local.View(fn)
-	age, _ := s.Local.Freshness()
-	fresh := Freshness{Age: age}
+	fresh := Freshness{Age: s.Local.Age()}
 	if !storeMayKnow(localErr) {
 		return fresh, localErr
 	}

@@ -26,9 +26,9 @@ type LocalStore interface {
 	// View gives fn a consistent snapshot. Errors of the snapshot itself are
 	// CodeUnavailable (no complete copy) or CodeCorrupt.
 	View(fn func(record.View) error) error
-	// Freshness returns how long ago the copy was last known to be up to date
-	// and whether the store is connected now.
-	Freshness() (age time.Duration, connected bool)
+	// Age returns how long ago the copy was last known to be up to date; 0 while
+	// it follows the store.
+	Age() time.Duration
 }
 
 // Clearing tells when every live host has applied a revision of the store.

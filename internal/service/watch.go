@@ -120,8 +120,7 @@ func (s *Service) WatchSecrets(ctx context.Context, vaultRef, resumeToken string
 
 // knownAt is when the local store was last known to be up to date.
 func (s *Service) knownAt() time.Time {
-	age, _ := s.Local.Freshness()
-	return s.Now().Add(-age)
+	return s.Now().Add(-s.Local.Age())
 }
 
 // startOfWatch returns the revision after which the subscription has all events.

@@ -111,10 +111,7 @@ type aged struct {
 	age atomic.Int64
 }
 
-func (a *aged) Freshness() (time.Duration, bool) {
-	age := time.Duration(a.age.Load())
-	return age, age == 0
-}
+func (a *aged) Age() time.Duration { return time.Duration(a.age.Load()) }
 
 // counted counts the records that scans of the store visit.
 type counted struct {
