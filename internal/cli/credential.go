@@ -5,8 +5,10 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/client"
 )
 
 func (a *app) tokenCommand() *cobra.Command {
@@ -31,6 +33,19 @@ func (o *credentialOptions) add(c *cobra.Command, what string) {
 	o.onceFlag.add(c, what)
 }
 
+// beforeCredential checks all that can be checked before a credential is made.
+func (a *app) beforeCredential(o *credentialOptions) (*client.Client, *timestamppb.Timestamp, error) {
+	cl, err := a.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	expires, err := expiry("expires", o.expires)
+	if err != nil {
+		return nil, nil, err
+	}
+	return cl, expires, o.check()
+}
+
 func (a *app) tokenCreate(account *string) *cobra.Command {
 	var o credentialOptions
 	c := &cobra.Command{
@@ -38,15 +53,8 @@ func (a *app) tokenCreate(account *string) *cobra.Command {
 		Long:    "Make a bearer token. It is printed once, alone on standard output; the region keeps only a hash.",
 		Example: "  lifeboat token create deployer --expires 720h --to-file deployer.token",
 		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := a.connect()
+			cl, expires, err := a.beforeCredential(&o)
 			if err != nil {
-				return err
-			}
-			expires, err := expiry("expires", o.expires)
-			if err != nil {
-				return err
-			}
-			if err := o.check(); err != nil {
 				return err
 			}
 			answer, err := cl.CreateToken(c.Context(), &lifeboatv1.CreateTokenRequest{
@@ -131,15 +139,8 @@ func (a *app) accessKeyCommand() *cobra.Command {
 		Long:    "Make an access key pair, with which requests are signed. Its ID goes to standard error, its\nsecret half, once, alone to standard output. List and revoke it with \"lifeboat token\".",
 		Example: "  lifeboat access-key create deployer -o json",
 		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := a.connect()
+			cl, expires, err := a.beforeCredential(&o)
 			if err != nil {
-				return err
-			}
-			expires, err := expiry("expires", o.expires)
-			if err != nil {
-				return err
-			}
-			if err := o.check(); err != nil {
 				return err
 			}
 			answer, err := cl.CreateAccessKey(c.Context(), &lifeboatv1.CreateAccessKeyRequest{
