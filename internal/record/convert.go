@@ -135,6 +135,7 @@ func vaultToProto(v *secret.Vault) *recordpb.Vault {
 		Id: string(v.ID), Account: string(v.Account), Name: v.Name, Ownership: ownershipToProto(v.Ownership), State: string(v.State),
 		Description: v.Description, Tags: v.Tags, Retention: retentionToProto(v.Retention),
 		CreatedAt: nanos(v.CreatedAt), UpdatedAt: nanos(v.UpdatedAt), RequestToken: v.RequestToken,
+		Replication: replicationToProto(v.Replication),
 	}
 }
 
@@ -144,6 +145,69 @@ func vaultFromProto(p *recordpb.Vault) *secret.Vault {
 		Ownership: ownershipFromProto(p.GetOwnership()), State: secret.State(p.GetState()), Description: p.GetDescription(),
 		Tags: p.GetTags(), Retention: retentionFromProto(p.GetRetention()),
 		CreatedAt: FromNanos(p.GetCreatedAt()), UpdatedAt: FromNanos(p.GetUpdatedAt()), RequestToken: p.GetRequestToken(),
+		Replication: replicationFromProto(p.GetReplication()),
+	}
+}
+
+func targetsToProto(targets []secret.Target) []*recordpb.Target {
+	var p []*recordpb.Target
+	for _, t := range targets {
+		p = append(p, &recordpb.Target{Region: string(t.Region), ForceOverwrite: t.ForceOverwrite})
+	}
+	return p
+}
+
+func targetsFromProto(p []*recordpb.Target) []secret.Target {
+	var targets []secret.Target
+	for _, t := range p {
+		targets = append(targets, secret.Target{Region: secret.RegionName(t.GetRegion()), ForceOverwrite: t.GetForceOverwrite()})
+	}
+	return targets
+}
+
+func regionNamesToProto(names []secret.RegionName) []string {
+	var p []string
+	for _, name := range names {
+		p = append(p, string(name))
+	}
+	return p
+}
+
+func regionNamesFromProto(p []string) []secret.RegionName {
+	var names []secret.RegionName
+	for _, name := range p {
+		names = append(names, secret.RegionName(name))
+	}
+	return names
+}
+
+func replicationToProto(r secret.Replication) *recordpb.Replication {
+	if len(r.Targets)+len(r.Partial)+len(r.AllowedRegions)+r.AckTargets == 0 {
+		return nil
+	}
+	return &recordpb.Replication{
+		Targets: targetsToProto(r.Targets), Partial: regionNamesToProto(r.Partial),
+		AllowedRegions: regionNamesToProto(r.AllowedRegions), AckTargets: uint32(r.AckTargets),
+	}
+}
+
+func replicationFromProto(p *recordpb.Replication) secret.Replication {
+	return secret.Replication{
+		Targets: targetsFromProto(p.GetTargets()), Partial: regionNamesFromProto(p.GetPartial()),
+		AllowedRegions: regionNamesFromProto(p.GetAllowedRegions()), AckTargets: int(p.GetAckTargets()),
+	}
+}
+
+func tombstoneToProto(t *secret.Tombstone) *recordpb.Tombstone {
+	return &recordpb.Tombstone{
+		Record: t.Record, Account: string(t.Account), Ownership: ownershipToProto(t.Ownership), DeletedAt: nanos(t.DeletedAt),
+	}
+}
+
+func tombstoneFromProto(p *recordpb.Tombstone) *secret.Tombstone {
+	return &secret.Tombstone{
+		Record: p.GetRecord(), Account: secret.AccountID(p.GetAccount()), Ownership: ownershipFromProto(p.GetOwnership()),
+		DeletedAt: FromNanos(p.GetDeletedAt()),
 	}
 }
 
@@ -153,6 +217,7 @@ func secretToProto(s *secret.Secret) *recordpb.Secret {
 		CreatedAt: nanos(s.CreatedAt), UpdatedAt: nanos(s.UpdatedAt), DeleteAt: nanos(s.DeleteAt), ContentType: s.ContentType,
 		Tags: s.Tags, Description: s.Description, Metadata: s.Metadata, Retention: retentionToProto(s.Retention),
 		RequestToken: s.RequestToken, RequestMac: s.RequestMAC, LastNumber: s.LastNumber,
+		Targets: targetsToProto(s.Targets),
 	}
 	if s.Rules != (secret.Rules{}) {
 		p.Rules = &recordpb.Rules{
@@ -192,6 +257,7 @@ func secretFromProto(p *recordpb.Secret) *secret.Secret {
 		},
 		Retention:    retentionFromProto(p.GetRetention()),
 		RequestToken: p.GetRequestToken(), RequestMAC: p.GetRequestMac(), LastNumber: p.GetLastNumber(),
+		Targets: targetsFromProto(p.GetTargets()),
 	}
 	if len(p.GetVersions()) > 0 {
 		s.Versions = make([]secret.VersionInfo, len(p.GetVersions()))

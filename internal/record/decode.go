@@ -79,6 +79,8 @@ func (c *cursor) versions(s *secret.Secret) {
 		s.Stages[secret.Stage(stage)] = secret.VersionID(id)
 	case 20<<3 | wireBytes:
 		s.RetiredMACs = append(s.RetiredMACs, c.bytes())
+	case 30<<3 | wireBytes:
+		c.target(&s.Targets)
 	default:
 		c.skip()
 	}
@@ -146,11 +148,49 @@ func decodeVault(wire []byte) (*secret.Vault, error) {
 			v.UpdatedAt = c.time()
 		case 11<<3 | wireBytes:
 			v.RequestToken = c.string()
+		case 20<<3 | wireBytes:
+			c.replication(&v.Replication)
 		default:
 			c.skip()
 		}
 	}
 	return v, c.err
+}
+
+func (c *cursor) replication(r *secret.Replication) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			m.target(&r.Targets)
+		case 2<<3 | wireBytes:
+			r.Partial = append(r.Partial, secret.RegionName(m.string()))
+		case 3<<3 | wireBytes:
+			r.AllowedRegions = append(r.AllowedRegions, secret.RegionName(m.string()))
+		case 4<<3 | wireVarint:
+			r.AckTargets = int(uint32(m.uint()))
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+func (c *cursor) target(targets *[]secret.Target) {
+	var t secret.Target
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			t.Region = secret.RegionName(m.string())
+		case 2<<3 | wireVarint:
+			t.ForceOverwrite = m.uint() != 0
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+	*targets = append(*targets, t)
 }
 
 func (c *cursor) time() time.Time { return FromNanos(int64(c.uint())) }

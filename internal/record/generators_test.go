@@ -110,7 +110,22 @@ var (
 			Ownership: ownerships.Draw(t, "ownership"), State: text[secret.State]().Draw(t, "state"),
 			Description: text[string]().Draw(t, "description"), Tags: mapping[string](text[string]()).Draw(t, "tags"),
 			Retention: retentions.Draw(t, "retention"), CreatedAt: instant.Draw(t, "created"), UpdatedAt: instant.Draw(t, "updated"),
-			RequestToken: text[string]().Draw(t, "token"),
+			RequestToken: text[string]().Draw(t, "token"), Replication: replications.Draw(t, "replication"),
+		}
+	})
+	targets = list(rapid.Custom(func(t *rapid.T) secret.Target {
+		return secret.Target{Region: text[secret.RegionName]().Draw(t, "region"), ForceOverwrite: rapid.Bool().Draw(t, "force")}
+	}))
+	replications = rapid.Custom(func(t *rapid.T) secret.Replication {
+		return secret.Replication{
+			Targets: targets.Draw(t, "targets"), Partial: list(text[secret.RegionName]()).Draw(t, "partial"),
+			AllowedRegions: list(text[secret.RegionName]()).Draw(t, "allowed"), AckTargets: rapid.IntRange(0, secret.MaxTargets).Draw(t, "ack"),
+		}
+	})
+	tombstones = rapid.Custom(func(t *rapid.T) *secret.Tombstone {
+		return &secret.Tombstone{
+			Record: text[string]().Draw(t, "record"), Account: text[secret.AccountID]().Draw(t, "account"),
+			Ownership: ownerships.Draw(t, "ownership"), DeletedAt: instant.Draw(t, "deleted"),
 		}
 	})
 	versions = rapid.Custom(func(t *rapid.T) *secret.Version {
@@ -144,6 +159,7 @@ var (
 			RequestMAC: content[secret.MAC]().Draw(t, "request MAC"), Versions: list(versionInfos).Draw(t, "versions"),
 			LastNumber: count.Draw(t, "last number"), Stages: mapping[secret.Stage](text[secret.VersionID]()).Draw(t, "stages"),
 			RetiredMACs: list(rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 32), func(b []byte) secret.MAC { return b })).Draw(t, "retired"),
+			Targets:     targets.Draw(t, "targets"),
 		}
 	})
 )
@@ -188,6 +204,13 @@ var (
 			Id: text[string]().Draw(t, "ID"), Cell: text[string]().Draw(t, "cell"), Address: text[string]().Draw(t, "address"),
 			RegisteredAt: rapid.Int64().Draw(t, "registered"), Release: text[string]().Draw(t, "release"),
 			Formats: mapping[string](rapid.Uint32()).Draw(t, "formats"),
+		}
+	})
+	synchronisations = rapid.Custom(func(t *rapid.T) *recordpb.Synchronisation {
+		return &recordpb.Synchronisation{
+			Target: text[string]().Draw(t, "target"), Vault: text[string]().Draw(t, "vault"), Kind: text[string]().Draw(t, "kind"),
+			Bookmark: text[string]().Draw(t, "bookmark"), StartedAt: rapid.Int64().Draw(t, "started"), Done: count.Draw(t, "done"),
+			Secret: text[string]().Draw(t, "secret"),
 		}
 	})
 	quarantines = rapid.Custom(func(t *rapid.T) *recordpb.Quarantine {

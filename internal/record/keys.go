@@ -13,24 +13,26 @@ type Key string
 
 // Prefixes of keys, one for each kind of record.
 const (
-	AccountPrefix       = "account/"
-	AccountNamePrefix   = "account-name/"
-	ActiveDataKeyPrefix = "active-data-key/"
-	CredentialPrefix    = "credential/"
-	CredentialOfPrefix  = "credential-of/"
-	DataKeyPrefix       = "data-key/"
-	HostPrefix          = "host/"
-	OutboxPrefix        = "outbox/"
-	PolicyPrefix        = "policy/"
-	PrincipalPrefix     = "principal/"
-	PrincipalNamePrefix = "principal-name/"
-	QuarantinePrefix    = "quarantine/"
-	SecretPrefix        = "secret/"
-	SecretNamePrefix    = "secret-name/"
-	VaultPrefix         = "vault/"
-	VaultNamePrefix     = "vault-name/"
-	VersionPrefix       = "version/"
-	WorkPrefix          = "work/"
+	AccountPrefix         = "account/"
+	AccountNamePrefix     = "account-name/"
+	ActiveDataKeyPrefix   = "active-data-key/"
+	CredentialPrefix      = "credential/"
+	CredentialOfPrefix    = "credential-of/"
+	DataKeyPrefix         = "data-key/"
+	HostPrefix            = "host/"
+	OutboxPrefix          = "outbox/"
+	PolicyPrefix          = "policy/"
+	PrincipalPrefix       = "principal/"
+	PrincipalNamePrefix   = "principal-name/"
+	QuarantinePrefix      = "quarantine/"
+	SecretPrefix          = "secret/"
+	SecretNamePrefix      = "secret-name/"
+	SynchronisationPrefix = "synchronisation/"
+	TombstonePrefix       = "tombstone/"
+	VaultPrefix           = "vault/"
+	VaultNamePrefix       = "vault-name/"
+	VersionPrefix         = "version/"
+	WorkPrefix            = "work/"
 )
 
 // RegionKey and FenceKey are the keys of the two single records.
@@ -100,6 +102,30 @@ func DataKeyKey(scope string, generation uint32) Key {
 
 // ActiveDataKeyKey says which generation of a scope's data key seals.
 func ActiveDataKeyKey(scope string) Key { return Key(ActiveDataKeyPrefix + scope) }
+
+// TombstoneKey is the key of what is left of a deleted record.
+func TombstoneKey(record Key) Key { return TombstonePrefix + record }
+
+// SynchronisationKey is the key of what is under way with a target for a vault,
+// or for one secret of it.
+func SynchronisationKey(target secret.RegionName, vault secret.VaultID, id secret.ID) Key {
+	key := SynchronisationPrefix + string(target) + "/" + string(vault)
+	if _, local, ok := strings.Cut(string(id), "."); ok {
+		key += "/" + local
+	}
+	return Key(key)
+}
+
+// SecretIDOf returns the secret whose record has that key, empty if it is the
+// key of something else.
+func SecretIDOf(key Key) secret.ID {
+	rest, ok := strings.CutPrefix(string(key), SecretPrefix)
+	if !ok {
+		return ""
+	}
+	vault, local, _ := strings.Cut(rest, "/")
+	return secret.NewID(secret.VaultID(vault), local)
+}
 
 // WorkKey is the key of the work item of a record.
 func WorkKey(record Key) Key { return WorkPrefix + record }

@@ -103,7 +103,8 @@ func TestPrefixesAreDisjoint(t *testing.T) {
 		record.AccountPrefix, record.AccountNamePrefix, record.ActiveDataKeyPrefix, record.CredentialPrefix, record.CredentialOfPrefix,
 		record.DataKeyPrefix, record.HostPrefix, record.OutboxPrefix, record.PolicyPrefix, record.PrincipalPrefix, record.PrincipalNamePrefix,
 		record.QuarantinePrefix, record.SecretPrefix, record.SecretNamePrefix, record.VaultPrefix, record.VaultNamePrefix,
-		record.VersionPrefix, record.WorkPrefix, string(record.RegionKey), string(record.FenceKey),
+		record.VersionPrefix, record.WorkPrefix, record.TombstonePrefix, record.SynchronisationPrefix,
+		string(record.RegionKey), string(record.FenceKey),
 	}
 	formats := record.Formats()
 	for i, p := range prefixes {

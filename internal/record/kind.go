@@ -141,21 +141,23 @@ func own[T any](t *T) *T { return t }
 
 // The kinds of records.
 var (
-	Accounts       = newKind("account", 1, accountToProto, accountFromProto)
-	Principals     = newKind("principal", 1, principalToProto, principalFromProto)
-	Credentials    = newKind("credential", 1, credentialToProto, credentialFromProto)
-	Policies       = newKind("policy", 1, policyToProto, policyFromProto)
-	Vaults         = newKind("vault", 1, vaultToProto, vaultFromProto).by(decodeVault)
-	Secrets        = newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret)
-	Versions       = newKind("version", 1, versionToProto, versionFromProto)
-	DataKeys       = newKind("data-key", 1, own[recordpb.DataKey], own[recordpb.DataKey])
-	ActiveDataKeys = newKind("active-data-key", 1, own[recordpb.ActiveDataKey], own[recordpb.ActiveDataKey])
-	Regions        = newKind("region", 1, own[recordpb.Region], own[recordpb.Region])
-	Fences         = newKind("fence", 1, own[recordpb.Fence], own[recordpb.Fence])
-	WorkItems      = newKind("work", 1, own[recordpb.WorkItem], own[recordpb.WorkItem])
-	Events         = newKind("outbox", 1, own[recordpb.Event], own[recordpb.Event])
-	Hosts          = newKind("host", 1, own[recordpb.Host], own[recordpb.Host])
-	Quarantines    = newKind("quarantine", 1, own[recordpb.Quarantine], own[recordpb.Quarantine])
+	Accounts         = newKind("account", 1, accountToProto, accountFromProto)
+	Principals       = newKind("principal", 1, principalToProto, principalFromProto)
+	Credentials      = newKind("credential", 1, credentialToProto, credentialFromProto)
+	Policies         = newKind("policy", 1, policyToProto, policyFromProto)
+	Vaults           = newKind("vault", 1, vaultToProto, vaultFromProto).by(decodeVault)
+	Secrets          = newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret)
+	Versions         = newKind("version", 1, versionToProto, versionFromProto)
+	DataKeys         = newKind("data-key", 1, own[recordpb.DataKey], own[recordpb.DataKey])
+	ActiveDataKeys   = newKind("active-data-key", 1, own[recordpb.ActiveDataKey], own[recordpb.ActiveDataKey])
+	Regions          = newKind("region", 1, own[recordpb.Region], own[recordpb.Region])
+	Fences           = newKind("fence", 1, own[recordpb.Fence], own[recordpb.Fence])
+	WorkItems        = newKind("work", 1, own[recordpb.WorkItem], own[recordpb.WorkItem])
+	Events           = newKind("outbox", 1, own[recordpb.Event], own[recordpb.Event])
+	Hosts            = newKind("host", 1, own[recordpb.Host], own[recordpb.Host])
+	Tombstones       = newKind("tombstone", 1, tombstoneToProto, tombstoneFromProto)
+	Synchronisations = newKind("synchronisation", 1, own[recordpb.Synchronisation], own[recordpb.Synchronisation])
+	Quarantines      = newKind("quarantine", 1, own[recordpb.Quarantine], own[recordpb.Quarantine])
 )
 
 type checker interface{ Check([]byte) error }
@@ -165,6 +167,7 @@ var checkers = map[string]checker{
 	"vault": Vaults, "secret": Secrets, "version": Versions, "data-key": DataKeys,
 	"active-data-key": ActiveDataKeys, "region": Regions, "fence": Fences, "work": WorkItems,
 	"outbox": Events, "host": Hosts, "quarantine": Quarantines,
+	"tombstone": Tombstones, "synchronisation": Synchronisations,
 	"account-name": reference{}, "principal-name": reference{}, "vault-name": reference{},
 	"secret-name": reference{}, "credential-of": reference{},
 }

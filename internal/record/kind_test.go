@@ -81,6 +81,8 @@ var kinds = map[string]tested{
 	"outbox":          test(record.Events, events),
 	"host":            test(record.Hosts, hosts),
 	"quarantine":      test(record.Quarantines, quarantines),
+	"tombstone":       test(record.Tombstones, tombstones),
+	"synchronisation": test(record.Synchronisations, synchronisations),
 }
 
 var indexes = []string{"account-name", "principal-name", "vault-name", "secret-name", "credential-of"}

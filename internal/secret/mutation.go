@@ -438,8 +438,8 @@ func (s *Secret) Restore(m Mutation) (bool, error) {
 	return false, nil
 }
 
-// Purge turns the record into a tombstone, which keeps ID, name and order but
-// no content, and returns the versions whose records must go with it.
+// Purge turns the record into a tombstone, which keeps ID, name, order and
+// targets but no content, and returns the versions whose records must go with it.
 func (s *Secret) Purge(m Mutation) ([]VersionID, error) {
 	if s.State == Deleted {
 		return nil, Errorf(CodeNotFound, "there is no such secret")
@@ -450,7 +450,7 @@ func (s *Secret) Purge(m Mutation) ([]VersionID, error) {
 	}
 	*s = Secret{
 		ID: s.ID, Account: s.Account, Name: s.Name, Ownership: s.Ownership, State: Deleted,
-		CreatedAt: s.CreatedAt, LastNumber: s.LastNumber,
+		CreatedAt: s.CreatedAt, LastNumber: s.LastNumber, Targets: s.Targets,
 	}
 	s.advance(m)
 	return versions, nil

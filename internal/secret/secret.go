@@ -52,6 +52,9 @@ type Secret struct {
 	// RetiredMACs are those of pruned versions, newest last; kept only under
 	// Rules.ForbidReuse.
 	RetiredMACs []MAC
+	// Targets are regions that the secret is replicated to in addition to those
+	// of its vault.
+	Targets []Target
 }
 
 // VersionInfo is what the record of a secret knows of a version.
@@ -106,6 +109,7 @@ func (s *Secret) Clone() *Secret {
 	c.Versions = slices.Clone(s.Versions)
 	c.Stages = maps.Clone(s.Stages)
 	c.RetiredMACs = slices.Clone(s.RetiredMACs)
+	c.Targets = slices.Clone(s.Targets)
 	return &c
 }
 

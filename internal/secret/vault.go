@@ -16,6 +16,7 @@ type Vault struct {
 	Tags        map[string]string
 	// Retention is given to secrets that are created without one.
 	Retention    Retention
+	Replication  Replication
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	RequestToken string
@@ -26,6 +27,7 @@ func (v *Vault) Clone() *Vault {
 	c := *v
 	c.Tags = maps.Clone(v.Tags)
 	c.Ownership = v.Ownership.clone()
+	c.Replication = v.Replication.clone()
 	return &c
 }
 

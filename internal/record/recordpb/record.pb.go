@@ -777,6 +777,127 @@ func (x *Rules) GetForbidReuse() bool {
 	return false
 }
 
+// A region that a vault or a secret is replicated to.
+type Target struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Region         string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	ForceOverwrite bool                   `protobuf:"varint,2,opt,name=force_overwrite,json=forceOverwrite,proto3" json:"force_overwrite,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Target) Reset() {
+	*x = Target{}
+	mi := &file_recordpb_record_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Target) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Target) ProtoMessage() {}
+
+func (x *Target) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Target.ProtoReflect.Descriptor instead.
+func (*Target) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Target) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Target) GetForceOverwrite() bool {
+	if x != nil {
+		return x.ForceOverwrite
+	}
+	return false
+}
+
+type Replication struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Targets        []*Target              `protobuf:"bytes,1,rep,name=targets,proto3" json:"targets,omitempty"`
+	Partial        []string               `protobuf:"bytes,2,rep,name=partial,proto3" json:"partial,omitempty"`
+	AllowedRegions []string               `protobuf:"bytes,3,rep,name=allowed_regions,json=allowedRegions,proto3" json:"allowed_regions,omitempty"`
+	AckTargets     uint32                 `protobuf:"varint,4,opt,name=ack_targets,json=ackTargets,proto3" json:"ack_targets,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Replication) Reset() {
+	*x = Replication{}
+	mi := &file_recordpb_record_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replication) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replication) ProtoMessage() {}
+
+func (x *Replication) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replication.ProtoReflect.Descriptor instead.
+func (*Replication) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Replication) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *Replication) GetPartial() []string {
+	if x != nil {
+		return x.Partial
+	}
+	return nil
+}
+
+func (x *Replication) GetAllowedRegions() []string {
+	if x != nil {
+		return x.AllowedRegions
+	}
+	return nil
+}
+
+func (x *Replication) GetAckTargets() uint32 {
+	if x != nil {
+		return x.AckTargets
+	}
+	return 0
+}
+
 type Vault struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -790,13 +911,14 @@ type Vault struct {
 	CreatedAt     int64                  `protobuf:"varint,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt     int64                  `protobuf:"varint,10,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	RequestToken  string                 `protobuf:"bytes,11,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
+	Replication   *Replication           `protobuf:"bytes,20,opt,name=replication,proto3" json:"replication,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Vault) Reset() {
 	*x = Vault{}
-	mi := &file_recordpb_record_proto_msgTypes[10]
+	mi := &file_recordpb_record_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -808,7 +930,7 @@ func (x *Vault) String() string {
 func (*Vault) ProtoMessage() {}
 
 func (x *Vault) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[10]
+	mi := &file_recordpb_record_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -821,7 +943,7 @@ func (x *Vault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vault.ProtoReflect.Descriptor instead.
 func (*Vault) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{10}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Vault) GetId() string {
@@ -901,6 +1023,13 @@ func (x *Vault) GetRequestToken() string {
 	return ""
 }
 
+func (x *Vault) GetReplication() *Replication {
+	if x != nil {
+		return x.Replication
+	}
+	return nil
+}
+
 type VersionInfo struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -917,7 +1046,7 @@ type VersionInfo struct {
 
 func (x *VersionInfo) Reset() {
 	*x = VersionInfo{}
-	mi := &file_recordpb_record_proto_msgTypes[11]
+	mi := &file_recordpb_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1058,7 @@ func (x *VersionInfo) String() string {
 func (*VersionInfo) ProtoMessage() {}
 
 func (x *VersionInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[11]
+	mi := &file_recordpb_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1071,7 @@ func (x *VersionInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionInfo.ProtoReflect.Descriptor instead.
 func (*VersionInfo) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{11}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *VersionInfo) GetId() string {
@@ -1023,13 +1152,14 @@ type Secret struct {
 	LastNumber    uint64                 `protobuf:"varint,18,opt,name=last_number,json=lastNumber,proto3" json:"last_number,omitempty"`
 	Stages        map[string]string      `protobuf:"bytes,19,rep,name=stages,proto3" json:"stages,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	RetiredMacs   [][]byte               `protobuf:"bytes,20,rep,name=retired_macs,json=retiredMacs,proto3" json:"retired_macs,omitempty"`
+	Targets       []*Target              `protobuf:"bytes,30,rep,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_recordpb_record_proto_msgTypes[12]
+	mi := &file_recordpb_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1041,7 +1171,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[12]
+	mi := &file_recordpb_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1054,7 +1184,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{12}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Secret) GetId() string {
@@ -1197,6 +1327,13 @@ func (x *Secret) GetRetiredMacs() [][]byte {
 	return nil
 }
 
+func (x *Secret) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
 type Version struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        string                 `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
@@ -1209,7 +1346,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_recordpb_record_proto_msgTypes[13]
+	mi := &file_recordpb_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1358,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[13]
+	mi := &file_recordpb_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1371,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{13}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Version) GetSecret() string {
@@ -1280,7 +1417,7 @@ type DataKey struct {
 
 func (x *DataKey) Reset() {
 	*x = DataKey{}
-	mi := &file_recordpb_record_proto_msgTypes[14]
+	mi := &file_recordpb_record_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1429,7 @@ func (x *DataKey) String() string {
 func (*DataKey) ProtoMessage() {}
 
 func (x *DataKey) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[14]
+	mi := &file_recordpb_record_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1442,7 @@ func (x *DataKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataKey.ProtoReflect.Descriptor instead.
 func (*DataKey) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{14}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DataKey) GetScope() string {
@@ -1361,7 +1498,7 @@ type ActiveDataKey struct {
 
 func (x *ActiveDataKey) Reset() {
 	*x = ActiveDataKey{}
-	mi := &file_recordpb_record_proto_msgTypes[15]
+	mi := &file_recordpb_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1510,7 @@ func (x *ActiveDataKey) String() string {
 func (*ActiveDataKey) ProtoMessage() {}
 
 func (x *ActiveDataKey) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[15]
+	mi := &file_recordpb_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1523,7 @@ func (x *ActiveDataKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveDataKey.ProtoReflect.Descriptor instead.
 func (*ActiveDataKey) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{15}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ActiveDataKey) GetScope() string {
@@ -1421,7 +1558,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_recordpb_record_proto_msgTypes[16]
+	mi := &file_recordpb_record_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1570,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[16]
+	mi := &file_recordpb_record_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1583,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{16}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Region) GetName() string {
@@ -1510,7 +1647,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_recordpb_record_proto_msgTypes[17]
+	mi := &file_recordpb_record_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1522,7 +1659,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[17]
+	mi := &file_recordpb_record_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1672,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{17}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Fence) GetIncarnation() string {
@@ -1573,7 +1710,7 @@ type WorkItem struct {
 
 func (x *WorkItem) Reset() {
 	*x = WorkItem{}
-	mi := &file_recordpb_record_proto_msgTypes[18]
+	mi := &file_recordpb_record_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1722,7 @@ func (x *WorkItem) String() string {
 func (*WorkItem) ProtoMessage() {}
 
 func (x *WorkItem) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[18]
+	mi := &file_recordpb_record_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1735,7 @@ func (x *WorkItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkItem.ProtoReflect.Descriptor instead.
 func (*WorkItem) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{18}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WorkItem) GetRecord() string {
@@ -1648,7 +1785,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_recordpb_record_proto_msgTypes[19]
+	mi := &file_recordpb_record_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1797,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[19]
+	mi := &file_recordpb_record_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1810,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{19}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Event) GetId() string {
@@ -1762,7 +1899,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_recordpb_record_proto_msgTypes[20]
+	mi := &file_recordpb_record_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1911,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[20]
+	mi := &file_recordpb_record_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1924,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{20}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Host) GetId() string {
@@ -1846,7 +1983,7 @@ type Quarantine struct {
 
 func (x *Quarantine) Reset() {
 	*x = Quarantine{}
-	mi := &file_recordpb_record_proto_msgTypes[21]
+	mi := &file_recordpb_record_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1858,7 +1995,7 @@ func (x *Quarantine) String() string {
 func (*Quarantine) ProtoMessage() {}
 
 func (x *Quarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[21]
+	mi := &file_recordpb_record_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1871,7 +2008,7 @@ func (x *Quarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
 func (*Quarantine) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{21}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Quarantine) GetRecord() string {
@@ -1907,6 +2044,171 @@ func (x *Quarantine) GetAt() int64 {
 		return x.At
 	}
 	return 0
+}
+
+// What is left of a deleted vault, principal, credential or policy.
+type Tombstone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        string                 `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"` // key of the record
+	Account       string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Ownership     *Ownership             `protobuf:"bytes,3,opt,name=ownership,proto3" json:"ownership,omitempty"`
+	DeletedAt     int64                  `protobuf:"varint,4,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tombstone) Reset() {
+	*x = Tombstone{}
+	mi := &file_recordpb_record_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tombstone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tombstone) ProtoMessage() {}
+
+func (x *Tombstone) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
+func (*Tombstone) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Tombstone) GetRecord() string {
+	if x != nil {
+		return x.Record
+	}
+	return ""
+}
+
+func (x *Tombstone) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Tombstone) GetOwnership() *Ownership {
+	if x != nil {
+		return x.Ownership
+	}
+	return nil
+}
+
+func (x *Tombstone) GetDeletedAt() int64 {
+	if x != nil {
+		return x.DeletedAt
+	}
+	return 0
+}
+
+// A first synchronisation, comparison or release of a target that is under way.
+type Synchronisation struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Target string                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"` // region
+	Vault  string                 `protobuf:"bytes,2,opt,name=vault,proto3" json:"vault,omitempty"`
+	// RELEASE has the target drop its copies; otherwise SYNCHRONISE.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Secret after which it goes on; empty means from the start.
+	Bookmark  string `protobuf:"bytes,4,opt,name=bookmark,proto3" json:"bookmark,omitempty"`
+	StartedAt int64  `protobuf:"varint,5,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	Done      uint64 `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`
+	// One secret only; empty means all of the vault.
+	Secret        string `protobuf:"bytes,7,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Synchronisation) Reset() {
+	*x = Synchronisation{}
+	mi := &file_recordpb_record_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Synchronisation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Synchronisation) ProtoMessage() {}
+
+func (x *Synchronisation) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Synchronisation.ProtoReflect.Descriptor instead.
+func (*Synchronisation) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Synchronisation) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Synchronisation) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *Synchronisation) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Synchronisation) GetBookmark() string {
+	if x != nil {
+		return x.Bookmark
+	}
+	return ""
+}
+
+func (x *Synchronisation) GetStartedAt() int64 {
+	if x != nil {
+		return x.StartedAt
+	}
+	return 0
+}
+
+func (x *Synchronisation) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *Synchronisation) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
 }
 
 var File_recordpb_record_proto protoreflect.FileDescriptor
@@ -1988,7 +2290,16 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"expires_at\x18\x01 \x01(\x03R\texpiresAt\x12\x1f\n" +
 	"\vversion_ttl\x18\x02 \x01(\x03R\n" +
 	"versionTtl\x12!\n" +
-	"\fforbid_reuse\x18\x03 \x01(\bR\vforbidReuse\"\xcc\x03\n" +
+	"\fforbid_reuse\x18\x03 \x01(\bR\vforbidReuse\"I\n" +
+	"\x06Target\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12'\n" +
+	"\x0fforce_overwrite\x18\x02 \x01(\bR\x0eforceOverwrite\"\xa7\x01\n" +
+	"\vReplication\x124\n" +
+	"\atargets\x18\x01 \x03(\v2\x1a.lifeboat.record.v1.TargetR\atargets\x12\x18\n" +
+	"\apartial\x18\x02 \x03(\tR\apartial\x12'\n" +
+	"\x0fallowed_regions\x18\x03 \x03(\tR\x0eallowedRegions\x12\x1f\n" +
+	"\vack_targets\x18\x04 \x01(\rR\n" +
+	"ackTargets\"\x8f\x04\n" +
 	"\x05Vault\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -2003,7 +2314,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\n" +
 	"updated_at\x18\n" +
 	" \x01(\x03R\tupdatedAt\x12#\n" +
-	"\rrequest_token\x18\v \x01(\tR\frequestToken\x1a7\n" +
+	"\rrequest_token\x18\v \x01(\tR\frequestToken\x12A\n" +
+	"\vreplication\x18\x14 \x01(\v2\x1f.lifeboat.record.v1.ReplicationR\vreplication\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x01\n" +
@@ -2018,7 +2330,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"expires_at\x18\x05 \x01(\x03R\texpiresAt\x12#\n" +
 	"\rrequest_token\x18\x06 \x01(\tR\frequestToken\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x12\n" +
-	"\x04size\x18\b \x01(\rR\x04size\"\xf8\x06\n" +
+	"\x04size\x18\b \x01(\rR\x04size\"\xae\a\n" +
 	"\x06Secret\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -2044,7 +2356,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\vlast_number\x18\x12 \x01(\x04R\n" +
 	"lastNumber\x12>\n" +
 	"\x06stages\x18\x13 \x03(\v2&.lifeboat.record.v1.Secret.StagesEntryR\x06stages\x12!\n" +
-	"\fretired_macs\x18\x14 \x03(\fR\vretiredMacs\x1a7\n" +
+	"\fretired_macs\x18\x14 \x03(\fR\vretiredMacs\x124\n" +
+	"\atargets\x18\x1e \x03(\v2\x1a.lifeboat.record.v1.TargetR\atargets\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -2119,7 +2432,22 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02at\x18\x05 \x01(\x03R\x02atB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
+	"\x02at\x18\x05 \x01(\x03R\x02at\"\x99\x01\n" +
+	"\tTombstone\x12\x16\n" +
+	"\x06record\x18\x01 \x01(\tR\x06record\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12;\n" +
+	"\townership\x18\x03 \x01(\v2\x1d.lifeboat.record.v1.OwnershipR\townership\x12\x1d\n" +
+	"\n" +
+	"deleted_at\x18\x04 \x01(\x03R\tdeletedAt\"\xba\x01\n" +
+	"\x0fSynchronisation\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x14\n" +
+	"\x05vault\x18\x02 \x01(\tR\x05vault\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x1a\n" +
+	"\bbookmark\x18\x04 \x01(\tR\bbookmark\x12\x1d\n" +
+	"\n" +
+	"started_at\x18\x05 \x01(\x03R\tstartedAt\x12\x12\n" +
+	"\x04done\x18\x06 \x01(\x04R\x04done\x12\x16\n" +
+	"\x06secret\x18\a \x01(\tR\x06secretB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
 
 var (
 	file_recordpb_record_proto_rawDescOnce sync.Once
@@ -2133,34 +2461,38 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_recordpb_record_proto_goTypes = []any{
-	(*Epoch)(nil),         // 0: lifeboat.record.v1.Epoch
-	(*Order)(nil),         // 1: lifeboat.record.v1.Order
-	(*Fork)(nil),          // 2: lifeboat.record.v1.Fork
-	(*Ownership)(nil),     // 3: lifeboat.record.v1.Ownership
-	(*Account)(nil),       // 4: lifeboat.record.v1.Account
-	(*Principal)(nil),     // 5: lifeboat.record.v1.Principal
-	(*Credential)(nil),    // 6: lifeboat.record.v1.Credential
-	(*Policy)(nil),        // 7: lifeboat.record.v1.Policy
-	(*Retention)(nil),     // 8: lifeboat.record.v1.Retention
-	(*Rules)(nil),         // 9: lifeboat.record.v1.Rules
-	(*Vault)(nil),         // 10: lifeboat.record.v1.Vault
-	(*VersionInfo)(nil),   // 11: lifeboat.record.v1.VersionInfo
-	(*Secret)(nil),        // 12: lifeboat.record.v1.Secret
-	(*Version)(nil),       // 13: lifeboat.record.v1.Version
-	(*DataKey)(nil),       // 14: lifeboat.record.v1.DataKey
-	(*ActiveDataKey)(nil), // 15: lifeboat.record.v1.ActiveDataKey
-	(*Region)(nil),        // 16: lifeboat.record.v1.Region
-	(*Fence)(nil),         // 17: lifeboat.record.v1.Fence
-	(*WorkItem)(nil),      // 18: lifeboat.record.v1.WorkItem
-	(*Event)(nil),         // 19: lifeboat.record.v1.Event
-	(*Host)(nil),          // 20: lifeboat.record.v1.Host
-	(*Quarantine)(nil),    // 21: lifeboat.record.v1.Quarantine
-	nil,                   // 22: lifeboat.record.v1.Vault.TagsEntry
-	nil,                   // 23: lifeboat.record.v1.Secret.TagsEntry
-	nil,                   // 24: lifeboat.record.v1.Secret.StagesEntry
-	nil,                   // 25: lifeboat.record.v1.Host.FormatsEntry
+	(*Epoch)(nil),           // 0: lifeboat.record.v1.Epoch
+	(*Order)(nil),           // 1: lifeboat.record.v1.Order
+	(*Fork)(nil),            // 2: lifeboat.record.v1.Fork
+	(*Ownership)(nil),       // 3: lifeboat.record.v1.Ownership
+	(*Account)(nil),         // 4: lifeboat.record.v1.Account
+	(*Principal)(nil),       // 5: lifeboat.record.v1.Principal
+	(*Credential)(nil),      // 6: lifeboat.record.v1.Credential
+	(*Policy)(nil),          // 7: lifeboat.record.v1.Policy
+	(*Retention)(nil),       // 8: lifeboat.record.v1.Retention
+	(*Rules)(nil),           // 9: lifeboat.record.v1.Rules
+	(*Target)(nil),          // 10: lifeboat.record.v1.Target
+	(*Replication)(nil),     // 11: lifeboat.record.v1.Replication
+	(*Vault)(nil),           // 12: lifeboat.record.v1.Vault
+	(*VersionInfo)(nil),     // 13: lifeboat.record.v1.VersionInfo
+	(*Secret)(nil),          // 14: lifeboat.record.v1.Secret
+	(*Version)(nil),         // 15: lifeboat.record.v1.Version
+	(*DataKey)(nil),         // 16: lifeboat.record.v1.DataKey
+	(*ActiveDataKey)(nil),   // 17: lifeboat.record.v1.ActiveDataKey
+	(*Region)(nil),          // 18: lifeboat.record.v1.Region
+	(*Fence)(nil),           // 19: lifeboat.record.v1.Fence
+	(*WorkItem)(nil),        // 20: lifeboat.record.v1.WorkItem
+	(*Event)(nil),           // 21: lifeboat.record.v1.Event
+	(*Host)(nil),            // 22: lifeboat.record.v1.Host
+	(*Quarantine)(nil),      // 23: lifeboat.record.v1.Quarantine
+	(*Tombstone)(nil),       // 24: lifeboat.record.v1.Tombstone
+	(*Synchronisation)(nil), // 25: lifeboat.record.v1.Synchronisation
+	nil,                     // 26: lifeboat.record.v1.Vault.TagsEntry
+	nil,                     // 27: lifeboat.record.v1.Secret.TagsEntry
+	nil,                     // 28: lifeboat.record.v1.Secret.StagesEntry
+	nil,                     // 29: lifeboat.record.v1.Host.FormatsEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -2172,23 +2504,27 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 6: lifeboat.record.v1.Principal.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 7: lifeboat.record.v1.Credential.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
-	3,  // 9: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	22, // 10: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
-	8,  // 11: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
-	3,  // 12: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	23, // 13: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
-	9,  // 14: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
-	8,  // 15: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
-	11, // 16: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	24, // 17: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
-	1,  // 18: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
-	1,  // 19: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	25, // 20: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	10, // 9: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
+	3,  // 10: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
+	26, // 11: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	8,  // 12: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
+	11, // 13: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
+	3,  // 14: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
+	27, // 15: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	9,  // 16: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
+	8,  // 17: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
+	13, // 18: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
+	28, // 19: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	10, // 20: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
+	1,  // 21: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
+	1,  // 22: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
+	29, // 23: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	3,  // 24: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -2202,7 +2538,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

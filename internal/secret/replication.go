@@ -1,0 +1,146 @@
+package secret
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// MaxTargets bounds the regions that a vault or a secret is replicated to, and so
+// the messages that clearing one mutation enqueues.
+const MaxTargets = 10
+
+// Target is a region that a vault or a secret is replicated to.
+type Target struct {
+	Region RegionName
+	// ForceOverwrite lets a secret take its name from one that the target has
+	// itself, which the target keeps as a recoverable deleted secret.
+	ForceOverwrite bool
+}
+
+// Replication says where the secrets of a vault are replicated to.
+type Replication struct {
+	// Targets receive every secret of the vault, present and future; in the order
+	// of their names.
+	Targets []Target
+	// Partial are the regions that hold the vault because some of its secrets
+	// name them as their own targets. A region stays listed until it is released.
+	Partial []RegionName
+	// AllowedRegions, if any, are the only regions that may hold the vault
+	// besides its home.
+	AllowedRegions []RegionName
+	// AckTargets is by how many targets a mutation must have been received before
+	// it is acknowledged as replicated; 0 means that nobody waits.
+	AckTargets int
+}
+
+func (r Replication) clone() Replication {
+	r.Targets = slices.Clone(r.Targets)
+	r.Partial = slices.Clone(r.Partial)
+	r.AllowedRegions = slices.Clone(r.AllowedRegions)
+	return r
+}
+
+// Holders returns the regions that hold a copy of the vault's record, sorted.
+func (r Replication) Holders() []RegionName {
+	holders := slices.Clone(r.Partial)
+	for _, t := range r.Targets {
+		holders = append(holders, t.Region)
+	}
+	slices.Sort(holders)
+	return slices.Compact(holders)
+}
+
+// TargetIn returns the target of that region, nil if it is none.
+func TargetIn(targets []Target, region RegionName) *Target {
+	i := slices.IndexFunc(targets, func(t Target) bool { return t.Region == region })
+	if i < 0 {
+		return nil
+	}
+	return &targets[i]
+}
+
+// CheckTargets returns the targets in the order of their names, or a CodeInvalid
+// error: too many, one named twice, the home itself, or one that allowed, unless
+// it is empty, does not have.
+func CheckTargets(field string, home RegionName, targets []Target, allowed []RegionName) ([]Target, error) {
+	if len(targets) > MaxTargets {
+		return nil, Invalid(field, "has %d regions; the limit is %d", len(targets), MaxTargets)
+	}
+	sorted := slices.Clone(targets)
+	slices.SortFunc(sorted, func(a, b Target) int { return cmp.Compare(a.Region, b.Region) })
+	for i, t := range sorted {
+		if err := CheckRegionName(field, t.Region); err != nil {
+			return nil, err
+		}
+		switch {
+		case t.Region == home:
+			return nil, Invalid(field, "names %s, which is the home region", t.Region)
+		case i > 0 && sorted[i-1].Region == t.Region:
+			return nil, Invalid(field, "names %s twice", t.Region)
+		case len(allowed) > 0 && !slices.Contains(allowed, t.Region):
+			return nil, Invalid(field, "names %s, which the vault's allowed regions do not have", t.Region)
+		}
+	}
+	return sorted, nil
+}
+
+// Verdict is what a copy is to do with an incoming state.
+type Verdict string
+
+// The verdicts.
+const (
+	// Apply: the incoming state is newer and builds on what is held.
+	Apply Verdict = "APPLY"
+	// Keep: what is held has the same order. Unless its content is the same too,
+	// one of the two is wrong, which must raise an alarm.
+	Keep Verdict = "KEEP"
+	// Refuse: what is held is newer.
+	Refuse Verdict = "REFUSE"
+	// Diverge: the incoming state is newer, but what is held has mutations that its
+	// history does not contain. They must be kept before it is applied.
+	Diverge Verdict = "DIVERGE"
+)
+
+// Judge decides what becomes of an incoming state where held is the present one.
+// A copy that holds nothing, not even a tombstone, applies anything.
+func Judge(held, incoming Ownership) Verdict {
+	switch c := incoming.Order.Compare(held.Order); {
+	case c == 0:
+		return Keep
+	case c < 0:
+		return Refuse
+	case incoming.Lineage.PastFork(held.Order):
+		return Diverge
+	}
+	return Apply
+}
+
+// MaySend reports whether a region may send a state: its home, or the region
+// that the home was before, handing it over.
+func (o Ownership) MaySend(from RegionName) bool {
+	return o.Home == from || o.handedOverBy(from)
+}
+
+// handedOverBy reports whether the state is the one by which region handed the
+// record over to its present home: the first of an epoch that builds on the
+// region's own.
+func (o Ownership) handedOverBy(region RegionName) bool {
+	n := len(o.Lineage)
+	if n == 0 {
+		return false
+	}
+	last := o.Lineage[n-1]
+	return last.Epoch == o.Order.Epoch && o.Order.Seq == last.Began.Seq+1 && last.Began.Epoch.Region == region
+}
+
+// Tombstone is what is left of a deleted record that has no state of its own: a
+// vault, a principal, a credential or a policy. It keeps the order, so that no
+// older state can come back.
+type Tombstone struct {
+	// Record is the key of the record that was deleted.
+	Record    string
+	Account   AccountID
+	Ownership Ownership
+	DeletedAt time.Time
+}
