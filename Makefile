@@ -3,7 +3,7 @@ TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 RELEASE ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: build demo test race lint generate check-generated bench bench-1m fuzz chaos clean
+.PHONY: build demo test race lint generate check-generated bench bench-1m soak fuzz chaos clean
 
 build: ## the binary, in bin/
 	$(GO) build -trimpath -ldflags "-X github.com/lifeboat-secrets/lifeboat/internal/cli.release=$(RELEASE)" -o bin/lifeboat ./cmd/lifeboat
@@ -36,6 +36,10 @@ bench: ## every figure, compared with its target; writes bench/results/latest.js
 
 bench-1m: ## the figures at a million secrets, which take minutes to load
 	$(GO) run ./bench -million
+
+DURATION ?= 30m
+soak: ## mixed load for DURATION (30m): does memory grow, does anything leak
+	$(GO) run ./bench soak -duration $(DURATION)
 
 chaos: ## five minutes of kills and pauses under load, history checked
 	$(GO) test -race -count 1 -timeout 20m -v ./test/chaos -run TestKill -chaos.duration 5m

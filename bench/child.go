@@ -29,6 +29,8 @@ type child struct {
 	in      io.WriteCloser
 	out     *bufio.Reader
 	address string
+	// admin is where its metrics are; empty if nowhere.
+	admin string
 }
 
 // spawn starts a child and waits until it is ready.

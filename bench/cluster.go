@@ -38,6 +38,8 @@ type cluster struct {
 	// token is that of a workload that the fixture's policies permit to read and
 	// write; admin that of the account's administrator.
 	admin, token string
+	// configure, if set, changes each process's configuration.
+	configure func(*config.Config) error
 }
 
 func listen() (net.Listener, error) {
@@ -65,8 +67,8 @@ func freePorts(into ...*string) error {
 }
 
 // newCluster makes an empty region and starts its processes.
-func newCluster(ctx context.Context, dir string, k kind) (*cluster, error) {
-	c := &cluster{dir: dir, hostDoors: make([]string, hosts)}
+func newCluster(ctx context.Context, dir string, k kind, configure func(*config.Config) error) (*cluster, error) {
+	c := &cluster{dir: dir, hostDoors: make([]string, hosts), configure: configure}
 	if err := freePorts(&c.client, &c.peer, &c.members, &c.door, &c.hostDoors[0], &c.hostDoors[1], &c.hostDoors[2]); err != nil {
 		return nil, err
 	}
@@ -176,6 +178,11 @@ func (c *cluster) startHosts(ctx context.Context) error {
 }
 
 func (c *cluster) start(ctx context.Context, conf *config.Config) (*child, error) {
+	if c.configure != nil {
+		if err := c.configure(conf); err != nil {
+			return nil, err
+		}
+	}
 	b, err := yaml.Marshal(conf)
 	if err != nil {
 		return nil, err
@@ -184,7 +191,11 @@ func (c *cluster) start(ctx context.Context, conf *config.Config) (*child, error
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		return nil, err
 	}
-	return spawn(ctx, "server", path, conf.Listen.Address)
+	started, err := spawn(ctx, "server", path, conf.Listen.Address)
+	if err == nil {
+		started.admin = conf.Listen.AdminAddress
+	}
+	return started, err
 }
 
 // initialize makes the region through the control process's socket.

@@ -8,6 +8,7 @@
 //	go run ./bench                    # about five minutes
 //	go run ./bench -only reads        # a part of it
 //	go run ./bench -million          # the figures at a million secrets
+//	go run ./bench soak              # half an hour of mixed load, what is left of it
 //
 // It prints a table and writes bench/results/latest.json.
 package main

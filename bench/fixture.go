@@ -94,7 +94,7 @@ func (c *cluster) populate(ctx context.Context, n int) error {
 	}
 	keys := keyring.New(keyring.Options{Wrapper: wrapper})
 	defer func() { _ = errors.Join(keys.Close(), wrapper.Close()) }()
-	if err := fill(ctx, shardOf(client), keys, n); err != nil {
+	if err := fill(ctx, shardOf(client), keys, n); err != nil || n < small {
 		return err
 	}
 	return turnOver(ctx, client)
@@ -257,7 +257,12 @@ func (k kind) String() string { return [...]string{"alone", "spread"}[k] }
 
 // newRegion makes a region of n secrets, all of its hosts up to date.
 func newRegion(ctx context.Context, dir string, k kind, n int) (*cluster, error) {
-	c, err := newCluster(ctx, dir, k)
+	return newRegionWith(ctx, dir, k, n, nil)
+}
+
+// newRegionWith is newRegion with changes to the processes' configurations.
+func newRegionWith(ctx context.Context, dir string, k kind, n int, configure func(*config.Config) error) (*cluster, error) {
+	c, err := newCluster(ctx, dir, k, configure)
 	if err != nil {
 		return nil, err
 	}

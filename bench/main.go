@@ -67,6 +67,9 @@ func (b *bench) close() error {
 
 func main() {
 	if len(os.Args) > 1 {
+		if os.Args[1] == "soak" {
+			exit(soakMain(os.Args[2:]))
+		}
 		if role, ok := roles[os.Args[1]]; ok {
 			exit(role(os.Args[2:]))
 		}
@@ -113,6 +116,7 @@ func run(ctx context.Context) (err error) {
 	// What was measured before a failure counts.
 	err = b.measure(ctx, wanted)
 	b.report.print(os.Stdout)
+	b.report.printMissing(os.Stdout)
 	return errors.Join(err, b.report.save(*out))
 }
 
