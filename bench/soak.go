@@ -5,10 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -135,25 +138,41 @@ func soak(ctx context.Context, o soakOptions) (found []*soaked, requests int64, 
 	if err := warm.run(ctx, min(10*time.Second, o.duration/4)); err != nil {
 		return nil, 0, err
 	}
-	for name, p := range processes {
-		s := &soaked{process: name}
-		if s.before, err = settled(ctx, p, nil); err != nil {
-			return nil, 0, err
-		}
-		found = append(found, s)
+	for _, name := range slices.Sorted(maps.Keys(processes)) {
+		found = append(found, &soaked{process: name})
+	}
+	err = each(found, func(s *soaked) (err error) {
+		s.before, err = settled(ctx, processes[s.process], nil)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
 	}
 	load := c.mixedLoad()
 	if err := sampled(ctx, o, load, processes, found); err != nil {
 		return nil, 0, err
 	}
+	err = each(found, func(s *soaked) (err error) {
+		s.after, err = settled(ctx, processes[s.process], &s.before)
+		return err
+	})
+	if err != nil {
+		return nil, 0, err
+	}
 	for _, s := range found {
-		if s.after, err = settled(ctx, processes[s.process], &s.before); err != nil {
-			return nil, 0, err
-		}
 		o.log("%-9s anon %.1f MB, grew %.2f %%; goroutines %d -> %d, descriptors %d -> %d", s.process, s.after.anonMB,
 			s.growthPercent(), s.before.goroutines, s.after.goroutines, s.before.descriptors, s.after.descriptors)
 	}
 	return found, load.done.Load(), nil
+}
+
+// each does the same for all processes at once.
+func each(found []*soaked, do func(*soaked) error) error {
+	var g errgroup.Group
+	for _, s := range found {
+		g.Go(func() error { return do(s) })
+	}
+	return g.Wait()
 }
 
 // sampled runs the load and takes samples meanwhile.
@@ -193,7 +212,7 @@ func settled(ctx context.Context, c *child, baseline *use) (use, error) {
 		if baseline != nil && last.goroutines <= baseline.goroutines+soakSlack && last.descriptors <= baseline.descriptors+soakSlack {
 			break
 		}
-		if baseline == nil && same == 4 {
+		if baseline == nil && same == 3 {
 			break
 		}
 		time.Sleep(500 * time.Millisecond)
