@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -58,7 +59,13 @@ type Authenticator struct {
 	age        func() time.Duration
 	breakGlass func() bool
 	cache      *cache
+
+	hits, misses atomic.Uint64
 }
+
+// Counts returns how many checks found a credential decoded, and how many had to
+// decode it.
+func (a *Authenticator) Counts() (hits, misses uint64) { return a.hits.Load(), a.misses.Load() }
 
 // New returns an Authenticator. It returns a CodeInvalid error for a negative
 // MaxAge, and for a MaxAge without Age.
@@ -154,8 +161,10 @@ func (a *Authenticator) load(view record.View, id secret.CredentialID) (e *entry
 		return nil, false, err
 	}
 	if e != nil && bytes.Equal(stored.Value, e.credentialValue) {
+		a.hits.Add(1)
 		return e, true, nil
 	}
+	a.misses.Add(1)
 	c, err := record.Credentials.Decode(stored.Value)
 	if err != nil {
 		return nil, false, secret.Wrap(secret.CodeOf(err), err, "record "+string(key))

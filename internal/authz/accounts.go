@@ -43,6 +43,8 @@ type accounts struct {
 	sets    sync.Map // secret.AccountID → *set
 	loading singleflight.Group
 
+	hits, misses atomic.Uint64
+
 	mu sync.Mutex
 	// newest is the highest revision of a change to a policy.
 	newest int64
@@ -85,6 +87,7 @@ func (a *accounts) policies(view record.View, account secret.AccountID) (*set, e
 	case !known:
 		return a.verified(view, account, cached)
 	case cached != nil && cached.known && !cached.stale.Load():
+		a.hits.Add(1)
 		return cached, nil
 	}
 	shared, err, _ := a.loading.Do(string(account), func() (any, error) { return a.load(view, account, cached) })
@@ -120,6 +123,7 @@ func (a *accounts) verified(view record.View, account secret.AccountID, cached *
 			return nil, err
 		}
 		if same {
+			a.hits.Add(1)
 			return cached, nil
 		}
 	}
@@ -146,6 +150,7 @@ func scan(view record.View, account secret.AccountID, visit func(record.Stored) 
 // load parses the view's policies, but those that old, if any, already parsed,
 // and keeps the set if it may.
 func (a *accounts) load(view record.View, account secret.AccountID, old *set) (*set, error) {
+	a.misses.Add(1)
 	parsed := map[record.Key]source{}
 	if old != nil {
 		for _, s := range old.sources {

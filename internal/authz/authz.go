@@ -24,6 +24,12 @@ func New(o Options) *Authorizer {
 	return &Authorizer{actions: table, accounts: newAccounts(table, o.CachedPolicies)}
 }
 
+// Counts returns how many decisions found the account's policies parsed, and how
+// often policies had to be read and parsed.
+func (a *Authorizer) Counts() (hits, misses uint64) {
+	return a.accounts.hits.Load(), a.accounts.misses.Load()
+}
+
 // Changed marks the policies that changes touch. The change feed's handler calls
 // it for every batch, before or after the commit to the local store; each
 // change, deletions included, has the revision that made it.

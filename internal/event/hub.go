@@ -30,6 +30,8 @@ type Hub struct {
 	revision      int64
 	// last is the revision of the last event.
 	last int64
+	// dropped counts the subscriptions that the hub ended.
+	dropped uint64
 }
 
 // Subscription receives the events of one vault.
@@ -77,16 +79,28 @@ func (h *Hub) deliver(s *Subscription, e Event) {
 	select {
 	case s.events <- e:
 	default:
-		s.overflow = true
-		h.drop(s)
+		h.cutOff(s)
 	}
 }
 
 func (h *Hub) dropAll() {
 	for s := range h.subscriptions {
-		s.overflow = true
-		h.drop(s)
+		h.cutOff(s)
 	}
+}
+
+func (h *Hub) cutOff(s *Subscription) {
+	s.overflow = true
+	h.dropped++
+	h.drop(s)
+}
+
+// Counts returns how many subscriptions there are, and how many the hub has ended
+// so that their readers resume.
+func (h *Hub) Counts() (subscriptions int, dropped uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subscriptions), h.dropped
 }
 
 // Reset ends every subscription, as Overflow does, and forgets the revisions

@@ -89,6 +89,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer slots.Leave()
 	if busy := slots.Crowded(); busy != nil && !h.known(x) {
+		slots.Refuse()
 		h.refuse(x, r, busy)
 		return
 	}

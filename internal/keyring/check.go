@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
@@ -19,13 +20,20 @@ func (k *Keyring) NewCheck(ctx context.Context, region secret.RegionName, incarn
 	return k.opts.Wrapper.Wrap(ctx, []byte(knownText), checkBinding(string(region), string(incarnation)))
 }
 
-// Check unwraps the known text of a region's record. It changes nothing. Errors:
+// Check unwraps the known text of a region's record. It changes nothing but what
+// Health tells. Errors:
 // secret.CodeKeyUnavailable if the key service lacks the master key (caused by
 // kms.ErrWrongKey) or does not answer (kms.ErrFault), secret.CodeTampered if the
 // record's check was changed or is another region's.
 func (k *Keyring) Check(ctx context.Context, region *recordpb.Region) error {
 	wrapped := kms.Wrapped{MasterKey: region.GetMasterKey(), Bytes: region.GetKeyCheck()}
 	text, err := k.opts.Wrapper.Unwrap(ctx, wrapped, checkBinding(region.GetName(), region.GetIncarnation()))
+	switch {
+	case err == nil:
+		k.answered()
+	case !errors.Is(err, kms.ErrTampered) && !errors.Is(err, context.Canceled): // the record's fault, or nobody's
+		k.noteFailure(err)
+	}
 	if err != nil {
 		return secret.Wrap(secret.CodeOf(err), err, fmt.Sprintf("key service does not fit region %q, which was initialised with master key %q", region.GetName(), region.GetMasterKey())).
 			WithHint("configure the key service that the region was initialised with; nothing was changed")

@@ -38,6 +38,9 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 		if p.items[it.record] == it {
 			delete(p.items, it.record)
 		}
+		if p.Cleared != nil {
+			p.Cleared(max(0, p.Now().Sub(it.committed)))
+		}
 	}
 	return nil
 }

@@ -17,6 +17,29 @@ const (
 	trimAtOnce = 1000
 )
 
+// count takes note of an event that came or went; mu is held.
+func (p *Pipeline) count(c record.Change) {
+	if c.Deleted {
+		p.events--
+	} else {
+		p.events++
+	}
+}
+
+// OldestEvent returns when the oldest event that the local store holds was made;
+// zero if there is none. Errors: those of the local store.
+func (p *Pipeline) OldestEvent() (at time.Time, err error) {
+	err = p.Local.View(func(view record.View) error {
+		return view.Scan(record.OutboxPrefix, record.PrefixEnd(record.OutboxPrefix), func(s record.Stored) bool {
+			if id, err := ulid.ParseStrict(string(s.Key[len(record.OutboxPrefix):])); err == nil {
+				at = ulid.Time(id.Time())
+			}
+			return false
+		})
+	})
+	return at, err
+}
+
 // trimOutbox deletes events that are older than they are kept.
 func (p *Pipeline) trimOutbox(ctx context.Context) error {
 	var oldest ulid.ULID

@@ -46,6 +46,8 @@ type owner struct {
 
 func (p *Pipeline) own(ctx context.Context) error {
 	p.Logger.Info("this process owns the pipeline")
+	p.setOwning(true)
+	defer p.setOwning(false)
 	o := owner{requeued: p.Now(), useful: p.Now()}
 	for {
 		changed, useful := p.begun(&o)
@@ -68,6 +70,12 @@ func (p *Pipeline) own(ctx context.Context) error {
 		case <-time.After(idleCheck):
 		}
 	}
+}
+
+func (p *Pipeline) setOwning(owning bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owning = owning
 }
 
 // begun looks at what only time tells, before a turn: a host that stopped

@@ -48,6 +48,9 @@ type Options struct {
 	LiveFor time.Duration
 	// OutboxFor is how long events stay in the outbox at least; default 1 h.
 	OutboxFor time.Duration
+	// Cleared, if set, is told how long each mutation that this process clears took
+	// from its commit; it must not block.
+	Cleared func(took time.Duration)
 }
 
 // Pipeline is one control process's part in clearing mutations. Safe for
@@ -76,6 +79,10 @@ type Pipeline struct {
 	held  map[record.Key]item
 	// failed are the records in quarantine, by the revision of their entry.
 	failed map[record.Key]int64
+	// events counts those in the outbox.
+	events int
+	// owning is set while this process holds the pipeline's lease.
+	owning bool
 	// cleared is a revision of this life of the store.
 	cleared int64
 	life    life
@@ -173,6 +180,9 @@ func (p *Pipeline) note(c record.Change) bool {
 			return false
 		}
 		p.enqueue(it)
+	case c.Key.HasPrefix(record.OutboxPrefix):
+		p.count(c)
+		return false
 	case c.Key.HasPrefix(record.HostPrefix):
 		id := string(c.Key[len(record.HostPrefix):])
 		if c.Deleted {
@@ -217,6 +227,7 @@ func (p *Pipeline) Load() error {
 	p.mu.Lock() // also while reading, so that Changed tells only of what comes later
 	defer p.mu.Unlock()
 	var changes []record.Change
+	events := 0
 	err := p.Local.View(func(view record.View) error {
 		for _, prefix := range []string{string(record.RegionKey), record.HostPrefix, record.QuarantinePrefix, record.WorkPrefix} {
 			err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(s record.Stored) bool {
@@ -227,11 +238,15 @@ func (p *Pipeline) Load() error {
 				return err
 			}
 		}
-		return nil
+		return view.Scan(record.OutboxPrefix, record.PrefixEnd(record.OutboxPrefix), func(record.Stored) bool {
+			events++
+			return true
+		})
 	})
 	if err != nil {
 		return err
 	}
+	p.events = events
 	slices.SortStableFunc(changes, func(a, b record.Change) int { return cmp.Compare(a.Revision, b.Revision) })
 	clear(p.registered)
 	clear(p.items)
@@ -287,6 +302,13 @@ type Status struct {
 	OldestAge time.Duration
 	Failed    int
 	Cleared   int64
+	// Held is how many of the open work items wait because a host cannot apply
+	// their record.
+	Held int
+	// Events is how many are in the outbox.
+	Events int
+	// Owner says that this process clears mutations at present.
+	Owner bool
 }
 
 // Status returns the present state.
@@ -294,7 +316,9 @@ func (p *Pipeline) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.Now()
-	s := Status{Open: len(p.items), Failed: len(p.failed), Cleared: p.cleared}
+	s := Status{
+		Open: len(p.items), Failed: len(p.failed), Cleared: p.cleared, Held: len(p.held), Events: max(0, p.events), Owner: p.owning,
+	}
 	for _, it := range p.items {
 		s.OldestAge = max(s.OldestAge, now.Sub(it.committed))
 	}

@@ -26,7 +26,7 @@ const (
 )
 
 func (p *Process) newPipeline() {
-	p.pipeline = pipeline.New(pipeline.Options{Store: p.store, Local: p.local, Logger: p.log.With("part", "pipeline")})
+	p.pipeline = pipeline.New(pipeline.Options{Store: p.store, Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.times.noteCleared})
 }
 
 // startPipeline starts what follows a commit: the local store, which feeds
@@ -75,6 +75,7 @@ func (p *Process) sweep(ctx context.Context) error {
 		case <-tick.C:
 		}
 		swept, err := p.service.Sweep(ctx)
+		p.noteSweep(err)
 		if err != nil && ctx.Err() == nil {
 			p.log.Warn("sweep failed in part; what is left comes with the next one", "error", err)
 		}

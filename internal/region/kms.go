@@ -70,6 +70,22 @@ func (p *Process) checkKeyService(ctx context.Context) check {
 	return keysCheck(p.checkKeys(ctx))
 }
 
+// keyCheckEvery is how often the key service is asked whether it is there, so that
+// its failure is known before a data key is due.
+const keyCheckEvery = 30 * time.Second
+
+// startKeyCheck asks the key service from time to time; metrics show the answer.
+func (p *Process) startKeyCheck(ctx context.Context) error {
+	p.run(ctx, "key check", func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			_ = p.checkKeyService(ctx)
+			sleep(ctx, keyCheckEvery)
+		}
+		return ctx.Err()
+	})
+	return nil
+}
+
 // keysCheck takes a key service that lacks the master key for vital, and one that
 // does not answer not: data keys that the process has go on working, and taking
 // every process out of service would be the outage that they prevent.

@@ -15,6 +15,11 @@ import (
 type lateStore struct {
 	shard atomic.Pointer[store.Shard]
 	owner string
+	commitMetrics
+}
+
+func newLateStore(owner string) *lateStore {
+	return &lateStore{owner: owner, commitMetrics: newCommitMetrics()}
 }
 
 const leaseTTL = 5 * time.Second
@@ -52,7 +57,10 @@ func (l *lateStore) Commit(ctx context.Context, txn record.Txn) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.Commit(ctx, txn)
+	began := time.Now()
+	revision, err := s.Commit(ctx, txn)
+	l.committed(began, err)
+	return revision, err
 }
 
 // CommitEach implements pipeline.Store.

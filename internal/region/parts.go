@@ -94,7 +94,7 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 		return err
 	}
 	p.local, err = replica.Open(replica.Options{
-		Path: p.path("local.db"), Source: p.store, Logger: p.log.With("part", "local store"), OnApply: p.applied, OnResync: p.resynced,
+		Path: p.path(localStoreName), Source: p.store, Logger: p.log.With("part", "local store"), OnApply: p.applied, OnResync: p.resynced,
 		// Beside a member of the store, which has everything on the same disk, the
 		// copy need not survive a loss of power: it is built anew. Waiting for the
 		// disk here would only make the store's own writes wait.
@@ -109,6 +109,7 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 
 // applied is called with what the local store applied.
 func (p *Process) applied(changes []record.Change) {
+	p.noteApplied(changes)
 	p.authn.Changed(changes)
 	p.authz.Changed(changes)
 	if resyncs := p.local.Position().Resyncs; resyncs != p.resyncs {
@@ -240,5 +241,8 @@ func (p *Process) checkKeys(ctx context.Context) error {
 		return p.keyring.Check(ctx, region)
 	})
 }
+
+// localStoreName is the file of the local store in the data directory.
+const localStoreName = "local.db"
 
 func storeDir(c *config.Config) string { return filepath.Join(c.Process.DataDir, "store") }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/lifeboat-secrets/lifeboat/internal/audit"
 	"github.com/lifeboat-secrets/lifeboat/internal/authn"
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
@@ -49,6 +51,8 @@ type Process struct {
 	service  *service.Service
 	limiter  *throttle.Limiter
 	requests *requestMetrics
+	times    *times
+	sweeps   *prometheus.CounterVec
 	forward  *router.Forwarder // nil if nothing is forwarded
 
 	handler    http.Handler
@@ -86,9 +90,9 @@ type Options struct {
 // after use.
 func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
-		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: &lateStore{owner: o.Config.Process.ID},
+		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
 		noFsync:  o.UnsafeNoFsync,
-		requests: newRequestMetrics(), retries: newRetries(), reload: make(chan struct{}, 1), fatal: make(chan error, 1),
+		requests: newRequestMetrics(), times: newTimes(), sweeps: newSweeps(), retries: newRetries(), reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
@@ -129,6 +133,7 @@ func (p *Process) steps() []step {
 		{"peer listener", p.startPeerListener},
 		{"admin listener", p.startAdmin},
 		{"control socket", p.startControlSocket},
+		{"key check", p.startKeyCheck},
 	}
 }
 

@@ -31,6 +31,13 @@ func (r *retries) add(key record.Key) {
 	}
 }
 
+// waiting returns how many there are.
+func (r *retries) waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.keys)
+}
+
 func (r *retries) take() []record.Key {
 	r.mu.Lock()
 	defer r.mu.Unlock()

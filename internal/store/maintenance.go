@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -45,6 +46,31 @@ func (m Maintenance) withDefaults() Maintenance {
 	return m
 }
 
+// MaintenanceStats say what RunMaintenance of this process did.
+type MaintenanceStats struct {
+	// CompactedRevision is the one that it last dropped history up to; 0 if it has
+	// dropped none.
+	CompactedRevision int64
+	// Compactions and Defragmentations are those done, Failures the rounds that
+	// failed in part.
+	Compactions, Defragmentations, Failures uint64
+}
+
+// upkeep counts for MaintenanceStats.
+type upkeep struct {
+	compacted                               atomic.Int64
+	compactions, defragmentations, failures atomic.Uint64
+}
+
+// MaintenanceStats returns what was counted so far.
+func (s *Shard) MaintenanceStats() MaintenanceStats {
+	u := &s.upkeep
+	return MaintenanceStats{
+		CompactedRevision: u.compacted.Load(), Compactions: u.compactions.Load(),
+		Defragmentations: u.defragmentations.Load(), Failures: u.failures.Load(),
+	}
+}
+
 // RunMaintenance drops old history and, when the store is full, makes room and
 // clears the alarm as soon as there is some, until ctx ends; it returns ctx's
 // error. Run it in every process that embeds a member and in one that dials;
@@ -62,6 +88,9 @@ func (s *Shard) RunMaintenance(ctx context.Context) error {
 	failure := ""
 	for {
 		err := s.maintain(ctx, &h, time.Now())
+		if err != nil && ctx.Err() == nil {
+			s.upkeep.failures.Add(1)
+		}
 		if err != nil && err.Error() != failure && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "store maintenance failed and will be tried again", "prefix", s.prefix, "error", err)
 		}
@@ -97,6 +126,8 @@ func (s *Shard) compact(ctx context.Context, h *history, now time.Time) error {
 		return readError(ctx, err)
 	}
 	h.compacted, h.recounts = target, 0
+	s.upkeep.compacted.Store(target)
+	s.upkeep.compactions.Add(1)
 	return nil
 }
 
@@ -209,6 +240,7 @@ func (s *Shard) shrink(ctx context.Context, endpoint string) (bool, error) {
 	if _, err := s.client.Defragment(limit, endpoint); err != nil {
 		return false, readError(limit, err)
 	}
+	s.upkeep.defragmentations.Add(1)
 	m = s.member(ctx, endpoint)
 	return m.Err == nil && hasRoom(m.DatabaseBytes, m), m.Err
 }

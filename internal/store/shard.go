@@ -52,6 +52,7 @@ type Shard struct {
 	// sharedBytes is how many bytes the keys of a full page shared of late, and
 	// one: a guess of how far the next page reaches.
 	sharedBytes atomic.Int64
+	upkeep      upkeep
 }
 
 // Open returns the shard kept under o.Prefix. It does no I/O.

@@ -5,6 +5,7 @@ package throttle
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -44,6 +45,14 @@ type Limiter struct {
 	accounts *buckets // nil: no limit
 	vaults   *buckets // nil: no limit
 	now      func() time.Time
+
+	refusedAccounts, refusedVaults atomic.Uint64
+}
+
+// Refused returns how many requests found the bucket of their account, or of
+// their vault, empty.
+func (l *Limiter) Refused() (accounts, vaults uint64) {
+	return l.refusedAccounts.Load(), l.refusedVaults.Load()
 }
 
 // New returns a limiter. It returns secret.CodeInvalid for negative numbers or a
@@ -86,12 +95,14 @@ func (l *Limiter) Allow(account secret.AccountID, vault secret.VaultID) error {
 	now := l.now()
 	ofAccount, wait := l.accounts.take(string(account), now)
 	if wait > 0 {
+		l.refusedAccounts.Add(1)
 		return refuse("the account makes too many requests", wait)
 	}
 	if _, wait = l.vaults.take(string(vault), now); wait > 0 {
 		if ofAccount != nil {
 			ofAccount.CancelAt(now)
 		}
+		l.refusedVaults.Add(1)
 		return refuse("the vault gets too many requests", wait)
 	}
 	return nil
