@@ -26,19 +26,28 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 		key := record.WorkKey(it.record)
 		txns[i].Require(key, it.revision)
 		txns[i].Delete(key)
+		if p.Enqueue != nil {
+			p.Enqueue(&txns[i], it.record, it.committed)
+		}
 	}
-	if err := p.Store.CommitEach(ctx, txns); err != nil {
+	committed, err := p.Store.CommitEach(ctx, txns)
+	if err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, it := range due {
-		// An item that was not deleted is gone already or was replaced by a newer
-		// one, of which the feed tells.
-		if p.items[it.record] == it {
+	for i, it := range due {
+		switch {
+		case p.items[it.record] != it:
+		case committed[i]:
 			delete(p.items, it.record)
+		default:
+			// It is gone already, was replaced by a newer one, or something else that
+			// the transaction depends on has changed. The feed tells of it before the
+			// item is looked at again.
+			p.held[it.record] = it
 		}
-		if p.Cleared != nil {
+		if committed[i] && p.Cleared != nil {
 			p.Cleared(max(0, p.Now().Sub(it.committed)))
 		}
 	}
@@ -81,7 +90,8 @@ func (p *Pipeline) markFailed(ctx context.Context) error {
 	if len(txns) == 0 {
 		return nil
 	}
-	return p.Store.CommitEach(ctx, txns)
+	_, err := p.Store.CommitEach(ctx, txns)
+	return err
 }
 
 // Failed lists what hosts could not apply.

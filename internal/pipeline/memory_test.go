@@ -43,8 +43,14 @@ type memory struct {
 
 // start returns a pipeline that runs on a shard until the test ends.
 func start(t testing.TB, load ...record.Write) (*memory, *pipeline.Pipeline) {
+	return startWith(t, pipeline.Options{}, load...)
+}
+
+// startWith does so with options other than those of the shard.
+func startWith(t testing.TB, o pipeline.Options, load ...record.Write) (*memory, *pipeline.Pipeline) {
 	m := &memory{records: map[record.Key]record.Stored{}, cleared: map[int64]bool{}}
-	p := pipeline.New(pipeline.Options{Store: m, Local: local{m}})
+	o.Store, o.Local = m, local{m}
+	p := pipeline.New(o)
 	for _, w := range load {
 		m.write(w)
 	}
@@ -123,13 +129,16 @@ func (m *memory) Commit(_ context.Context, txn record.Txn) (int64, error) {
 	return m.write(txn.Writes...), nil
 }
 
-func (m *memory) CommitEach(ctx context.Context, txns []record.Txn) error {
-	for _, txn := range txns {
-		if _, err := m.Commit(ctx, txn); err != nil && !secret.HasCode(err, secret.CodeStale) {
-			return err
+func (m *memory) CommitEach(ctx context.Context, txns []record.Txn) (committed []bool, err error) {
+	committed = make([]bool, len(txns))
+	for i, txn := range txns {
+		_, err := m.Commit(ctx, txn)
+		if err != nil && !secret.HasCode(err, secret.CodeStale) {
+			return committed, err
 		}
+		committed[i] = err == nil
 	}
-	return nil
+	return committed, nil
 }
 
 func (m *memory) DeleteRange(_ context.Context, start, end record.Key) (deleted int64, err error) {

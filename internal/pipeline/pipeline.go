@@ -20,8 +20,8 @@ type Store interface {
 	View(ctx context.Context) record.View
 	Commit(ctx context.Context, txn record.Txn) (revision int64, err error)
 	// CommitEach commits those of the transactions whose conditions hold, in few
-	// round trips.
-	CommitEach(ctx context.Context, txns []record.Txn) error
+	// round trips, and says which.
+	CommitEach(ctx context.Context, txns []record.Txn) (committed []bool, err error)
 	// DeleteRange deletes the records with start <= key < end.
 	DeleteRange(ctx context.Context, start, end record.Key) (deleted int64, err error)
 	// Hold runs run while this process owns the named lease, and again whenever
@@ -51,6 +51,10 @@ type Options struct {
 	// Cleared, if set, is told how long each mutation that this process clears took
 	// from its commit; it must not block.
 	Cleared func(took time.Duration)
+	// Enqueue, if set, adds to the transaction that clears a mutation what tells
+	// other regions of it. It must not wait for anything. If a condition that it
+	// adds does not hold, the mutation is cleared a second later, or by another.
+	Enqueue func(txn *record.Txn, key record.Key, committed time.Time)
 }
 
 // Pipeline is one control process's part in clearing mutations. Safe for
@@ -73,7 +77,8 @@ type Pipeline struct {
 	listening, looked time.Time
 	// items are the open work items by record, queue the same by revision; an
 	// entry of queue that items no longer names is skipped. held are those that
-	// left queue because a host cannot apply them.
+	// left queue because a host cannot apply them, or because the transaction that
+	// clears them did not commit.
 	items map[record.Key]item
 	queue []item
 	held  map[record.Key]item

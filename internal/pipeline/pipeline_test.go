@@ -291,3 +291,39 @@ func TestOldEventsAreTrimmed(t *testing.T) {
 		}
 	})
 }
+
+// What tells other regions is written with the clearing or not at all; where it
+// depends on something that changed, the mutation is cleared later.
+func TestWhatTellsOtherRegionsIsPartOfTheClearing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mark, message := record.ResynchronisationKey("west"), record.MessageKey("west", someRecord)
+		var marked int64
+		tries := 0
+		m, p := startWith(t, pipeline.Options{Enqueue: func(txn *record.Txn, key record.Key, committed time.Time) {
+			tries++
+			txn.Require(mark, marked)
+			txn.Put(record.MessageKey("west", key), record.Messages.Encode(&recordpb.Message{Record: string(key), CommittedAt: committed.UnixNano()}))
+		}})
+		report(t, p, "a", 0)
+		now := m.write(record.Write{Key: mark, Value: record.Resynchronisations.Encode(&recordpb.Resynchronisation{Target: "west"})})
+		revision := m.mutate(someRecord)
+		for range 2 {
+			report(t, p, "a", revision)
+			settle()
+			if !m.open(someRecord) || m.has(message) {
+				t.Fatal("cleared, or told, although the condition does not hold")
+			}
+		}
+		if tries > 6 {
+			t.Errorf("%d transactions were tried in two seconds", tries)
+		}
+		marked = now
+		for range 2 {
+			report(t, p, "a", revision)
+			settle()
+		}
+		if m.open(someRecord) || !m.has(message) {
+			t.Fatal("not cleared, or not told, once the condition holds")
+		}
+	})
+}

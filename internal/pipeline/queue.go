@@ -18,7 +18,7 @@ func (p *Pipeline) enqueue(it item) {
 
 // due returns at most a batch of items that all live hosts have applied, oldest
 // first; mu is held. What it passes over is not looked at again: finished items
-// leave the queue for good, those that a host cannot apply until requeue.
+// leave the queue for good, those that are held until requeue.
 func (p *Pipeline) due() []item {
 	var due []item
 	n := 0
@@ -26,7 +26,7 @@ func (p *Pipeline) due() []item {
 		it := p.queue[n]
 		_, failed := p.failed[it.record]
 		switch {
-		case p.items[it.record] != it:
+		case p.items[it.record] != it, p.held[it.record] == it:
 		case failed || p.quarantined(it.record):
 			p.held[it.record] = it
 		default:
@@ -46,7 +46,7 @@ func (p *Pipeline) ready() int {
 	return len(p.due())
 }
 
-// requeue has the items looked at again that a host could not apply; mu is held.
+// requeue has the held items looked at again; mu is held.
 func (p *Pipeline) requeue() {
 	if len(p.held) == 0 {
 		return

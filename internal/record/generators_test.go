@@ -219,4 +219,24 @@ var (
 			Reason: text[string]().Draw(t, "reason"), At: rapid.Int64().Draw(t, "at"),
 		}
 	})
+	messages = rapid.Custom(func(t *rapid.T) *recordpb.Message {
+		return &recordpb.Message{
+			Target: text[string]().Draw(t, "target"), Record: text[string]().Draw(t, "record"), CommittedAt: rapid.Int64().Draw(t, "committed"),
+			Since: rapid.Int64().Draw(t, "since"), Attempts: rapid.Uint32().Draw(t, "attempts"), NextTryAt: rapid.Int64().Draw(t, "next"),
+			FailureCode: text[string]().Draw(t, "code"), FailureReason: text[string]().Draw(t, "reason"),
+		}
+	})
+	queues = rapid.Custom(func(t *rapid.T) *recordpb.Queue {
+		return &recordpb.Queue{
+			Target: text[string]().Draw(t, "target"), Paused: rapid.Bool().Draw(t, "paused"), PausedAt: rapid.Int64().Draw(t, "paused at"),
+			PausedUntil: rapid.Int64().Draw(t, "until"), PausedBy: text[string]().Draw(t, "by"), PauseReason: text[string]().Draw(t, "reason"),
+			RetriedAt: rapid.Int64().Draw(t, "retried"),
+		}
+	})
+	resynchronisations = rapid.Custom(func(t *rapid.T) *recordpb.Resynchronisation {
+		return &recordpb.Resynchronisation{
+			Target: text[string]().Draw(t, "target"), Generation: count.Draw(t, "generation"), WantedAt: rapid.Int64().Draw(t, "wanted"),
+			Reason: text[string]().Draw(t, "reason"), BegunAt: rapid.Int64().Draw(t, "begun"),
+		}
+	})
 )

@@ -13,26 +13,29 @@ type Key string
 
 // Prefixes of keys, one for each kind of record.
 const (
-	AccountPrefix         = "account/"
-	AccountNamePrefix     = "account-name/"
-	ActiveDataKeyPrefix   = "active-data-key/"
-	CredentialPrefix      = "credential/"
-	CredentialOfPrefix    = "credential-of/"
-	DataKeyPrefix         = "data-key/"
-	HostPrefix            = "host/"
-	OutboxPrefix          = "outbox/"
-	PolicyPrefix          = "policy/"
-	PrincipalPrefix       = "principal/"
-	PrincipalNamePrefix   = "principal-name/"
-	QuarantinePrefix      = "quarantine/"
-	SecretPrefix          = "secret/"
-	SecretNamePrefix      = "secret-name/"
-	SynchronisationPrefix = "synchronisation/"
-	TombstonePrefix       = "tombstone/"
-	VaultPrefix           = "vault/"
-	VaultNamePrefix       = "vault-name/"
-	VersionPrefix         = "version/"
-	WorkPrefix            = "work/"
+	AccountPrefix           = "account/"
+	AccountNamePrefix       = "account-name/"
+	ActiveDataKeyPrefix     = "active-data-key/"
+	CredentialOfPrefix      = "credential-of/"
+	CredentialPrefix        = "credential/"
+	DataKeyPrefix           = "data-key/"
+	HostPrefix              = "host/"
+	MessagePrefix           = "message/"
+	OutboxPrefix            = "outbox/"
+	PolicyPrefix            = "policy/"
+	PrincipalPrefix         = "principal/"
+	PrincipalNamePrefix     = "principal-name/"
+	QuarantinePrefix        = "quarantine/"
+	QueuePrefix             = "queue/"
+	ResynchronisationPrefix = "resynchronisation/"
+	SecretPrefix            = "secret/"
+	SecretNamePrefix        = "secret-name/"
+	SynchronisationPrefix   = "synchronisation/"
+	TombstonePrefix         = "tombstone/"
+	VaultPrefix             = "vault/"
+	VaultNamePrefix         = "vault-name/"
+	VersionPrefix           = "version/"
+	WorkPrefix              = "work/"
 )
 
 // RegionKey and FenceKey are the keys of the two single records.
@@ -150,6 +153,30 @@ func Subject(key Key) Key {
 
 // OutboxKey is the key of an event in the outbox.
 func OutboxKey(ulid string) Key { return Key(OutboxPrefix + ulid) }
+
+// MessageKey is the key of the message that target lacks a mutation of a record.
+func MessageKey(target secret.RegionName, record Key) Key {
+	return MessagePrefix + Key(target) + "/" + record
+}
+
+// MessageOf returns the target and the record of the message with that key; ok is
+// false if it is the key of something else.
+func MessageOf(key Key) (target secret.RegionName, record Key, ok bool) {
+	rest, ok := strings.CutPrefix(string(key), MessagePrefix)
+	if !ok {
+		return "", "", false
+	}
+	name, of, ok := strings.Cut(rest, "/")
+	return secret.RegionName(name), Key(of), ok && name != "" && of != ""
+}
+
+// QueueKey is the key of what is set for the queue of a target.
+func QueueKey(target secret.RegionName) Key { return QueuePrefix + Key(target) }
+
+// ResynchronisationKey is the key of the mark that a target must be compared.
+func ResynchronisationKey(target secret.RegionName) Key {
+	return ResynchronisationPrefix + Key(target)
+}
 
 // HostKey is the key of a registered host.
 func HostKey(id string) Key { return Key(HostPrefix + id) }

@@ -33,9 +33,24 @@ func TestKeys(t *testing.T) {
 		record.QuarantineKey(record.VaultKey(id.Vault())): "quarantine/vault/VAULT",
 		record.OutboxKey("U"):                             "outbox/U",
 		record.HostKey("H"):                               "host/H",
+		record.MessageKey("west", record.SecretKey(id)):   "message/west/secret/VAULT/SECRET",
+		record.QueueKey("west"):                           "queue/west",
+		record.ResynchronisationKey("west"):               "resynchronisation/west",
 	} {
 		if got != want {
 			t.Errorf("key %q, want %q", got, want)
+		}
+	}
+}
+
+func TestMessageOf(t *testing.T) {
+	target, of, ok := record.MessageOf(record.MessageKey("west", "secret/V/S"))
+	if target != "west" || of != "secret/V/S" || !ok {
+		t.Errorf("%q, %q, %t", target, of, ok)
+	}
+	for _, key := range []record.Key{"", "message/", "message/west", "message/west/", "message//secret/V/S", "work/secret/V/S"} {
+		if _, _, ok := record.MessageOf(key); ok {
+			t.Errorf("%q is taken for the key of a message", key)
 		}
 	}
 }
@@ -101,7 +116,7 @@ func TestPrefixEnd(t *testing.T) {
 func TestPrefixesAreDisjoint(t *testing.T) {
 	prefixes := []string{
 		record.AccountPrefix, record.AccountNamePrefix, record.ActiveDataKeyPrefix, record.CredentialPrefix, record.CredentialOfPrefix,
-		record.DataKeyPrefix, record.HostPrefix, record.OutboxPrefix, record.PolicyPrefix, record.PrincipalPrefix, record.PrincipalNamePrefix,
+		record.DataKeyPrefix, record.HostPrefix, record.MessagePrefix, record.QueuePrefix, record.ResynchronisationPrefix, record.OutboxPrefix, record.PolicyPrefix, record.PrincipalPrefix, record.PrincipalNamePrefix,
 		record.QuarantinePrefix, record.SecretPrefix, record.SecretNamePrefix, record.VaultPrefix, record.VaultNamePrefix,
 		record.VersionPrefix, record.WorkPrefix, record.TombstonePrefix, record.SynchronisationPrefix,
 		string(record.RegionKey), string(record.FenceKey),

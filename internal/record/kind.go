@@ -141,23 +141,26 @@ func own[T any](t *T) *T { return t }
 
 // The kinds of records.
 var (
-	Accounts         = newKind("account", 1, accountToProto, accountFromProto)
-	Principals       = newKind("principal", 1, principalToProto, principalFromProto)
-	Credentials      = newKind("credential", 1, credentialToProto, credentialFromProto)
-	Policies         = newKind("policy", 1, policyToProto, policyFromProto)
-	Vaults           = newKind("vault", 1, vaultToProto, vaultFromProto).by(decodeVault)
-	Secrets          = newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret)
-	Versions         = newKind("version", 1, versionToProto, versionFromProto)
-	DataKeys         = newKind("data-key", 1, own[recordpb.DataKey], own[recordpb.DataKey])
-	ActiveDataKeys   = newKind("active-data-key", 1, own[recordpb.ActiveDataKey], own[recordpb.ActiveDataKey])
-	Regions          = newKind("region", 1, own[recordpb.Region], own[recordpb.Region])
-	Fences           = newKind("fence", 1, own[recordpb.Fence], own[recordpb.Fence])
-	WorkItems        = newKind("work", 1, own[recordpb.WorkItem], own[recordpb.WorkItem])
-	Events           = newKind("outbox", 1, own[recordpb.Event], own[recordpb.Event])
-	Hosts            = newKind("host", 1, own[recordpb.Host], own[recordpb.Host])
-	Tombstones       = newKind("tombstone", 1, tombstoneToProto, tombstoneFromProto)
-	Synchronisations = newKind("synchronisation", 1, own[recordpb.Synchronisation], own[recordpb.Synchronisation])
-	Quarantines      = newKind("quarantine", 1, own[recordpb.Quarantine], own[recordpb.Quarantine])
+	Accounts           = newKind("account", 1, accountToProto, accountFromProto)
+	Principals         = newKind("principal", 1, principalToProto, principalFromProto)
+	Credentials        = newKind("credential", 1, credentialToProto, credentialFromProto)
+	Policies           = newKind("policy", 1, policyToProto, policyFromProto)
+	Vaults             = newKind("vault", 1, vaultToProto, vaultFromProto).by(decodeVault)
+	Secrets            = newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret)
+	Versions           = newKind("version", 1, versionToProto, versionFromProto)
+	DataKeys           = newKind("data-key", 1, own[recordpb.DataKey], own[recordpb.DataKey])
+	ActiveDataKeys     = newKind("active-data-key", 1, own[recordpb.ActiveDataKey], own[recordpb.ActiveDataKey])
+	Regions            = newKind("region", 1, own[recordpb.Region], own[recordpb.Region])
+	Fences             = newKind("fence", 1, own[recordpb.Fence], own[recordpb.Fence])
+	WorkItems          = newKind("work", 1, own[recordpb.WorkItem], own[recordpb.WorkItem])
+	Events             = newKind("outbox", 1, own[recordpb.Event], own[recordpb.Event])
+	Hosts              = newKind("host", 1, own[recordpb.Host], own[recordpb.Host])
+	Tombstones         = newKind("tombstone", 1, tombstoneToProto, tombstoneFromProto)
+	Synchronisations   = newKind("synchronisation", 1, own[recordpb.Synchronisation], own[recordpb.Synchronisation])
+	Quarantines        = newKind("quarantine", 1, own[recordpb.Quarantine], own[recordpb.Quarantine])
+	Messages           = newKind("message", 1, own[recordpb.Message], own[recordpb.Message])
+	Queues             = newKind("queue", 1, own[recordpb.Queue], own[recordpb.Queue])
+	Resynchronisations = newKind("resynchronisation", 1, own[recordpb.Resynchronisation], own[recordpb.Resynchronisation])
 )
 
 type checker interface{ Check([]byte) error }
@@ -168,6 +171,7 @@ var checkers = map[string]checker{
 	"active-data-key": ActiveDataKeys, "region": Regions, "fence": Fences, "work": WorkItems,
 	"outbox": Events, "host": Hosts, "quarantine": Quarantines,
 	"tombstone": Tombstones, "synchronisation": Synchronisations,
+	"message": Messages, "queue": Queues, "resynchronisation": Resynchronisations,
 	"account-name": reference{}, "principal-name": reference{}, "vault-name": reference{},
 	"secret-name": reference{}, "credential-of": reference{},
 }

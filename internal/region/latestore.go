@@ -63,14 +63,18 @@ func (l *lateStore) Commit(ctx context.Context, txn record.Txn) (int64, error) {
 	return revision, err
 }
 
-// CommitEach implements pipeline.Store.
-func (l *lateStore) CommitEach(ctx context.Context, txns []record.Txn) error {
+// CommitEach implements pipeline.Store and queue.Store.
+func (l *lateStore) CommitEach(ctx context.Context, txns []record.Txn) (committed []bool, err error) {
 	s, err := l.get()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, _, err = s.CommitEach(ctx, txns)
-	return err
+	results, _, err := s.CommitEach(ctx, txns)
+	committed = make([]bool, len(results))
+	for i, r := range results {
+		committed[i] = r.Err == nil
+	}
+	return committed, err
 }
 
 // DeleteRange implements pipeline.Store.

@@ -2211,6 +2211,277 @@ func (x *Synchronisation) GetSecret() string {
 	return ""
 }
 
+// A message of a queue: a target still lacks a mutation of the record.
+type Message struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Target        string                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`                               // region
+	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`                               // key of the record
+	CommittedAt   int64                  `protobuf:"varint,3,opt,name=committed_at,json=committedAt,proto3" json:"committed_at,omitempty"` // of the newest mutation that it stands for
+	Since         int64                  `protobuf:"varint,4,opt,name=since,proto3" json:"since,omitempty"`                                // when the oldest of them committed
+	Attempts      uint32                 `protobuf:"varint,5,opt,name=attempts,proto3" json:"attempts,omitempty"`                          // that failed
+	NextTryAt     int64                  `protobuf:"varint,6,opt,name=next_try_at,json=nextTryAt,proto3" json:"next_try_at,omitempty"`
+	FailureCode   string                 `protobuf:"bytes,7,opt,name=failure_code,json=failureCode,proto3" json:"failure_code,omitempty"` // of the last attempt
+	FailureReason string                 `protobuf:"bytes,8,opt,name=failure_reason,json=failureReason,proto3" json:"failure_reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Message) Reset() {
+	*x = Message{}
+	mi := &file_recordpb_record_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Message) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Message) ProtoMessage() {}
+
+func (x *Message) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Message.ProtoReflect.Descriptor instead.
+func (*Message) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Message) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Message) GetRecord() string {
+	if x != nil {
+		return x.Record
+	}
+	return ""
+}
+
+func (x *Message) GetCommittedAt() int64 {
+	if x != nil {
+		return x.CommittedAt
+	}
+	return 0
+}
+
+func (x *Message) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Message) GetAttempts() uint32 {
+	if x != nil {
+		return x.Attempts
+	}
+	return 0
+}
+
+func (x *Message) GetNextTryAt() int64 {
+	if x != nil {
+		return x.NextTryAt
+	}
+	return 0
+}
+
+func (x *Message) GetFailureCode() string {
+	if x != nil {
+		return x.FailureCode
+	}
+	return ""
+}
+
+func (x *Message) GetFailureReason() string {
+	if x != nil {
+		return x.FailureReason
+	}
+	return ""
+}
+
+// What an operator has set for the queue of a target.
+type Queue struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Target        string                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"` // region
+	Paused        bool                   `protobuf:"varint,2,opt,name=paused,proto3" json:"paused,omitempty"`
+	PausedAt      int64                  `protobuf:"varint,3,opt,name=paused_at,json=pausedAt,proto3" json:"paused_at,omitempty"`
+	PausedUntil   int64                  `protobuf:"varint,4,opt,name=paused_until,json=pausedUntil,proto3" json:"paused_until,omitempty"` // 0 means until resumed
+	PausedBy      string                 `protobuf:"bytes,5,opt,name=paused_by,json=pausedBy,proto3" json:"paused_by,omitempty"`
+	PauseReason   string                 `protobuf:"bytes,6,opt,name=pause_reason,json=pauseReason,proto3" json:"pause_reason,omitempty"`
+	RetriedAt     int64                  `protobuf:"varint,7,opt,name=retried_at,json=retriedAt,proto3" json:"retried_at,omitempty"` // when everything that had failed was last made due
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Queue) Reset() {
+	*x = Queue{}
+	mi := &file_recordpb_record_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Queue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Queue) ProtoMessage() {}
+
+func (x *Queue) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Queue.ProtoReflect.Descriptor instead.
+func (*Queue) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Queue) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Queue) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Queue) GetPausedAt() int64 {
+	if x != nil {
+		return x.PausedAt
+	}
+	return 0
+}
+
+func (x *Queue) GetPausedUntil() int64 {
+	if x != nil {
+		return x.PausedUntil
+	}
+	return 0
+}
+
+func (x *Queue) GetPausedBy() string {
+	if x != nil {
+		return x.PausedBy
+	}
+	return ""
+}
+
+func (x *Queue) GetPauseReason() string {
+	if x != nil {
+		return x.PauseReason
+	}
+	return ""
+}
+
+func (x *Queue) GetRetriedAt() int64 {
+	if x != nil {
+		return x.RetriedAt
+	}
+	return 0
+}
+
+// A target lacks more than its queue says: all of it must be compared.
+type Resynchronisation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Target        string                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`          // region
+	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"` // rises each time it is asked for
+	WantedAt      int64                  `protobuf:"varint,3,opt,name=wanted_at,json=wantedAt,proto3" json:"wanted_at,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	BegunAt       int64                  `protobuf:"varint,5,opt,name=begun_at,json=begunAt,proto3" json:"begun_at,omitempty"` // 0 until it begins
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resynchronisation) Reset() {
+	*x = Resynchronisation{}
+	mi := &file_recordpb_record_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resynchronisation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resynchronisation) ProtoMessage() {}
+
+func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resynchronisation.ProtoReflect.Descriptor instead.
+func (*Resynchronisation) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Resynchronisation) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *Resynchronisation) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Resynchronisation) GetWantedAt() int64 {
+	if x != nil {
+		return x.WantedAt
+	}
+	return 0
+}
+
+func (x *Resynchronisation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Resynchronisation) GetBegunAt() int64 {
+	if x != nil {
+		return x.BegunAt
+	}
+	return 0
+}
+
 var File_recordpb_record_proto protoreflect.FileDescriptor
 
 const file_recordpb_record_proto_rawDesc = "" +
@@ -2447,7 +2718,33 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x05 \x01(\x03R\tstartedAt\x12\x12\n" +
 	"\x04done\x18\x06 \x01(\x04R\x04done\x12\x16\n" +
-	"\x06secret\x18\a \x01(\tR\x06secretB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
+	"\x06secret\x18\a \x01(\tR\x06secret\"\xf8\x01\n" +
+	"\aMessage\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x16\n" +
+	"\x06record\x18\x02 \x01(\tR\x06record\x12!\n" +
+	"\fcommitted_at\x18\x03 \x01(\x03R\vcommittedAt\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\x03R\x05since\x12\x1a\n" +
+	"\battempts\x18\x05 \x01(\rR\battempts\x12\x1e\n" +
+	"\vnext_try_at\x18\x06 \x01(\x03R\tnextTryAt\x12!\n" +
+	"\ffailure_code\x18\a \x01(\tR\vfailureCode\x12%\n" +
+	"\x0efailure_reason\x18\b \x01(\tR\rfailureReason\"\xd6\x01\n" +
+	"\x05Queue\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x16\n" +
+	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x1b\n" +
+	"\tpaused_at\x18\x03 \x01(\x03R\bpausedAt\x12!\n" +
+	"\fpaused_until\x18\x04 \x01(\x03R\vpausedUntil\x12\x1b\n" +
+	"\tpaused_by\x18\x05 \x01(\tR\bpausedBy\x12!\n" +
+	"\fpause_reason\x18\x06 \x01(\tR\vpauseReason\x12\x1d\n" +
+	"\n" +
+	"retried_at\x18\a \x01(\x03R\tretriedAt\"\x9b\x01\n" +
+	"\x11Resynchronisation\x12\x16\n" +
+	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12\x1b\n" +
+	"\twanted_at\x18\x03 \x01(\x03R\bwantedAt\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n" +
+	"\bbegun_at\x18\x05 \x01(\x03R\abegunAtB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
 
 var (
 	file_recordpb_record_proto_rawDescOnce sync.Once
@@ -2461,38 +2758,41 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_recordpb_record_proto_goTypes = []any{
-	(*Epoch)(nil),           // 0: lifeboat.record.v1.Epoch
-	(*Order)(nil),           // 1: lifeboat.record.v1.Order
-	(*Fork)(nil),            // 2: lifeboat.record.v1.Fork
-	(*Ownership)(nil),       // 3: lifeboat.record.v1.Ownership
-	(*Account)(nil),         // 4: lifeboat.record.v1.Account
-	(*Principal)(nil),       // 5: lifeboat.record.v1.Principal
-	(*Credential)(nil),      // 6: lifeboat.record.v1.Credential
-	(*Policy)(nil),          // 7: lifeboat.record.v1.Policy
-	(*Retention)(nil),       // 8: lifeboat.record.v1.Retention
-	(*Rules)(nil),           // 9: lifeboat.record.v1.Rules
-	(*Target)(nil),          // 10: lifeboat.record.v1.Target
-	(*Replication)(nil),     // 11: lifeboat.record.v1.Replication
-	(*Vault)(nil),           // 12: lifeboat.record.v1.Vault
-	(*VersionInfo)(nil),     // 13: lifeboat.record.v1.VersionInfo
-	(*Secret)(nil),          // 14: lifeboat.record.v1.Secret
-	(*Version)(nil),         // 15: lifeboat.record.v1.Version
-	(*DataKey)(nil),         // 16: lifeboat.record.v1.DataKey
-	(*ActiveDataKey)(nil),   // 17: lifeboat.record.v1.ActiveDataKey
-	(*Region)(nil),          // 18: lifeboat.record.v1.Region
-	(*Fence)(nil),           // 19: lifeboat.record.v1.Fence
-	(*WorkItem)(nil),        // 20: lifeboat.record.v1.WorkItem
-	(*Event)(nil),           // 21: lifeboat.record.v1.Event
-	(*Host)(nil),            // 22: lifeboat.record.v1.Host
-	(*Quarantine)(nil),      // 23: lifeboat.record.v1.Quarantine
-	(*Tombstone)(nil),       // 24: lifeboat.record.v1.Tombstone
-	(*Synchronisation)(nil), // 25: lifeboat.record.v1.Synchronisation
-	nil,                     // 26: lifeboat.record.v1.Vault.TagsEntry
-	nil,                     // 27: lifeboat.record.v1.Secret.TagsEntry
-	nil,                     // 28: lifeboat.record.v1.Secret.StagesEntry
-	nil,                     // 29: lifeboat.record.v1.Host.FormatsEntry
+	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
+	(*Order)(nil),             // 1: lifeboat.record.v1.Order
+	(*Fork)(nil),              // 2: lifeboat.record.v1.Fork
+	(*Ownership)(nil),         // 3: lifeboat.record.v1.Ownership
+	(*Account)(nil),           // 4: lifeboat.record.v1.Account
+	(*Principal)(nil),         // 5: lifeboat.record.v1.Principal
+	(*Credential)(nil),        // 6: lifeboat.record.v1.Credential
+	(*Policy)(nil),            // 7: lifeboat.record.v1.Policy
+	(*Retention)(nil),         // 8: lifeboat.record.v1.Retention
+	(*Rules)(nil),             // 9: lifeboat.record.v1.Rules
+	(*Target)(nil),            // 10: lifeboat.record.v1.Target
+	(*Replication)(nil),       // 11: lifeboat.record.v1.Replication
+	(*Vault)(nil),             // 12: lifeboat.record.v1.Vault
+	(*VersionInfo)(nil),       // 13: lifeboat.record.v1.VersionInfo
+	(*Secret)(nil),            // 14: lifeboat.record.v1.Secret
+	(*Version)(nil),           // 15: lifeboat.record.v1.Version
+	(*DataKey)(nil),           // 16: lifeboat.record.v1.DataKey
+	(*ActiveDataKey)(nil),     // 17: lifeboat.record.v1.ActiveDataKey
+	(*Region)(nil),            // 18: lifeboat.record.v1.Region
+	(*Fence)(nil),             // 19: lifeboat.record.v1.Fence
+	(*WorkItem)(nil),          // 20: lifeboat.record.v1.WorkItem
+	(*Event)(nil),             // 21: lifeboat.record.v1.Event
+	(*Host)(nil),              // 22: lifeboat.record.v1.Host
+	(*Quarantine)(nil),        // 23: lifeboat.record.v1.Quarantine
+	(*Tombstone)(nil),         // 24: lifeboat.record.v1.Tombstone
+	(*Synchronisation)(nil),   // 25: lifeboat.record.v1.Synchronisation
+	(*Message)(nil),           // 26: lifeboat.record.v1.Message
+	(*Queue)(nil),             // 27: lifeboat.record.v1.Queue
+	(*Resynchronisation)(nil), // 28: lifeboat.record.v1.Resynchronisation
+	nil,                       // 29: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 30: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 31: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 32: lifeboat.record.v1.Host.FormatsEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -2506,19 +2806,19 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	10, // 9: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 10: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	26, // 11: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	29, // 11: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	8,  // 12: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	11, // 13: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	3,  // 14: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	27, // 15: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	30, // 15: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	9,  // 16: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	8,  // 17: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	13, // 18: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	28, // 19: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	31, // 19: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	10, // 20: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
 	1,  // 21: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
 	1,  // 22: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	29, // 23: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	32, // 23: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
 	3,  // 24: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
 	25, // [25:25] is the sub-list for method output_type
 	25, // [25:25] is the sub-list for method input_type
@@ -2538,7 +2838,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
