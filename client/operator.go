@@ -30,3 +30,13 @@ func (c *Client) ListFailedMutations(ctx context.Context, in *lifeboatv1.ListFai
 func (c *Client) RetryFailedMutation(ctx context.Context, in *lifeboatv1.RetryFailedMutationRequest) (*lifeboatv1.RetryFailedMutationResponse, error) {
 	return mutate(ctx, c, c.operator.RetryFailedMutation, in)
 }
+
+// GetFormats returns which formats of records are written and read.
+func (c *Client) GetFormats(ctx context.Context, in *lifeboatv1.GetFormatsRequest) (*lifeboatv1.GetFormatsResponse, error) {
+	return read(ctx, c, c.operator.GetFormats, in)
+}
+
+// HoldFormats keeps newer formats of records from being written, or ends that.
+func (c *Client) HoldFormats(ctx context.Context, in *lifeboatv1.HoldFormatsRequest) (*lifeboatv1.HoldFormatsResponse, error) {
+	return mutate(ctx, c, c.operator.HoldFormats, in)
+}

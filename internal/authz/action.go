@@ -50,6 +50,8 @@ const (
 	RemoveHost          Action = "RemoveHost"
 	ListFailedMutations Action = "ListFailedMutations"
 	RetryFailedMutation Action = "RetryFailedMutation"
+	GetFormats          Action = "GetFormats"
+	HoldFormats         Action = "HoldFormats"
 )
 
 // Group is a set of actions that policies can name at once: action in
@@ -109,7 +111,7 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(AccountResource), ListPrincipals, ListPolicies)
 	add(groups(GroupManage), kinds(AccountResource), GetAccount)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,
-		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation)
+		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation, GetFormats, HoldFormats)
 	return all
 }
 

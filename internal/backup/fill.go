@@ -124,14 +124,14 @@ func (r *restore) commit(ctx context.Context, txn record.Txn) error {
 	return err
 }
 
-// clear removes what an interrupted restore left. Registered hosts stay: they
+// clear removes what an interrupted restore left. Registered processes stay: they
 // live now.
 func (r *restore) clear(ctx context.Context) error {
 	cleared := int64(0)
 	return walk(batchRecords, r.page(ctx), func(records []record.Stored) error {
 		txn := r.newTxn()
 		for _, stored := range records {
-			if !leftOut(stored.Key) {
+			if !ofProcesses(stored.Key) {
 				txn.Delete(stored.Key)
 			}
 		}

@@ -126,6 +126,10 @@ func cutOff(err error) error {
 
 // leftOut says which records are not in a backup.
 func leftOut(key record.Key) bool {
-	return key == record.FenceKey || key.HasPrefix(record.HostPrefix) || key.HasPrefix(record.OutboxPrefix) ||
+	return key == record.FenceKey || key.HasPrefix(record.HostPrefix) || key.HasPrefix(record.ControlPrefix) || key.HasPrefix(record.OutboxPrefix) ||
 		key.HasPrefix(record.QuarantinePrefix)
 }
+
+// ofProcesses says which records a store may hold before it is a region: processes
+// write them when they start.
+func ofProcesses(key record.Key) bool { return leftOut(key) || key == record.FormatsKey }

@@ -168,7 +168,7 @@ func (r *restore) claim(ctx context.Context) error {
 func (r *restore) mustBeEmpty(ctx context.Context) error {
 	return walk(pageRecords, r.page(ctx), func(records []record.Stored) error {
 		for _, stored := range records {
-			if !leftOut(stored.Key) {
+			if !ofProcesses(stored.Key) {
 				return notEmpty(stored.Key)
 			}
 		}

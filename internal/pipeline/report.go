@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/formatgate"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -46,26 +47,38 @@ func (p *Pipeline) Report(ctx context.Context, r Report) error {
 	return nil
 }
 
-func (p *Pipeline) register(ctx context.Context, r Report) error {
-	key := record.HostKey(r.Host)
-	old, revision, err := record.Load(p.Store.View(ctx), record.Hosts, key)
+// register puts the host in the durable set. Hosts that come at the same time
+// touch the same gate record, so it tries more than once.
+func (p *Pipeline) register(ctx context.Context, r Report) (err error) {
+	for range 5 {
+		if err = p.registerOnce(ctx, r); !secret.HasCode(err, secret.CodeStale) {
+			return err
+		}
+	}
+	return nil // another control process registered it; the next report compares again
+}
+
+func (p *Pipeline) registerOnce(ctx context.Context, r Report) error {
+	view, key := p.Store.View(ctx), record.HostKey(r.Host)
+	old, revision, err := record.Load(view, record.Hosts, key)
 	if err != nil && !errors.Is(err, record.ErrNotFound) {
 		return err
 	}
 	host := &recordpb.Host{
 		Id: r.Host, Cell: r.Cell, Address: r.Address, Release: r.Release, Formats: r.Formats, RegisteredAt: r.At.UnixNano(),
 	}
+	var txn record.Txn
 	if old != nil {
 		host.RegisteredAt = old.GetRegisteredAt()
 	}
-	var txn record.Txn
+	if old == nil || !maps.Equal(old.GetFormats(), r.Formats) {
+		if err := formatgate.Enlist(view, &txn, r.Formats, r.Release); err != nil {
+			return err
+		}
+	}
 	txn.Require(key, revision)
 	txn.Put(key, record.Hosts.Encode(host))
-	_, err = p.Store.Commit(ctx, txn)
-	if secret.HasCode(err, secret.CodeStale) {
-		return nil // another control process registered it; the next report compares again
-	}
-	if err != nil {
+	if _, err = p.Store.Commit(ctx, txn); err != nil {
 		return err
 	}
 	p.Logger.Info("host registered", "host", r.Host, "address", r.Address)

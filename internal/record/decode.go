@@ -297,19 +297,19 @@ func (c *cursor) retention(r *secret.Retention) {
 // SealedValue returns the sealed value of an encoded version, without a copy: it
 // is valid only as long as b. Errors: those of Kind.Decode.
 func SealedValue(b []byte) (secret.Sealed, error) {
-	return field(Versions.name, Versions.format, b, 3<<3|wireBytes)
+	return field(Versions.name, Versions.reads, b, 3<<3|wireBytes)
 }
 
 // IncarnationOf returns the incarnation that an encoded region record holds.
 // Errors: those of Kind.Decode.
 func IncarnationOf(b []byte) (secret.Incarnation, error) {
-	incarnation, err := field(Regions.name, Regions.format, b, 2<<3|wireBytes)
+	incarnation, err := field(Regions.name, Regions.reads, b, 2<<3|wireBytes)
 	return secret.Incarnation(incarnation), err
 }
 
 // field returns a field of bytes of an encoded record, without a copy.
-func field(name string, format byte, b []byte, tag uint64) (value []byte, err error) {
-	if err := checkFormat(name, format, b); err != nil {
+func field(name string, reads byte, b []byte, tag uint64) (value []byte, err error) {
+	if err := checkFormat(name, reads, b); err != nil {
 		return nil, err
 	}
 	for rest := b[1:]; len(rest) > 0; {

@@ -239,4 +239,16 @@ var (
 			Reason: text[string]().Draw(t, "reason"), BegunAt: rapid.Int64().Draw(t, "begun"),
 		}
 	})
+	controls = rapid.Custom(func(t *rapid.T) *recordpb.Control {
+		return &recordpb.Control{
+			Id: text[string]().Draw(t, "ID"), RegisteredAt: rapid.Int64().Draw(t, "registered"), Release: text[string]().Draw(t, "release"),
+			Formats: mapping[string](rapid.Uint32()).Draw(t, "formats"),
+		}
+	})
+	gates = rapid.Custom(func(t *rapid.T) *recordpb.Formats {
+		return &recordpb.Formats{
+			Written: mapping[string](rapid.Uint32()).Draw(t, "written"), Held: rapid.Bool().Draw(t, "held"),
+			Release: text[string]().Draw(t, "release"), RaisedAt: rapid.Int64().Draw(t, "raised"),
+		}
+	})
 )

@@ -36,12 +36,14 @@ const (
 	VaultNamePrefix         = "vault-name/"
 	VersionPrefix           = "version/"
 	WorkPrefix              = "work/"
+	ControlPrefix           = "control/"
 )
 
-// RegionKey and FenceKey are the keys of the two single records.
+// RegionKey, FenceKey and FormatsKey are the keys of the single records.
 const (
-	RegionKey Key = "region"
-	FenceKey  Key = "fence"
+	RegionKey  Key = "region"
+	FenceKey   Key = "fence"
+	FormatsKey Key = "formats"
 )
 
 // AccountKey is the key of an account.
@@ -180,6 +182,15 @@ func ResynchronisationKey(target secret.RegionName) Key {
 
 // HostKey is the key of a registered host.
 func HostKey(id string) Key { return Key(HostPrefix + id) }
+
+// ControlKey is the key of a control process that is not a host too.
+func ControlKey(id string) Key { return Key(ControlPrefix + id) }
+
+// Kind returns the name of the kind of record that has the key.
+func (k Key) Kind() string {
+	kind, _, _ := strings.Cut(string(k), "/")
+	return kind
+}
 
 // HasPrefix reports whether the key begins with prefix.
 func (k Key) HasPrefix(prefix string) bool { return strings.HasPrefix(string(k), prefix) }

@@ -120,6 +120,7 @@ func TestPrefixesAreDisjoint(t *testing.T) {
 		record.QuarantinePrefix, record.SecretPrefix, record.SecretNamePrefix, record.VaultPrefix, record.VaultNamePrefix,
 		record.VersionPrefix, record.WorkPrefix, record.TombstonePrefix, record.SynchronisationPrefix,
 		string(record.RegionKey), string(record.FenceKey),
+		string(record.FormatsKey), record.ControlPrefix,
 	}
 	formats := record.Formats()
 	for i, p := range prefixes {

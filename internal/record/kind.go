@@ -3,7 +3,6 @@ package record
 import (
 	"fmt"
 	"math"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -14,13 +13,21 @@ import (
 
 // Kind is the encode/decode pair of one kind of record.
 type Kind[T any] struct {
-	name    string
-	format  byte
+	name string
+	// reads is the highest format that can be decoded. A record is encoded in the
+	// lowest one that holds what it says, so that what is newer than a format is
+	// written only where somebody asks for it; whoever does so first asks the gate
+	// (package formatgate).
+	reads byte
+	// lowest returns the lowest format that holds the record; 1 if nil.
+	lowest  func(*T) byte
 	encode  func(*T) proto.Message
 	message func() proto.Message
 	decode  func(proto.Message) *T
 	// wire, if set, decodes without the protobuf library.
 	wire func([]byte) (*T, error)
+	// known, if set, takes what it knows out of the unknown fields of a message.
+	known func(proto.Message)
 }
 
 // Encode returns the stored form of t.
@@ -28,7 +35,10 @@ func (k Kind[T]) Encode(t *T) []byte {
 	m := k.encode(t)
 	opts := proto.MarshalOptions{Deterministic: true}
 	b := make([]byte, 1, 1+opts.Size(m))
-	b[0] = k.format
+	b[0] = 1
+	if k.lowest != nil {
+		b[0] = k.lowest(t)
+	}
 	b, err := opts.MarshalAppend(b, m)
 	if err != nil {
 		// Only invalid UTF-8 in a string field can cause this; every string was
@@ -43,7 +53,7 @@ func (k Kind[T]) Decode(b []byte) (*T, error) {
 	if k.wire == nil {
 		return k.decodeSlowly(b)
 	}
-	if err := checkFormat(k.name, k.format, b); err != nil {
+	if err := checkFormat(k.name, k.reads, b); err != nil {
 		return nil, err
 	}
 	t, err := k.wire(b[1:])
@@ -55,7 +65,7 @@ func (k Kind[T]) Decode(b []byte) (*T, error) {
 
 func (k Kind[T]) decodeSlowly(b []byte) (*T, error) {
 	m := k.message()
-	if err := unmarshal(k.name, k.format, b, m); err != nil {
+	if err := unmarshal(k.name, k.reads, b, m); err != nil {
 		return nil, err
 	}
 	return k.decode(m), nil
@@ -65,25 +75,30 @@ func (k Kind[T]) decodeSlowly(b []byte) (*T, error) {
 // does not know.
 func (k Kind[T]) Check(b []byte) error {
 	m := k.message()
-	if err := unmarshal(k.name, k.format, b, m); err != nil {
+	if err := unmarshal(k.name, k.reads, b, m); err != nil {
 		return err
+	}
+	if k.known != nil {
+		k.known(m)
 	}
 	return refuseUnknown(k.name, m.ProtoReflect())
 }
 
-func unmarshal(name string, format byte, b []byte, m proto.Message) error {
-	if err := checkFormat(name, format, b); err != nil {
+func (k Kind[T]) format() uint32 { return uint32(k.reads) }
+
+func unmarshal(name string, reads byte, b []byte, m proto.Message) error {
+	if err := checkFormat(name, reads, b); err != nil {
 		return err
 	}
 	return corrupt(name, proto.Unmarshal(b[1:], m))
 }
 
-func checkFormat(name string, format byte, b []byte) error {
+func checkFormat(name string, reads byte, b []byte) error {
 	switch {
 	case len(b) == 0:
 		return secret.Errorf(secret.CodeCorrupt, "empty %s record", name)
-	case b[0] == 0 || b[0] > format:
-		return secret.Errorf(secret.CodeUnknownFormat, "%s record has format %d, this release reads up to %d", name, b[0], format).
+	case b[0] == 0 || b[0] > reads:
+		return secret.Errorf(secret.CodeUnknownFormat, "%s record has format %d, this release reads up to %d", name, b[0], reads).
 			WithHint("upgrade this process")
 	}
 	return nil
@@ -122,9 +137,9 @@ func refuseUnknown(name string, m protoreflect.Message) error {
 func newKind[T any, M any, PM interface {
 	*M
 	proto.Message
-}](name string, format byte, encode func(*T) PM, decode func(PM) *T) Kind[T] {
+}](name string, reads byte, encode func(*T) PM, decode func(PM) *T) Kind[T] {
 	return Kind[T]{
-		name: name, format: format,
+		name: name, reads: reads,
 		encode:  func(t *T) proto.Message { return encode(t) },
 		message: func() proto.Message { return PM(new(M)) },
 		decode:  func(m proto.Message) *T { return decode(m.(PM)) },
@@ -146,7 +161,6 @@ var (
 	Credentials        = newKind("credential", 1, credentialToProto, credentialFromProto)
 	Policies           = newKind("policy", 1, policyToProto, policyFromProto)
 	Vaults             = newKind("vault", 1, vaultToProto, vaultFromProto).by(decodeVault)
-	Secrets            = newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret)
 	Versions           = newKind("version", 1, versionToProto, versionFromProto)
 	DataKeys           = newKind("data-key", 1, own[recordpb.DataKey], own[recordpb.DataKey])
 	ActiveDataKeys     = newKind("active-data-key", 1, own[recordpb.ActiveDataKey], own[recordpb.ActiveDataKey])
@@ -161,9 +175,15 @@ var (
 	Messages           = newKind("message", 1, own[recordpb.Message], own[recordpb.Message])
 	Queues             = newKind("queue", 1, own[recordpb.Queue], own[recordpb.Queue])
 	Resynchronisations = newKind("resynchronisation", 1, own[recordpb.Resynchronisation], own[recordpb.Resynchronisation])
+	Secrets            = next(newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret))
+	Controls           = newKind("control", 1, own[recordpb.Control], own[recordpb.Control])
+	Gates              = newKind("formats", 1, own[recordpb.Formats], own[recordpb.Formats])
 )
 
-type checker interface{ Check([]byte) error }
+type checker interface {
+	Check([]byte) error
+	format() uint32
+}
 
 var checkers = map[string]checker{
 	"account": Accounts, "principal": Principals, "credential": Credentials, "policy": Policies,
@@ -172,6 +192,7 @@ var checkers = map[string]checker{
 	"outbox": Events, "host": Hosts, "quarantine": Quarantines,
 	"tombstone": Tombstones, "synchronisation": Synchronisations,
 	"message": Messages, "queue": Queues, "resynchronisation": Resynchronisations,
+	"control": Controls, "formats": Gates,
 	"account-name": reference{}, "principal-name": reference{}, "vault-name": reference{},
 	"secret-name": reference{}, "credential-of": reference{},
 }
@@ -180,8 +201,7 @@ var checkers = map[string]checker{
 // kind is known by its key, and it decodes without unknown fields. Errors:
 // CodeUnknownFormat, CodeCorrupt.
 func Check(key Key, value []byte) error {
-	kind, _, _ := strings.Cut(string(key), "/")
-	c, ok := checkers[kind]
+	c, ok := checkers[key.Kind()]
 	if !ok {
 		return secret.Errorf(secret.CodeUnknownFormat, "record %q is of a kind that this release does not know", key).
 			WithHint("upgrade this process")
@@ -192,13 +212,24 @@ func Check(key Key, value []byte) error {
 // Formats returns the highest format this release reads, by kind of record.
 func Formats() map[string]uint32 {
 	formats := make(map[string]uint32, len(checkers))
-	for kind := range checkers {
-		formats[kind] = 1
+	for kind, c := range checkers {
+		formats[kind] = c.format()
 	}
 	return formats
 }
 
+// Baseline returns the highest format of a kind that a shard without a gate
+// record may hold: that of the first release.
+func Baseline(kind string) uint32 {
+	if _, ok := checkers[kind]; !ok {
+		return 0
+	}
+	return 1
+}
+
 type reference struct{}
+
+func (reference) format() uint32 { return referenceFormat }
 
 func (reference) Check(b []byte) error {
 	_, err := DecodeReference(b)

@@ -86,6 +86,8 @@ var kinds = map[string]tested{
 	"message":           test(record.Messages, messages),
 	"queue":             test(record.Queues, queues),
 	"resynchronisation": test(record.Resynchronisations, resynchronisations),
+	"control":           test(record.Controls, controls),
+	"formats":           test(record.Gates, gates),
 }
 
 var indexes = []string{"account-name", "principal-name", "vault-name", "secret-name", "credential-of"}

@@ -26,7 +26,7 @@ const (
 )
 
 func (p *Process) newPipeline() {
-	p.pipeline = pipeline.New(pipeline.Options{Store: p.store, Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.times.noteCleared})
+	p.pipeline = pipeline.New(pipeline.Options{Store: p.records(), Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.times.noteCleared})
 }
 
 // startPipeline starts what follows a commit: the local store, which feeds
@@ -38,7 +38,9 @@ func (p *Process) startPipeline(ctx context.Context) error {
 	}
 	p.run(ctx, "local store", p.local.Run)
 	p.run(ctx, "retries", p.retryQuarantined)
+	p.run(ctx, "formats of this process", func(ctx context.Context) error { return p.gate.Announce(ctx, p.isControl() && !p.isHost()) })
 	if p.pipeline != nil {
+		p.run(ctx, "formats", p.gate.Run)
 		p.run(ctx, "pipeline", p.pipeline.Run)
 		p.run(ctx, "sweep", func(ctx context.Context) error { return p.store.Hold(ctx, "sweep", p.sweep) })
 	}

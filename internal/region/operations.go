@@ -82,7 +82,11 @@ func (o operations) RemoveHost(ctx context.Context, host string) error {
 	if o.p.pipeline == nil {
 		return errNoControl
 	}
-	return o.p.pipeline.Forget(ctx, host)
+	err := o.p.pipeline.Forget(ctx, host)
+	if secret.HasCode(err, secret.CodeNotFound) {
+		return o.p.gate.Forget(ctx, host) // a control process counts for the formats only
+	}
+	return err
 }
 
 // FailedMutations implements native.Operations.
@@ -90,7 +94,7 @@ func (o operations) FailedMutations(ctx context.Context) (failed []*lifeboatv1.F
 	if o.p.pipeline == nil {
 		return nil, errNoControl
 	}
-	quarantines, err := o.p.pipeline.Failed(o.p.store.View(ctx))
+	quarantines, err := o.p.pipeline.Failed(o.p.records().View(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +110,7 @@ func (o operations) FailedMutations(ctx context.Context) (failed []*lifeboatv1.F
 // which every host that could not apply the record tries again.
 func (o operations) RetryFailedMutation(ctx context.Context, ref string) error {
 	key := record.QuarantineKey(record.Key(ref))
-	stored, ok, err := o.p.store.View(ctx).Get(key)
+	stored, ok, err := o.p.records().View(ctx).Get(key)
 	if err != nil {
 		return err
 	}
@@ -116,6 +120,6 @@ func (o operations) RetryFailedMutation(ctx context.Context, ref string) error {
 	var txn record.Txn
 	txn.Require(key, stored.Revision)
 	txn.Delete(key)
-	_, err = o.p.store.Commit(ctx, txn)
+	_, err = o.p.records().Commit(ctx, txn)
 	return err
 }

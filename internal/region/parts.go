@@ -95,6 +95,7 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 	}
 	p.local, err = replica.Open(replica.Options{
 		Path: p.path(localStoreName), Source: p.store, Logger: p.log.With("part", "local store"), OnApply: p.applied, OnResync: p.resynced,
+		Admit: p.gate.Admit,
 		// Beside a member of the store, which has everything on the same disk, the
 		// copy need not survive a loss of power: it is built anew. Waiting for the
 		// disk here would only make the store's own writes wait.
@@ -104,6 +105,9 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 		return err
 	}
 	p.onClose(p.local.Close)
+	if err := p.local.View(p.gate.Load); err != nil {
+		p.log.Warn("the formats in the local copy cannot be read yet", "error", err)
+	}
 	return nil
 }
 
@@ -112,6 +116,7 @@ func (p *Process) applied(changes []record.Change) {
 	p.noteApplied(changes)
 	p.authn.Changed(changes)
 	p.authz.Changed(changes)
+	p.gate.Changed(changes)
 	if resyncs := p.local.Position().Resyncs; resyncs != p.resyncs {
 		p.resyncs = resyncs
 		p.events.Reset() // what is compared now does not show events that are gone
@@ -138,6 +143,9 @@ func (p *Process) applied(changes []record.Change) {
 // resynced is called when the local store has been compared with the whole store.
 func (p *Process) resynced() {
 	p.enrolled.Store(false)
+	if err := p.local.View(p.gate.Load); err != nil {
+		p.log.Warn("the formats in the local copy cannot be read yet", "error", err)
+	}
 	select {
 	case p.reload <- struct{}{}:
 	default:
@@ -191,7 +199,7 @@ func (p *Process) startService(context.Context) (err error) {
 		return err
 	}
 	options := service.Options{
-		Region: p.config.Region.Name, Store: p.store, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
+		Region: p.config.Region.Name, Store: p.records(), Formats: p.gate, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
 		Audit: p.audit, Events: p.events, Throttle: p.limiter, Observe: p.requests.observe, Logger: p.log,
 		StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout,
 	}
@@ -225,7 +233,7 @@ func (p *Process) isHost() bool    { return p.config.Process.Has(config.Host) }
 
 // Initialize makes a region out of an empty store.
 func (p *Process) Initialize(ctx context.Context) (service.Initialized, error) {
-	return service.Initialize(ctx, p.store, p.keyring, p.config.Region.Name, time.Now())
+	return service.Initialize(ctx, p.records(), p.keyring, p.config.Region.Name, time.Now())
 }
 
 // checkKeys reports whether the key service holds the region's master key.

@@ -19,6 +19,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/event"
+	"github.com/lifeboat-secrets/lifeboat/internal/formatgate"
 	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
@@ -43,6 +44,7 @@ type Process struct {
 	keyring *keyring.Keyring
 
 	store    *lateStore
+	gate     *formatgate.Gate
 	local    *replica.Local
 	events   *event.Hub
 	authn    *authn.Authenticator
@@ -94,6 +96,9 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 		noFsync:  o.UnsafeNoFsync,
 		requests: newRequestMetrics(), times: newTimes(), sweeps: newSweeps(), retries: newRetries(), reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
+	p.gate = formatgate.New(formatgate.Options{
+		Store: p.store, Process: o.Config.Process.ID, Release: o.Release, Logger: o.Logger.With("part", "formats"),
+	})
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
 	for _, step := range p.steps() {
@@ -195,6 +200,9 @@ func (p *Process) drainAll() []error {
 	p.drains = nil
 	return errs
 }
+
+// records is the store for whoever changes records.
+func (p *Process) records() gatedStore { return gatedStore{p.store, p.gate} }
 
 func (p *Process) onClose(f func() error) { p.closers = append(p.closers, f) }
 

@@ -193,6 +193,9 @@ func (l *Local) applyBatches(batches []record.Batch) error {
 	if err := l.refuseOtherLife(batches); err != nil {
 		return err
 	}
+	if err := l.admitAll(batches); err != nil {
+		return err
+	}
 	m := mark{phase: applyingBatch, through: through}
 	if l.isolate != nil {
 		if err := l.applyOneByOne(m, batches); err != nil {

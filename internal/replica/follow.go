@@ -31,8 +31,8 @@ const (
 
 // Run follows the source until ctx is done or the store is closed: it
 // resynchronises where it must, reconnects with backoff, rebuilds a damaged
-// file, mends damaged records and scrubs. It returns nil when ctx is done. Only
-// one Run may be active.
+// file, mends damaged records and scrubs. It returns nil when ctx is done, and an
+// error if Options.Admit refuses the shard. Only one Run may be active.
 func (l *Local) Run(ctx context.Context) error {
 	if !l.running.TryLock() {
 		return secret.Errorf(secret.CodeWrongState, "the local store is already being run, or closed")
@@ -44,11 +44,14 @@ func (l *Local) Run(ctx context.Context) error {
 
 	var g errgroup.Group
 	g.Go(func() error { l.scrubForever(ctx); return nil })
-	g.Go(func() error { l.followForever(ctx); return nil })
+	g.Go(func() error {
+		defer cancel()
+		return l.followForever(ctx)
+	})
 	return g.Wait()
 }
 
-func (l *Local) followForever(ctx context.Context) {
+func (l *Local) followForever(ctx context.Context) error {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = l.opts.RetryMin, l.opts.RetryMax
 	for ctx.Err() == nil {
@@ -56,9 +59,12 @@ func (l *Local) followForever(ctx context.Context) {
 		err := l.session(ctx)
 		if ctx.Err() != nil {
 			l.status.update(func(p *Position) { p.Connected = false })
-			return
+			return nil //nolint:nilerr // the end was asked for
 		}
 		l.disconnected(err)
+		if refused := refusal(err); refused != nil {
+			return refused
+		}
 		if l.meta.Applied != before.Applied || l.meta.Generation != before.Generation {
 			pause.Reset()
 		}
@@ -70,6 +76,7 @@ func (l *Local) followForever(ctx context.Context) {
 		case <-time.After(pause.NextBackOff()):
 		}
 	}
+	return nil
 }
 
 // recoverFrom does what the end of a session calls for.
@@ -111,6 +118,9 @@ func (l *Local) rebuild(cause error) error {
 func (l *Local) session(ctx context.Context) error {
 	if l.file.Load().isBad.Load() {
 		return errDamaged
+	}
+	if err := l.admitSource(ctx); err != nil {
+		return err
 	}
 	if err := l.meet(ctx); err != nil {
 		return err

@@ -55,6 +55,10 @@ type Options struct {
 	// after it was called with what the comparison changed, and when Position and
 	// View show the result. It must not block.
 	OnResync func()
+	// Admit, if set, is called with the gate record (record.FormatsKey) of the copy
+	// and of the source before anything that it allows is applied. An error is that
+	// of Open or Run, which end: this release must not touch the shard.
+	Admit func(gate []byte) error
 	// ScrubPeriod is the most that passes between two checks of the whole file;
 	// 24 h if 0. A small file is checked every second, a larger one so seldom that
 	// it costs about 1 % of a processor.
@@ -79,6 +83,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OnResync == nil {
 		o.OnResync = func() {}
+	}
+	if o.Admit == nil {
+		o.Admit = func([]byte) error { return nil }
 	}
 	o.ScrubPeriod = cmp.Or(o.ScrubPeriod, 24*time.Hour)
 	o.RetryMin = cmp.Or(o.RetryMin, 50*time.Millisecond)
@@ -156,6 +163,9 @@ func Open(o Options) (*Local, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	l.scrubBeforeReads()
+	if err := l.admitCopy(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	return l, nil
 }
 

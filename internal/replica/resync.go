@@ -117,6 +117,9 @@ func nextLimit(records []record.Stored) int {
 // in its range.
 func (l *Local) mergePage(page record.Page, start, end record.Key) error {
 	for _, r := range page.Records {
+		if err := l.admit(r); err != nil {
+			return err
+		}
 		if r.Key == record.RegionKey {
 			if err := l.sameLife(r.Value); err != nil {
 				return err

@@ -55,6 +55,8 @@ type Secret struct {
 	// Targets are regions that the secret is replicated to in addition to those
 	// of its vault.
 	Targets []Target
+	// Next is what only a later release keeps here.
+	Next Next
 }
 
 // VersionInfo is what the record of a secret knows of a version.

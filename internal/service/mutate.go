@@ -441,6 +441,7 @@ func (e *edit) purge(m secret.Mutation, sec *secret.Secret) error {
 func (e *edit) finish(c *call, sec *secret.Secret, revision int64, mutation, event string) {
 	e.after = sec
 	key := record.SecretKey(sec.ID)
+	sec.Next.Mutate(c.service.Formats.Writes(key.Kind()))
 	e.txn.Require(key, revision)
 	e.txn.Put(key, record.Secrets.Encode(sec))
 	outbox := &recordpb.Event{

@@ -39,6 +39,12 @@ type Clearing interface {
 	WaitCleared(ctx context.Context, key record.Key, revision int64) error
 }
 
+// Formats says in which formats records may be written; see package formatgate.
+type Formats interface {
+	// Writes returns the highest format of a kind of record.
+	Writes(kind string) uint32
+}
+
 // Throttle protects accounts and vaults from noisy neighbours.
 type Throttle interface {
 	// Allow returns CodeThrottled if a request must wait.
@@ -47,8 +53,10 @@ type Throttle interface {
 
 // Options of a Service. Those without a default are required.
 type Options struct {
-	Region        secret.RegionName
-	Store         Store
+	Region secret.RegionName
+	Store  Store
+	// Formats defaults to those of the first release.
+	Formats       Formats
 	Local         LocalStore
 	Keyring       *keyring.Keyring
 	Authenticator *authn.Authenticator
@@ -100,6 +108,9 @@ func New(o Options) *Service {
 	if o.WaitCleared == 0 {
 		o.WaitCleared = 5 * time.Second
 	}
+	if o.Formats == nil {
+		o.Formats = firstFormats{}
+	}
 	if o.Observe == nil {
 		o.Observe = func(authz.Action, secret.Code, time.Duration) {}
 	}
@@ -108,6 +119,10 @@ func New(o Options) *Service {
 	}
 	return &Service{Options: o}
 }
+
+type firstFormats struct{}
+
+func (firstFormats) Writes(kind string) uint32 { return record.Baseline(kind) }
 
 // StoreReads returns how many reads fell back from the local store to the store.
 func (s *Service) StoreReads() uint64 { return s.storeReads.Load() }

@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"os"
@@ -23,6 +24,8 @@ type process struct {
 	id          string
 	ports       ports
 	environment []string
+	// program runs instead of this one if it is set.
+	program string
 
 	cmd *exec.Cmd
 	// exited is closed when the process has ended, however it did.
@@ -38,7 +41,7 @@ func (p *process) start() {
 	t.Helper()
 	log, err := os.OpenFile(p.file("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(t, err)
-	cmd := exec.Command(os.Args[0], "server", "--config", p.file("config.yaml"))
+	cmd := exec.Command(cmp.Or(p.program, os.Args[0]), "server", "--config", p.file("config.yaml"))
 	cmd.Stdout, cmd.Stderr = log, log
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "LIFEBOAT_") {

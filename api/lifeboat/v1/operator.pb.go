@@ -745,6 +745,350 @@ func (*RetryFailedMutationResponse) Descriptor() ([]byte, []int) {
 	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{12}
 }
 
+type Format struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Kind of record, as its keys begin.
+	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Highest format that may be written and found.
+	Written uint32 `protobuf:"varint,2,opt,name=written,proto3" json:"written,omitempty"`
+	// Highest format that the process that answers reads.
+	Newest uint32 `protobuf:"varint,3,opt,name=newest,proto3" json:"newest,omitempty"`
+	// Processes that do not read the newest one, and what they read.
+	BlockedBy     []string `protobuf:"bytes,4,rep,name=blocked_by,json=blockedBy,proto3" json:"blocked_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Format) Reset() {
+	*x = Format{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Format) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Format) ProtoMessage() {}
+
+func (x *Format) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Format.ProtoReflect.Descriptor instead.
+func (*Format) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Format) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Format) GetWritten() uint32 {
+	if x != nil {
+		return x.Written
+	}
+	return 0
+}
+
+func (x *Format) GetNewest() uint32 {
+	if x != nil {
+		return x.Newest
+	}
+	return 0
+}
+
+func (x *Format) GetBlockedBy() []string {
+	if x != nil {
+		return x.BlockedBy
+	}
+	return nil
+}
+
+type FormatReader struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Process string                 `protobuf:"bytes,1,opt,name=process,proto3" json:"process,omitempty"`
+	// host, or control for a control process that is not a host too.
+	Role    string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	Release string `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	// Highest format that it reads, by kind of record.
+	Formats       map[string]uint32 `protobuf:"bytes,4,rep,name=formats,proto3" json:"formats,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FormatReader) Reset() {
+	*x = FormatReader{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FormatReader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FormatReader) ProtoMessage() {}
+
+func (x *FormatReader) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FormatReader.ProtoReflect.Descriptor instead.
+func (*FormatReader) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FormatReader) GetProcess() string {
+	if x != nil {
+		return x.Process
+	}
+	return ""
+}
+
+func (x *FormatReader) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *FormatReader) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *FormatReader) GetFormats() map[string]uint32 {
+	if x != nil {
+		return x.Formats
+	}
+	return nil
+}
+
+type GetFormatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFormatsRequest) Reset() {
+	*x = GetFormatsRequest{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFormatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFormatsRequest) ProtoMessage() {}
+
+func (x *GetFormatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFormatsRequest.ProtoReflect.Descriptor instead.
+func (*GetFormatsRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{15}
+}
+
+type GetFormatsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether everything that the process that answers reads is written.
+	Open    bool            `protobuf:"varint,1,opt,name=open,proto3" json:"open,omitempty"`
+	Held    bool            `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"`
+	Formats []*Format       `protobuf:"bytes,3,rep,name=formats,proto3" json:"formats,omitempty"`
+	Readers []*FormatReader `protobuf:"bytes,4,rep,name=readers,proto3" json:"readers,omitempty"`
+	// Release of the process that last raised a format; empty if none was raised.
+	RaisedBy      string                 `protobuf:"bytes,5,opt,name=raised_by,json=raisedBy,proto3" json:"raised_by,omitempty"`
+	RaisedAt      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=raised_at,json=raisedAt,proto3" json:"raised_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetFormatsResponse) Reset() {
+	*x = GetFormatsResponse{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetFormatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetFormatsResponse) ProtoMessage() {}
+
+func (x *GetFormatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetFormatsResponse.ProtoReflect.Descriptor instead.
+func (*GetFormatsResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetFormatsResponse) GetOpen() bool {
+	if x != nil {
+		return x.Open
+	}
+	return false
+}
+
+func (x *GetFormatsResponse) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *GetFormatsResponse) GetFormats() []*Format {
+	if x != nil {
+		return x.Formats
+	}
+	return nil
+}
+
+func (x *GetFormatsResponse) GetReaders() []*FormatReader {
+	if x != nil {
+		return x.Readers
+	}
+	return nil
+}
+
+func (x *GetFormatsResponse) GetRaisedBy() string {
+	if x != nil {
+		return x.RaisedBy
+	}
+	return ""
+}
+
+func (x *GetFormatsResponse) GetRaisedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RaisedAt
+	}
+	return nil
+}
+
+type HoldFormatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Held          bool                   `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldFormatsRequest) Reset() {
+	*x = HoldFormatsRequest{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldFormatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldFormatsRequest) ProtoMessage() {}
+
+func (x *HoldFormatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldFormatsRequest.ProtoReflect.Descriptor instead.
+func (*HoldFormatsRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *HoldFormatsRequest) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+type HoldFormatsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldFormatsResponse) Reset() {
+	*x = HoldFormatsResponse{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldFormatsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldFormatsResponse) ProtoMessage() {}
+
+func (x *HoldFormatsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldFormatsResponse.ProtoReflect.Descriptor instead.
+func (*HoldFormatsResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{18}
+}
+
 var File_lifeboat_v1_operator_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_operator_proto_rawDesc = "" +
@@ -796,14 +1140,42 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\tmutations\x18\x01 \x03(\v2\x1b.lifeboat.v1.FailedMutationR\tmutations\"4\n" +
 	"\x1aRetryFailedMutationRequest\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\"\x1d\n" +
-	"\x1bRetryFailedMutationResponse2\xdb\x03\n" +
+	"\x1bRetryFailedMutationResponse\"m\n" +
+	"\x06Format\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x18\n" +
+	"\awritten\x18\x02 \x01(\rR\awritten\x12\x16\n" +
+	"\x06newest\x18\x03 \x01(\rR\x06newest\x12\x1d\n" +
+	"\n" +
+	"blocked_by\x18\x04 \x03(\tR\tblockedBy\"\xd4\x01\n" +
+	"\fFormatReader\x12\x18\n" +
+	"\aprocess\x18\x01 \x01(\tR\aprocess\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\tR\arelease\x12@\n" +
+	"\aformats\x18\x04 \x03(\v2&.lifeboat.v1.FormatReader.FormatsEntryR\aformats\x1a:\n" +
+	"\fFormatsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x13\n" +
+	"\x11GetFormatsRequest\"\xf6\x01\n" +
+	"\x12GetFormatsResponse\x12\x12\n" +
+	"\x04open\x18\x01 \x01(\bR\x04open\x12\x12\n" +
+	"\x04held\x18\x02 \x01(\bR\x04held\x12-\n" +
+	"\aformats\x18\x03 \x03(\v2\x13.lifeboat.v1.FormatR\aformats\x123\n" +
+	"\areaders\x18\x04 \x03(\v2\x19.lifeboat.v1.FormatReaderR\areaders\x12\x1b\n" +
+	"\traised_by\x18\x05 \x01(\tR\braisedBy\x127\n" +
+	"\traised_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\braisedAt\"(\n" +
+	"\x12HoldFormatsRequest\x12\x12\n" +
+	"\x04held\x18\x01 \x01(\bR\x04held\"\x15\n" +
+	"\x13HoldFormatsResponse2\x81\x05\n" +
 	"\x0fOperatorService\x12O\n" +
 	"\tGetStatus\x12\x1d.lifeboat.v1.GetStatusRequest\x1a\x1e.lifeboat.v1.GetStatusResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\tListHosts\x12\x1d.lifeboat.v1.ListHostsRequest\x1a\x1e.lifeboat.v1.ListHostsResponse\"\x03\x90\x02\x01\x12M\n" +
 	"\n" +
 	"RemoveHost\x12\x1e.lifeboat.v1.RemoveHostRequest\x1a\x1f.lifeboat.v1.RemoveHostResponse\x12m\n" +
 	"\x13ListFailedMutations\x12'.lifeboat.v1.ListFailedMutationsRequest\x1a(.lifeboat.v1.ListFailedMutationsResponse\"\x03\x90\x02\x01\x12h\n" +
-	"\x13RetryFailedMutation\x12'.lifeboat.v1.RetryFailedMutationRequest\x1a(.lifeboat.v1.RetryFailedMutationResponseBAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
+	"\x13RetryFailedMutation\x12'.lifeboat.v1.RetryFailedMutationRequest\x1a(.lifeboat.v1.RetryFailedMutationResponse\x12R\n" +
+	"\n" +
+	"GetFormats\x12\x1e.lifeboat.v1.GetFormatsRequest\x1a\x1f.lifeboat.v1.GetFormatsResponse\"\x03\x90\x02\x01\x12P\n" +
+	"\vHoldFormats\x12\x1f.lifeboat.v1.HoldFormatsRequest\x1a .lifeboat.v1.HoldFormatsResponseBAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
 
 var (
 	file_lifeboat_v1_operator_proto_rawDescOnce sync.Once
@@ -817,7 +1189,7 @@ func file_lifeboat_v1_operator_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_operator_proto_rawDescData
 }
 
-var file_lifeboat_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_lifeboat_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_lifeboat_v1_operator_proto_goTypes = []any{
 	(*Check)(nil),                       // 0: lifeboat.v1.Check
 	(*GetStatusRequest)(nil),            // 1: lifeboat.v1.GetStatusRequest
@@ -832,31 +1204,46 @@ var file_lifeboat_v1_operator_proto_goTypes = []any{
 	(*ListFailedMutationsResponse)(nil), // 10: lifeboat.v1.ListFailedMutationsResponse
 	(*RetryFailedMutationRequest)(nil),  // 11: lifeboat.v1.RetryFailedMutationRequest
 	(*RetryFailedMutationResponse)(nil), // 12: lifeboat.v1.RetryFailedMutationResponse
-	(*timestamppb.Timestamp)(nil),       // 13: google.protobuf.Timestamp
+	(*Format)(nil),                      // 13: lifeboat.v1.Format
+	(*FormatReader)(nil),                // 14: lifeboat.v1.FormatReader
+	(*GetFormatsRequest)(nil),           // 15: lifeboat.v1.GetFormatsRequest
+	(*GetFormatsResponse)(nil),          // 16: lifeboat.v1.GetFormatsResponse
+	(*HoldFormatsRequest)(nil),          // 17: lifeboat.v1.HoldFormatsRequest
+	(*HoldFormatsResponse)(nil),         // 18: lifeboat.v1.HoldFormatsResponse
+	nil,                                 // 19: lifeboat.v1.FormatReader.FormatsEntry
+	(*timestamppb.Timestamp)(nil),       // 20: google.protobuf.Timestamp
 }
 var file_lifeboat_v1_operator_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.v1.GetStatusResponse.checks:type_name -> lifeboat.v1.Check
 	3,  // 1: lifeboat.v1.GetStatusResponse.hosts:type_name -> lifeboat.v1.Host
-	13, // 2: lifeboat.v1.Host.registered_at:type_name -> google.protobuf.Timestamp
-	13, // 3: lifeboat.v1.Host.last_seen_at:type_name -> google.protobuf.Timestamp
+	20, // 2: lifeboat.v1.Host.registered_at:type_name -> google.protobuf.Timestamp
+	20, // 3: lifeboat.v1.Host.last_seen_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: lifeboat.v1.ListHostsResponse.hosts:type_name -> lifeboat.v1.Host
-	13, // 5: lifeboat.v1.FailedMutation.at:type_name -> google.protobuf.Timestamp
+	20, // 5: lifeboat.v1.FailedMutation.at:type_name -> google.protobuf.Timestamp
 	8,  // 6: lifeboat.v1.ListFailedMutationsResponse.mutations:type_name -> lifeboat.v1.FailedMutation
-	1,  // 7: lifeboat.v1.OperatorService.GetStatus:input_type -> lifeboat.v1.GetStatusRequest
-	4,  // 8: lifeboat.v1.OperatorService.ListHosts:input_type -> lifeboat.v1.ListHostsRequest
-	6,  // 9: lifeboat.v1.OperatorService.RemoveHost:input_type -> lifeboat.v1.RemoveHostRequest
-	9,  // 10: lifeboat.v1.OperatorService.ListFailedMutations:input_type -> lifeboat.v1.ListFailedMutationsRequest
-	11, // 11: lifeboat.v1.OperatorService.RetryFailedMutation:input_type -> lifeboat.v1.RetryFailedMutationRequest
-	2,  // 12: lifeboat.v1.OperatorService.GetStatus:output_type -> lifeboat.v1.GetStatusResponse
-	5,  // 13: lifeboat.v1.OperatorService.ListHosts:output_type -> lifeboat.v1.ListHostsResponse
-	7,  // 14: lifeboat.v1.OperatorService.RemoveHost:output_type -> lifeboat.v1.RemoveHostResponse
-	10, // 15: lifeboat.v1.OperatorService.ListFailedMutations:output_type -> lifeboat.v1.ListFailedMutationsResponse
-	12, // 16: lifeboat.v1.OperatorService.RetryFailedMutation:output_type -> lifeboat.v1.RetryFailedMutationResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	19, // 7: lifeboat.v1.FormatReader.formats:type_name -> lifeboat.v1.FormatReader.FormatsEntry
+	13, // 8: lifeboat.v1.GetFormatsResponse.formats:type_name -> lifeboat.v1.Format
+	14, // 9: lifeboat.v1.GetFormatsResponse.readers:type_name -> lifeboat.v1.FormatReader
+	20, // 10: lifeboat.v1.GetFormatsResponse.raised_at:type_name -> google.protobuf.Timestamp
+	1,  // 11: lifeboat.v1.OperatorService.GetStatus:input_type -> lifeboat.v1.GetStatusRequest
+	4,  // 12: lifeboat.v1.OperatorService.ListHosts:input_type -> lifeboat.v1.ListHostsRequest
+	6,  // 13: lifeboat.v1.OperatorService.RemoveHost:input_type -> lifeboat.v1.RemoveHostRequest
+	9,  // 14: lifeboat.v1.OperatorService.ListFailedMutations:input_type -> lifeboat.v1.ListFailedMutationsRequest
+	11, // 15: lifeboat.v1.OperatorService.RetryFailedMutation:input_type -> lifeboat.v1.RetryFailedMutationRequest
+	15, // 16: lifeboat.v1.OperatorService.GetFormats:input_type -> lifeboat.v1.GetFormatsRequest
+	17, // 17: lifeboat.v1.OperatorService.HoldFormats:input_type -> lifeboat.v1.HoldFormatsRequest
+	2,  // 18: lifeboat.v1.OperatorService.GetStatus:output_type -> lifeboat.v1.GetStatusResponse
+	5,  // 19: lifeboat.v1.OperatorService.ListHosts:output_type -> lifeboat.v1.ListHostsResponse
+	7,  // 20: lifeboat.v1.OperatorService.RemoveHost:output_type -> lifeboat.v1.RemoveHostResponse
+	10, // 21: lifeboat.v1.OperatorService.ListFailedMutations:output_type -> lifeboat.v1.ListFailedMutationsResponse
+	12, // 22: lifeboat.v1.OperatorService.RetryFailedMutation:output_type -> lifeboat.v1.RetryFailedMutationResponse
+	16, // 23: lifeboat.v1.OperatorService.GetFormats:output_type -> lifeboat.v1.GetFormatsResponse
+	18, // 24: lifeboat.v1.OperatorService.HoldFormats:output_type -> lifeboat.v1.HoldFormatsResponse
+	18, // [18:25] is the sub-list for method output_type
+	11, // [11:18] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_operator_proto_init() }
@@ -871,7 +1258,7 @@ func file_lifeboat_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_operator_proto_rawDesc), len(file_lifeboat_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,6 +19,10 @@ type Operations interface {
 	FailedMutations(ctx context.Context) ([]*lifeboatv1.FailedMutation, error)
 	// RetryFailedMutation makes hosts try a record again.
 	RetryFailedMutation(ctx context.Context, record string) error
+	// Formats answers which formats are written and read.
+	Formats() *lifeboatv1.GetFormatsResponse
+	// HoldFormats keeps newer formats from being written, or ends that.
+	HoldFormats(ctx context.Context, held bool) error
 }
 
 type operatorHandler struct{ dialect }
@@ -65,4 +69,20 @@ func (h operatorHandler) RetryFailedMutation(ctx context.Context, req *connect.R
 		return h.Operations.RetryFailedMutation(ctx, req.Msg.GetRecord())
 	})
 	return reply(ctx, h.dialect, &lifeboatv1.RetryFailedMutationResponse{}, err)
+}
+
+func (h operatorHandler) GetFormats(ctx context.Context, _ *connect.Request[lifeboatv1.GetFormatsRequest]) (*connect.Response[lifeboatv1.GetFormatsResponse], error) {
+	var answer *lifeboatv1.GetFormatsResponse
+	err := h.Service.Operate(ctx, authz.GetFormats, false, "", func(context.Context) error {
+		answer = h.Operations.Formats()
+		return nil
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+func (h operatorHandler) HoldFormats(ctx context.Context, req *connect.Request[lifeboatv1.HoldFormatsRequest]) (*connect.Response[lifeboatv1.HoldFormatsResponse], error) {
+	err := h.Service.Operate(ctx, authz.HoldFormats, true, "", func(ctx context.Context) error {
+		return h.Operations.HoldFormats(ctx, req.Msg.GetHeld())
+	})
+	return reply(ctx, h.dialect, &lifeboatv1.HoldFormatsResponse{}, err)
 }

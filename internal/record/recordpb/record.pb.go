@@ -2482,6 +2482,148 @@ func (x *Resynchronisation) GetBegunAt() int64 {
 	return 0
 }
 
+// A control process that is not a host too: what it reads, as for a host.
+type Control struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	RegisteredAt  int64                  `protobuf:"varint,2,opt,name=registered_at,json=registeredAt,proto3" json:"registered_at,omitempty"`
+	Release       string                 `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	Formats       map[string]uint32      `protobuf:"bytes,4,rep,name=formats,proto3" json:"formats,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Control) Reset() {
+	*x = Control{}
+	mi := &file_recordpb_record_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Control) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Control) ProtoMessage() {}
+
+func (x *Control) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Control.ProtoReflect.Descriptor instead.
+func (*Control) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Control) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Control) GetRegisteredAt() int64 {
+	if x != nil {
+		return x.RegisteredAt
+	}
+	return 0
+}
+
+func (x *Control) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *Control) GetFormats() map[string]uint32 {
+	if x != nil {
+		return x.Formats
+	}
+	return nil
+}
+
+// The gate record: what formats the shard may hold. A kind that is not named is
+// written as before there was a gate record.
+type Formats struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Highest format version that is written, by kind of record. It never falls.
+	Written map[string]uint32 `protobuf:"bytes,1,rep,name=written,proto3" json:"written,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// An operator keeps the gate closed.
+	Held bool `protobuf:"varint,2,opt,name=held,proto3" json:"held,omitempty"`
+	// Release of the process that last raised a format, and when.
+	Release       string `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"`
+	RaisedAt      int64  `protobuf:"varint,4,opt,name=raised_at,json=raisedAt,proto3" json:"raised_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Formats) Reset() {
+	*x = Formats{}
+	mi := &file_recordpb_record_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Formats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Formats) ProtoMessage() {}
+
+func (x *Formats) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Formats.ProtoReflect.Descriptor instead.
+func (*Formats) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Formats) GetWritten() map[string]uint32 {
+	if x != nil {
+		return x.Written
+	}
+	return nil
+}
+
+func (x *Formats) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *Formats) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *Formats) GetRaisedAt() int64 {
+	if x != nil {
+		return x.RaisedAt
+	}
+	return 0
+}
+
 var File_recordpb_record_proto protoreflect.FileDescriptor
 
 const file_recordpb_record_proto_rawDesc = "" +
@@ -2744,7 +2886,23 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"generation\x12\x1b\n" +
 	"\twanted_at\x18\x03 \x01(\x03R\bwantedAt\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n" +
-	"\bbegun_at\x18\x05 \x01(\x03R\abegunAtB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
+	"\bbegun_at\x18\x05 \x01(\x03R\abegunAt\"\xd8\x01\n" +
+	"\aControl\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
+	"\rregistered_at\x18\x02 \x01(\x03R\fregisteredAt\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\tR\arelease\x12B\n" +
+	"\aformats\x18\x04 \x03(\v2(.lifeboat.record.v1.Control.FormatsEntryR\aformats\x1a:\n" +
+	"\fFormatsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xd4\x01\n" +
+	"\aFormats\x12B\n" +
+	"\awritten\x18\x01 \x03(\v2(.lifeboat.record.v1.Formats.WrittenEntryR\awritten\x12\x12\n" +
+	"\x04held\x18\x02 \x01(\bR\x04held\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\tR\arelease\x12\x1b\n" +
+	"\traised_at\x18\x04 \x01(\x03R\braisedAt\x1a:\n" +
+	"\fWrittenEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01B?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
 
 var (
 	file_recordpb_record_proto_rawDescOnce sync.Once
@@ -2758,7 +2916,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -2789,10 +2947,14 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*Message)(nil),           // 26: lifeboat.record.v1.Message
 	(*Queue)(nil),             // 27: lifeboat.record.v1.Queue
 	(*Resynchronisation)(nil), // 28: lifeboat.record.v1.Resynchronisation
-	nil,                       // 29: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 30: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 31: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 32: lifeboat.record.v1.Host.FormatsEntry
+	(*Control)(nil),           // 29: lifeboat.record.v1.Control
+	(*Formats)(nil),           // 30: lifeboat.record.v1.Formats
+	nil,                       // 31: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 32: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 33: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 34: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 35: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 36: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -2806,25 +2968,27 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	10, // 9: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 10: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	29, // 11: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	31, // 11: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	8,  // 12: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	11, // 13: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	3,  // 14: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	30, // 15: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	32, // 15: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	9,  // 16: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	8,  // 17: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	13, // 18: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	31, // 19: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	33, // 19: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	10, // 20: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
 	1,  // 21: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
 	1,  // 22: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	32, // 23: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	34, // 23: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
 	3,  // 24: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	35, // 25: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	36, // 26: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -2838,7 +3002,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

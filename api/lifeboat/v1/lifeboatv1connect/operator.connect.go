@@ -48,6 +48,12 @@ const (
 	// OperatorServiceRetryFailedMutationProcedure is the fully-qualified name of the OperatorService's
 	// RetryFailedMutation RPC.
 	OperatorServiceRetryFailedMutationProcedure = "/lifeboat.v1.OperatorService/RetryFailedMutation"
+	// OperatorServiceGetFormatsProcedure is the fully-qualified name of the OperatorService's
+	// GetFormats RPC.
+	OperatorServiceGetFormatsProcedure = "/lifeboat.v1.OperatorService/GetFormats"
+	// OperatorServiceHoldFormatsProcedure is the fully-qualified name of the OperatorService's
+	// HoldFormats RPC.
+	OperatorServiceHoldFormatsProcedure = "/lifeboat.v1.OperatorService/HoldFormats"
 )
 
 // OperatorServiceClient is a client for the lifeboat.v1.OperatorService service.
@@ -60,6 +66,12 @@ type OperatorServiceClient interface {
 	ListFailedMutations(context.Context, *connect.Request[v1.ListFailedMutationsRequest]) (*connect.Response[v1.ListFailedMutationsResponse], error)
 	// RetryFailedMutation makes the hosts try a quarantined record again.
 	RetryFailedMutation(context.Context, *connect.Request[v1.RetryFailedMutationRequest]) (*connect.Response[v1.RetryFailedMutationResponse], error)
+	// GetFormats tells which formats of records are written, and which process keeps
+	// newer ones from being written.
+	GetFormats(context.Context, *connect.Request[v1.GetFormatsRequest]) (*connect.Response[v1.GetFormatsResponse], error)
+	// HoldFormats keeps newer formats from being written although every process reads
+	// them, so that an older release can be started again, or ends that.
+	HoldFormats(context.Context, *connect.Request[v1.HoldFormatsRequest]) (*connect.Response[v1.HoldFormatsResponse], error)
 }
 
 // NewOperatorServiceClient constructs a client for the lifeboat.v1.OperatorService service. By
@@ -106,6 +118,19 @@ func NewOperatorServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(operatorServiceMethods.ByName("RetryFailedMutation")),
 			connect.WithClientOptions(opts...),
 		),
+		getFormats: connect.NewClient[v1.GetFormatsRequest, v1.GetFormatsResponse](
+			httpClient,
+			baseURL+OperatorServiceGetFormatsProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("GetFormats")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		holdFormats: connect.NewClient[v1.HoldFormatsRequest, v1.HoldFormatsResponse](
+			httpClient,
+			baseURL+OperatorServiceHoldFormatsProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("HoldFormats")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -116,6 +141,8 @@ type operatorServiceClient struct {
 	removeHost          *connect.Client[v1.RemoveHostRequest, v1.RemoveHostResponse]
 	listFailedMutations *connect.Client[v1.ListFailedMutationsRequest, v1.ListFailedMutationsResponse]
 	retryFailedMutation *connect.Client[v1.RetryFailedMutationRequest, v1.RetryFailedMutationResponse]
+	getFormats          *connect.Client[v1.GetFormatsRequest, v1.GetFormatsResponse]
+	holdFormats         *connect.Client[v1.HoldFormatsRequest, v1.HoldFormatsResponse]
 }
 
 // GetStatus calls lifeboat.v1.OperatorService.GetStatus.
@@ -143,6 +170,16 @@ func (c *operatorServiceClient) RetryFailedMutation(ctx context.Context, req *co
 	return c.retryFailedMutation.CallUnary(ctx, req)
 }
 
+// GetFormats calls lifeboat.v1.OperatorService.GetFormats.
+func (c *operatorServiceClient) GetFormats(ctx context.Context, req *connect.Request[v1.GetFormatsRequest]) (*connect.Response[v1.GetFormatsResponse], error) {
+	return c.getFormats.CallUnary(ctx, req)
+}
+
+// HoldFormats calls lifeboat.v1.OperatorService.HoldFormats.
+func (c *operatorServiceClient) HoldFormats(ctx context.Context, req *connect.Request[v1.HoldFormatsRequest]) (*connect.Response[v1.HoldFormatsResponse], error) {
+	return c.holdFormats.CallUnary(ctx, req)
+}
+
 // OperatorServiceHandler is an implementation of the lifeboat.v1.OperatorService service.
 type OperatorServiceHandler interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
@@ -153,6 +190,12 @@ type OperatorServiceHandler interface {
 	ListFailedMutations(context.Context, *connect.Request[v1.ListFailedMutationsRequest]) (*connect.Response[v1.ListFailedMutationsResponse], error)
 	// RetryFailedMutation makes the hosts try a quarantined record again.
 	RetryFailedMutation(context.Context, *connect.Request[v1.RetryFailedMutationRequest]) (*connect.Response[v1.RetryFailedMutationResponse], error)
+	// GetFormats tells which formats of records are written, and which process keeps
+	// newer ones from being written.
+	GetFormats(context.Context, *connect.Request[v1.GetFormatsRequest]) (*connect.Response[v1.GetFormatsResponse], error)
+	// HoldFormats keeps newer formats from being written although every process reads
+	// them, so that an older release can be started again, or ends that.
+	HoldFormats(context.Context, *connect.Request[v1.HoldFormatsRequest]) (*connect.Response[v1.HoldFormatsResponse], error)
 }
 
 // NewOperatorServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -195,6 +238,19 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 		connect.WithSchema(operatorServiceMethods.ByName("RetryFailedMutation")),
 		connect.WithHandlerOptions(opts...),
 	)
+	operatorServiceGetFormatsHandler := connect.NewUnaryHandler(
+		OperatorServiceGetFormatsProcedure,
+		svc.GetFormats,
+		connect.WithSchema(operatorServiceMethods.ByName("GetFormats")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceHoldFormatsHandler := connect.NewUnaryHandler(
+		OperatorServiceHoldFormatsProcedure,
+		svc.HoldFormats,
+		connect.WithSchema(operatorServiceMethods.ByName("HoldFormats")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lifeboat.v1.OperatorService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case OperatorServiceGetStatusProcedure:
@@ -207,6 +263,10 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 			operatorServiceListFailedMutationsHandler.ServeHTTP(w, r)
 		case OperatorServiceRetryFailedMutationProcedure:
 			operatorServiceRetryFailedMutationHandler.ServeHTTP(w, r)
+		case OperatorServiceGetFormatsProcedure:
+			operatorServiceGetFormatsHandler.ServeHTTP(w, r)
+		case OperatorServiceHoldFormatsProcedure:
+			operatorServiceHoldFormatsHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -234,4 +294,12 @@ func (UnimplementedOperatorServiceHandler) ListFailedMutations(context.Context, 
 
 func (UnimplementedOperatorServiceHandler) RetryFailedMutation(context.Context, *connect.Request[v1.RetryFailedMutationRequest]) (*connect.Response[v1.RetryFailedMutationResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OperatorService.RetryFailedMutation is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) GetFormats(context.Context, *connect.Request[v1.GetFormatsRequest]) (*connect.Response[v1.GetFormatsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OperatorService.GetFormats is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) HoldFormats(context.Context, *connect.Request[v1.HoldFormatsRequest]) (*connect.Response[v1.HoldFormatsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OperatorService.HoldFormats is not implemented"))
 }
