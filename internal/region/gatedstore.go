@@ -28,10 +28,10 @@ func (s gatedStore) Commit(ctx context.Context, txn record.Txn) (int64, error) {
 }
 
 // CommitEach implements pipeline.Store.
-func (s gatedStore) CommitEach(ctx context.Context, txns []record.Txn) error {
+func (s gatedStore) CommitEach(ctx context.Context, txns []record.Txn) ([]bool, error) {
 	for _, txn := range txns {
 		if err := s.gate.Check(ctx, txn); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	return s.lateStore.CommitEach(ctx, txns)
