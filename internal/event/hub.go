@@ -4,6 +4,8 @@
 package event
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -11,10 +13,16 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-// Event is one mutation, at the revision of the store that committed it.
+// Event is one mutation, at the revision of the store that committed it. Mutations
+// that committed together share a revision; then the order is that of their IDs.
 type Event struct {
 	*recordpb.Event
 	Revision int64
+}
+
+// Compare is negative if e comes before the event of that revision and ID.
+func (e *Event) Compare(revision int64, id string) int {
+	return cmp.Or(cmp.Compare(e.Revision, revision), cmp.Compare(e.GetId(), id))
 }
 
 // subscriptionBuffer bounds the events that wait for one watcher. A watcher that
@@ -28,8 +36,9 @@ type Hub struct {
 	mu            sync.Mutex
 	subscriptions map[*Subscription]struct{}
 	revision      int64
-	// last is the revision of the last event.
-	last int64
+	// last and lastID are the revision and the ID of the last event.
+	last   int64
+	lastID string
 	// dropped counts the subscriptions that the hub ended.
 	dropped uint64
 }
@@ -52,26 +61,44 @@ type Subscription struct {
 func (h *Hub) Changed(changes []record.Change) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var events []Event
 	for _, c := range changes {
 		h.revision = max(h.revision, c.Revision)
 		if c.Deleted || len(h.subscriptions) == 0 || !c.Key.HasPrefix(record.OutboxPrefix) {
 			continue
 		}
-		e, err := record.Events.Decode(c.Value)
-		if err != nil {
-			continue // the local store reports what it cannot decode
+		if e, err := record.Events.Decode(c.Value); err == nil { // else the local store reports it
+			events = append(events, Event{Event: e, Revision: c.Revision})
 		}
-		if c.Revision < h.last {
-			// The local store resynchronises and shows events again, in the order of
-			// their keys. Watchers resume from the store, which has them in order.
-			h.dropAll()
-		}
-		h.last = c.Revision
+	}
+	h.sort(events)
+	for _, e := range events {
 		for s := range h.subscriptions {
 			if string(s.vault) == e.GetVault() {
-				h.deliver(s, Event{Event: e, Revision: c.Revision})
+				h.deliver(s, e)
 			}
 		}
+	}
+}
+
+// sort brings events that committed together into the order of their IDs. If they
+// come before what was passed on already, the local store resynchronises and shows
+// events again, in the order of their keys, or shows those of one revision one by
+// one: watchers resume from the store, which has them in order.
+func (h *Hub) sort(events []Event) {
+	for first := 0; first < len(events); {
+		n := 1
+		for first+n < len(events) && events[first+n].Revision == events[first].Revision {
+			n++
+		}
+		slices.SortFunc(events[first:first+n], func(a, b Event) int { return cmp.Compare(a.GetId(), b.GetId()) })
+		first += n
+	}
+	for i := range events {
+		if events[i].Compare(h.last, h.lastID) < 0 {
+			h.dropAll()
+		}
+		h.last, h.lastID = events[i].Revision, events[i].GetId()
 	}
 }
 
@@ -110,7 +137,7 @@ func (h *Hub) Reset() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.dropAll()
-	h.revision, h.last = 0, 0
+	h.revision, h.last, h.lastID = 0, 0, ""
 }
 
 func (h *Hub) drop(s *Subscription) {

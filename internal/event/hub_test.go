@@ -91,6 +91,30 @@ func TestEventsThatComeAgainEndTheWatches(t *testing.T) {
 	}
 }
 
+func TestEventsThatCommittedTogetherComeInTheOrderOfTheirIDs(t *testing.T) {
+	hub := new(event.Hub)
+	s := hub.Subscribe("v")
+	together := []record.Change{change("v", 3), change("v", 1), change("v", 2)}
+	for i := range together {
+		together[i].Revision = 7
+	}
+	hub.Changed(append(together, change("v", 8)))
+	for _, want := range []string{"1", "2", "3", "8"} {
+		if e := <-s.Events; e.GetId() != fmt.Sprintf("%026s", want) {
+			t.Errorf("got %s, want %s", e.GetId(), want)
+		}
+	}
+	one := change("v", 20)
+	one.Revision = 30
+	hub.Changed([]record.Change{one})
+	earlier := change("v", 19)
+	earlier.Revision = 30
+	hub.Changed([]record.Change{earlier})
+	if got, open := drain(s); fmt.Sprint(got) != "[30]" || open || !s.Overflow() {
+		t.Errorf("of a revision that is shown in parts, against its order, came %v, open %t", got, open)
+	}
+}
+
 func TestAResetEndsTheWatchesAndCountsAnew(t *testing.T) {
 	hub := new(event.Hub)
 	before := hub.Subscribe("v")

@@ -45,6 +45,7 @@ func (p *Process) openShard(ctx context.Context, client *clientv3.Client) {
 		Maintenance: store.Maintenance{Keep: p.config.Store.CompactionKeep},
 	})
 	p.store.shard.Store(shard)
+	p.onClose(func() error { shard.Close(); return nil })
 	if p.isControl() || p.config.Process.Has(config.Store) {
 		p.run(ctx, "store maintenance", shard.RunMaintenance)
 	}
@@ -91,6 +92,7 @@ func (p *Process) runEmbedded(ctx context.Context) error {
 	if closeErr := member.Close(); closeErr != nil {
 		p.log.Warn("embedded store did not close cleanly", "error", closeErr)
 	}
+	shard.Close() // what was under way has failed with the store
 	return err
 }
 

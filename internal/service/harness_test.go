@@ -31,6 +31,8 @@ type shard struct {
 	changed func([]record.Change)
 	// beforeCommit, if set, runs before each transaction is decided.
 	beforeCommit func(record.Txn)
+	// together has transactions commit at the present revision.
+	together bool
 }
 
 func (s *shard) Commit(_ context.Context, txn record.Txn) (int64, error) {
@@ -47,7 +49,9 @@ func (s *shard) Commit(_ context.Context, txn record.Txn) (int64, error) {
 			return 0, secret.Errorf(secret.CodeStale, "condition on %s", c.Key)
 		}
 	}
-	s.revision++
+	if !s.together {
+		s.revision++
+	}
 	records := maps.Clone(s.records) // views keep what they have
 	var changes []record.Change
 	for _, w := range txn.Writes {

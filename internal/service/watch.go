@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -35,11 +34,14 @@ type Watched struct {
 	ResumeToken string
 }
 
-// resumePoint says after which revision, in which life of the region, a watch
-// goes on. All events until at have been given.
+// resumePoint says after which event, in which life of the region, a watch goes
+// on. All events until at have been given.
 type resumePoint struct {
 	incarnation secret.Incarnation
-	revision    int64
+	// revision is that of the last event, whose ID is id; without an ID all events
+	// of the revision have been given.
+	revision int64
+	id       string
 	// at is when the local store was known to be up to date: a host that is cut
 	// off cannot vouch for the time since.
 	at time.Time
@@ -48,20 +50,28 @@ type resumePoint struct {
 const resumeFormat = "r1"
 
 func (r resumePoint) String() string {
-	return encodeOpaque(resumeFormat, string(r.incarnation), strconv.FormatInt(r.revision, 10), strconv.FormatInt(r.at.Unix(), 10))
+	return encodeOpaque(resumeFormat, string(r.incarnation), strconv.FormatInt(r.revision, 10), r.id, strconv.FormatInt(r.at.Unix(), 10))
+}
+
+// covers reports whether an event has been given.
+func (r resumePoint) covers(e *event.Event) bool {
+	if r.id == "" {
+		return e.Revision <= r.revision
+	}
+	return e.Compare(r.revision, r.id) <= 0
 }
 
 func parseResumePoint(s string) (resumePoint, error) {
-	f, ok := decodeOpaque(resumeFormat, s, 3)
+	f, ok := decodeOpaque(resumeFormat, s, 4)
 	if !ok {
 		return resumePoint{}, secret.Invalid("resume_token", "is malformed")
 	}
 	revision, err1 := strconv.ParseInt(f[1], 10, 64)
-	at, err2 := strconv.ParseInt(f[2], 10, 64)
+	at, err2 := strconv.ParseInt(f[3], 10, 64)
 	if err1 != nil || err2 != nil {
 		return resumePoint{}, secret.Invalid("resume_token", "is malformed")
 	}
-	return resumePoint{incarnation: secret.Incarnation(f[0]), revision: revision, at: time.Unix(at, 0)}, nil
+	return resumePoint{incarnation: secret.Incarnation(f[0]), revision: revision, id: f[2], at: time.Unix(at, 0)}, nil
 }
 
 // WatchSecrets calls send with the events of a vault: those after resumeToken,
@@ -165,7 +175,7 @@ func (s *Service) missed(ctx context.Context, vault secret.VaultID, incarnation 
 	var events []event.Event
 	var decodeErr error
 	err = s.Store.View(ctx).Scan(from, record.PrefixEnd(record.OutboxPrefix), func(stored record.Stored) bool {
-		if stored.Revision <= point.revision || stored.Revision > revision {
+		if stored.Revision < point.revision || stored.Revision > revision {
 			return true
 		}
 		e, err := record.Events.Decode(stored.Value)
@@ -173,12 +183,13 @@ func (s *Service) missed(ctx context.Context, vault secret.VaultID, incarnation 
 			decodeErr = err
 			return false
 		}
-		if e.GetVault() == string(vault) && aboutSecret(e) {
-			events = append(events, event.Event{Event: e, Revision: stored.Revision})
+		found := event.Event{Event: e, Revision: stored.Revision}
+		if e.GetVault() == string(vault) && aboutSecret(e) && !point.covers(&found) {
+			events = append(events, found)
 		}
 		return true
 	})
-	slices.SortFunc(events, func(a, b event.Event) int { return cmp.Compare(a.Revision, b.Revision) })
+	slices.SortFunc(events, func(a, b event.Event) int { return a.Compare(b.Revision, b.GetId()) })
 	return point, events, firstError(err, decodeErr)
 }
 
@@ -213,10 +224,10 @@ func (w *watch) deliver(ctx context.Context, e *event.Event, rest int) error {
 		return resumeGone()
 	}
 	if e != nil {
-		if e.Revision <= w.point.revision || !aboutSecret(e.Event) {
+		if w.point.covers(e) || !aboutSecret(e.Event) {
 			return nil
 		}
-		w.point.revision = e.Revision
+		w.point.revision, w.point.id = e.Revision, e.GetId()
 		if at := record.FromNanos(e.GetAt()); at.After(w.point.at) && at.Before(known) {
 			w.point.at = at
 		}

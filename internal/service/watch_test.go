@@ -54,6 +54,33 @@ func TestAResumeTokenIsGoodForAsLongAsEventsAreKept(t *testing.T) {
 	}
 }
 
+// Mutations that committed together share a revision: a watch that ends between
+// their events goes on with the next one.
+func TestAWatchResumesWithinARevision(t *testing.T) {
+	h := start(t)
+	_, token, err := h.watch("", 0)
+	must(t, err)
+	h.create(service.NewSecret{Name: "a"})
+	h.shard.together = true
+	for _, name := range []string{"b", "c", "d"} {
+		h.create(service.NewSecret{Name: name})
+	}
+	h.shard.together = false
+	h.create(service.NewSecret{Name: "e"})
+	var all []string
+	for range 5 {
+		names, next, err := h.watch(token, 1)
+		must(t, err)
+		all, token = append(all, names...), next
+	}
+	if fmt.Sprint(all) != "[a b c d e]" {
+		t.Errorf("a watch that resumes after each event saw %v", all)
+	}
+	if names, _, err := h.watch(token, 0); err != nil || len(names) > 0 {
+		t.Errorf("after the last event there are %v, %v", names, err)
+	}
+}
+
 func TestASlowWatcherIsCutOffAndResumes(t *testing.T) {
 	h := start(t)
 	const events = 1500 // more than wait for a watcher

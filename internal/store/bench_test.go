@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -59,11 +60,27 @@ func write(b *testing.B, s *store.Shard, writers int, committed func(revision in
 	wg.Wait()
 }
 
-func BenchmarkCommit16Writers(b *testing.B) {
-	s := fsynced(b)
-	b.ResetTimer()
-	write(b, s, 16, func(int64) {})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "txn/s")
+func BenchmarkCommit(b *testing.B) {
+	for _, writers := range []int{1, 16, 64} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			s := fsynced(b)
+			b.ResetTimer()
+			before := cpu(b)
+			write(b, s, writers, func(int64) {})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "txn/s")
+			b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+		})
+	}
+}
+
+// cpu returns the CPU time that this process has used.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // BenchmarkFeedLag measures from the return of Commit to the delivery by Feed;

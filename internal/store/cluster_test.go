@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -74,7 +73,7 @@ func commitSoon(t *testing.T, s *store.Shard, n int) {
 	t.Helper()
 	for {
 		_, err := s.Commit(context.Background(), put(numbered(n), "x", 0))
-		if _, conflict := errors.AsType[*store.ConflictError](err); err == nil || conflict {
+		if err == nil || secret.HasCode(err, secret.CodeStale) {
 			return // conflict: an attempt of unknown outcome had committed
 		}
 		wantCode(t, err, secret.CodeUnavailable, secret.CodeOutcomeUnknown)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -17,19 +16,32 @@ const MaxOps = 128
 
 // Commit does all writes of txn in one atomic step if all its conditions hold,
 // and returns the revision it committed at (without writes: the current one).
-// When it returns, a majority of the store's members have it on disk.
+// Transactions of other callers may have the same revision. When it returns, a
+// majority of the store's members have it on disk.
 //
-// Errors: *ConflictError with the current records if a condition does not hold
-// (secret.CodeStale); CodeLimit for more than MaxOps operations or 1.5 MiB;
-// CodeStoreFull; CodeUnavailable if it certainly did not commit;
-// CodeOutcomeUnknown if it may have, now or within the next seconds. The
-// transaction is sent at most once. The values must not be changed afterwards.
+// Errors: CodeStale if a condition does not hold, so that nothing was written;
+// CodeLimit for more than MaxOps operations or 1.5 MiB; CodeStoreFull;
+// CodeUnavailable if it certainly did not commit; CodeOutcomeUnknown if it may
+// have, now or within the next seconds. The transaction is sent at most once. The
+// values must not be changed afterwards.
 func (s *Shard) Commit(ctx context.Context, txn record.Txn) (int64, error) {
 	if err := s.check(txn); err != nil {
 		return 0, err
 	}
-	cmps, then, otherwise := s.ops(txn)
-	resp, err := s.send(ctx, cmps, then, otherwise)
+	if err := ended(ctx); err != nil {
+		return 0, err
+	}
+	if w := s.group.join(txn); w != nil {
+		return s.await(ctx, w)
+	}
+	defer s.land()
+	return s.commit(ctx, txn)
+}
+
+// commit is Commit of a transaction by itself.
+func (s *Shard) commit(ctx context.Context, txn record.Txn) (int64, error) {
+	cmps, then := s.ops(txn)
+	resp, err := s.send(ctx, cmps, then)
 	if secret.HasCode(err, secret.CodeStoreFull) {
 		return s.settleFull(ctx, txn, err)
 	}
@@ -37,10 +49,12 @@ func (s *Shard) Commit(ctx context.Context, txn record.Txn) (int64, error) {
 		return 0, err
 	}
 	if !resp.Succeeded {
-		return 0, s.conflict(txn, (*etcdserverpb.TxnResponse)(resp))
+		return 0, stale()
 	}
 	return resp.Header.Revision, nil
 }
+
+func stale() error { return secret.Errorf(secret.CodeStale, "the record changed meanwhile") }
 
 // check refuses what etcd would refuse less clearly.
 func (s *Shard) check(txn record.Txn) error {
@@ -57,14 +71,11 @@ func (s *Shard) check(txn record.Txn) error {
 	return nil
 }
 
-// ops returns txn in etcd's terms; on failure of a condition the records of the
-// condition keys are read in the same step.
-func (s *Shard) ops(txn record.Txn) (cmps []clientv3.Cmp, then, otherwise []clientv3.Op) {
-	keys := conditionKeys(txn)
+// ops returns txn in etcd's terms.
+func (s *Shard) ops(txn record.Txn) (cmps []clientv3.Cmp, then []clientv3.Op) {
 	// An Op is some 300 bytes: growing the lists would copy many.
 	cmps = make([]clientv3.Cmp, 0, len(txn.Conditions))
 	then = make([]clientv3.Op, 0, len(txn.Writes))
-	otherwise = make([]clientv3.Op, 0, len(keys))
 	for _, c := range txn.Conditions {
 		cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(s.key(c.Key)), "=", c.Revision))
 	}
@@ -75,51 +86,30 @@ func (s *Shard) ops(txn record.Txn) (cmps []clientv3.Cmp, then, otherwise []clie
 		}
 		then = append(then, clientv3.OpPut(s.key(w.Key), string(w.Value)))
 	}
-	for _, key := range keys {
-		otherwise = append(otherwise, clientv3.OpGet(s.key(key)))
-	}
-	return cmps, then, otherwise
+	return cmps, then
 }
 
-// conditionKeys returns the keys of the conditions in order without repeats.
-func conditionKeys(txn record.Txn) []record.Key {
-	keys := make([]record.Key, 0, len(txn.Conditions))
-	seen := make(map[record.Key]bool, len(txn.Conditions))
-	for _, c := range txn.Conditions {
-		if !seen[c.Key] {
-			seen[c.Key] = true
-			keys = append(keys, c.Key)
-		}
+// ended returns an error if the request that ctx is of has ended.
+func ended(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return secret.Wrap(secret.CodeUnavailable, err, "the request ended before its transaction was sent")
 	}
-	return keys
+	return nil
 }
 
 // send does one etcd transaction, once.
-func (s *Shard) send(ctx context.Context, cmps []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, secret.Wrap(secret.CodeUnavailable, err, "the request ended before its transaction was sent")
+func (s *Shard) send(ctx context.Context, cmps []clientv3.Cmp, then []clientv3.Op) (*clientv3.TxnResponse, error) {
+	if err := ended(ctx); err != nil {
+		return nil, err
 	}
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	ctx, a := withAttempt(ctx)
-	resp, err := s.client.Txn(ctx).If(cmps...).Then(then...).Else(otherwise...).Commit()
+	resp, err := s.client.Txn(ctx).If(cmps...).Then(then...).Commit()
 	if err != nil {
 		return nil, writeError(ctx, err, a)
 	}
 	return resp, nil
-}
-
-// conflict returns the error for a transaction whose conditions did not hold.
-func (s *Shard) conflict(txn record.Txn, resp *etcdserverpb.TxnResponse) error {
-	keys := conditionKeys(txn)
-	current := make([]record.Stored, len(keys))
-	for i, key := range keys {
-		current[i].Key = key
-		if kvs := resp.Responses[i].GetResponseRange().GetKvs(); len(kvs) > 0 {
-			current[i] = s.stored(kvs[0])
-		}
-	}
-	return &ConflictError{Current: current}
 }
 
 // settleFull finds out what became of a transaction that the store answered

@@ -42,7 +42,7 @@ func (s *Shard) CommitEach(ctx context.Context, txns []record.Txn) (results []Tx
 		first += n
 		if err != nil {
 			for i := first; i < len(txns); i++ {
-				results[i].Err = secret.Wrap(secret.CodeUnavailable, err, "not tried after a failure")
+				results[i].Err = notTried(err)
 			}
 			return results, revision, err
 		}
@@ -51,35 +51,52 @@ func (s *Shard) CommitEach(ctx context.Context, txns []record.Txn) (results []Tx
 }
 
 // batchSize returns how many of the first transactions can be one transaction
-// of etcd: their number plus the operations of the largest must stay within
-// MaxOps, and since etcd compares everything before it writes anything, none
-// may depend on what an earlier one writes. A refused one ends a batch.
+// of etcd. A refused one ends a batch.
 func batchSize(txns []record.Txn, results []TxnResult) int {
-	written := make(map[record.Key]bool)
-	ops, size := 0, 0
+	var b assembly
 	for i, txn := range txns {
-		ops = max(ops, len(txn.Conditions), len(txn.Writes))
-		dependent := false
-		for _, c := range txn.Conditions {
-			dependent = dependent || written[c.Key]
-			size += len(c.Key)
-		}
-		for _, w := range txn.Writes {
-			dependent = dependent || written[w.Key]
-			size += len(w.Key) + len(w.Value)
-		}
-		tooMuch := i+1+ops > MaxOps || size > maxBatchBytes
-		if i > 0 && (dependent || tooMuch || results[i].Err != nil) {
-			return i
-		}
-		if results[i].Err != nil {
-			return 1
-		}
-		for _, w := range txn.Writes {
-			written[w.Key] = true
+		if results[i].Err != nil || !b.take(txn) {
+			return max(i, 1)
 		}
 	}
 	return len(txns)
+}
+
+// assembly finds out which transactions can be one transaction of etcd: their
+// number plus the operations of the largest must stay within MaxOps, and since
+// etcd compares everything before it writes anything, none may depend on what an
+// earlier one writes.
+type assembly struct {
+	written      map[record.Key]struct{}
+	n, ops, size int
+}
+
+// take adds a transaction if it fits; the first always does.
+func (a *assembly) take(txn record.Txn) bool {
+	ops, size := max(a.ops, len(txn.Conditions), len(txn.Writes)), a.size
+	for _, c := range txn.Conditions {
+		if _, dependent := a.written[c.Key]; dependent {
+			return false
+		}
+		size += len(c.Key)
+	}
+	for _, w := range txn.Writes {
+		if _, dependent := a.written[w.Key]; dependent {
+			return false
+		}
+		size += len(w.Key) + len(w.Value)
+	}
+	if a.n > 0 && (a.n+1+ops > MaxOps || size > maxBatchBytes) {
+		return false
+	}
+	if a.written == nil {
+		a.written = make(map[record.Key]struct{})
+	}
+	for _, w := range txn.Writes {
+		a.written[w.Key] = struct{}{}
+	}
+	a.n, a.ops, a.size = a.n+1, ops, size
+	return true
 }
 
 // commitBatch does a batch as one transaction of etcd and fills in results. It
@@ -90,33 +107,53 @@ func (s *Shard) commitBatch(ctx context.Context, txns []record.Txn, results []Tx
 	}
 	ops := make([]clientv3.Op, len(txns))
 	for i, txn := range txns {
-		ops[i] = clientv3.OpTxn(s.ops(txn))
+		cmps, then := s.ops(txn)
+		ops[i] = clientv3.OpTxn(cmps, then, nil)
 	}
-	resp, err := s.send(ctx, nil, ops, nil)
-	if secret.HasCode(err, secret.CodeStoreFull) {
+	resp, err := s.send(ctx, nil, ops)
+	switch secret.CodeOf(err) {
+	case secret.CodeStoreFull:
 		for i, txn := range txns {
 			results[i].Revision, results[i].Err = s.settleFull(ctx, txn, err)
 		}
 		return err
+	case secret.CodeLimit: // the store takes less at once than others do
+		return s.commitSingly(ctx, txns, results)
 	}
-	for i, txn := range txns {
+	for i := range txns {
 		switch {
 		case err != nil:
 			results[i].Err = err
 		case resp.Responses[i].GetResponseTxn().Succeeded:
 			results[i].Revision = resp.Header.Revision
 		default:
-			results[i].Err = s.conflict(txn, resp.Responses[i].GetResponseTxn())
+			results[i].Err = stale()
 		}
 	}
 	return err
+}
+
+// commitSingly does the transactions of a batch one by one.
+func (s *Shard) commitSingly(ctx context.Context, txns []record.Txn, results []TxnResult) (err error) {
+	for i, txn := range txns {
+		if err != nil {
+			results[i].Err = notTried(err)
+			continue
+		}
+		err = s.commitSingle(ctx, txn, &results[i])
+	}
+	return err
+}
+
+func notTried(err error) error {
+	return secret.Wrap(secret.CodeUnavailable, err, "not tried after a failure")
 }
 
 func (s *Shard) commitSingle(ctx context.Context, txn record.Txn, result *TxnResult) error {
 	if result.Err != nil {
 		return nil //nolint:nilerr // it is in the result
 	}
-	result.Revision, result.Err = s.Commit(ctx, txn)
+	result.Revision, result.Err = s.commit(ctx, txn)
 	switch secret.CodeOf(result.Err) {
 	case "", secret.CodeStale, secret.CodeLimit:
 		return nil

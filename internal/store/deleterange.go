@@ -13,7 +13,7 @@ import (
 // repeated.
 func (s *Shard) DeleteRange(ctx context.Context, start, end record.Key) (int64, error) {
 	from, to := s.bounds(start, end)
-	resp, err := s.send(ctx, nil, []clientv3.Op{clientv3.OpDelete(from, clientv3.WithRange(to))}, nil)
+	resp, err := s.send(ctx, nil, []clientv3.Op{clientv3.OpDelete(from, clientv3.WithRange(to))})
 	if err != nil {
 		return 0, err
 	}

@@ -24,27 +24,6 @@ var ErrCompacted = record.ErrCompacted
 // merely because its revision is higher.
 var ErrAhead = record.ErrAhead
 
-// ConflictError says that a condition of a transaction did not hold, so that
-// nothing was written. Its code is secret.CodeStale.
-type ConflictError struct {
-	// Current holds the records of the condition keys as they are, in the order
-	// of the conditions without repeats. A key that does not exist has Revision 0.
-	Current []record.Stored
-}
-
-// Error names the first key of the conditions.
-func (e *ConflictError) Error() string {
-	if len(e.Current) == 0 {
-		return "a record changed meanwhile"
-	}
-	return fmt.Sprintf("a record changed meanwhile, among %d compared from %s on", len(e.Current), e.Current[0].Key)
-}
-
-// Unwrap makes the code known to secret.CodeOf.
-func (e *ConflictError) Unwrap() error {
-	return secret.Errorf(secret.CodeStale, "the record changed meanwhile")
-}
-
 // refusals are answers of the store that prove that it did not do what was
 // asked, with the code to report.
 var refusals = []struct {

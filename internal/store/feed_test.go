@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -130,7 +131,11 @@ func load(t testing.TB, s *store.Shard, writers, each int) (map[int64]map[record
 					return err
 				}
 				mu.Lock()
-				wrote[revision], last = want, max(last, revision)
+				if wrote[revision] == nil {
+					wrote[revision] = make(map[record.Key]string)
+				}
+				maps.Copy(wrote[revision], want) // several may share a revision
+				last = max(last, revision)
 				mu.Unlock()
 			}
 			return nil

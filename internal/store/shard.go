@@ -53,9 +53,11 @@ type Shard struct {
 	// one: a guess of how far the next page reaches.
 	sharedBytes atomic.Int64
 	upkeep      upkeep
+	group       group
 }
 
-// Open returns the shard kept under o.Prefix. It does no I/O.
+// Open returns the shard kept under o.Prefix. It does no I/O. Close it when nobody
+// uses it any more.
 func Open(o Options) *Shard {
 	s := &Shard{
 		client: o.Client, prefix: o.Prefix, timeout: o.Timeout, heartbeat: o.Heartbeat,
@@ -72,6 +74,9 @@ func Open(o Options) *Shard {
 	}
 	return s
 }
+
+// Close waits for the transactions of callers that gave up. Commit stays usable.
+func (s *Shard) Close() { s.group.close() }
 
 // The keys under the prefix: 0x00 begins what is not a record (leases), so
 // records are the keys from prefix+0x01 on.
