@@ -201,13 +201,14 @@ func replicationFromProto(p *recordpb.Replication) secret.Replication {
 func tombstoneToProto(t *secret.Tombstone) *recordpb.Tombstone {
 	return &recordpb.Tombstone{
 		Record: t.Record, Account: string(t.Account), Ownership: ownershipToProto(t.Ownership), DeletedAt: nanos(t.DeletedAt),
+		Holders: regionNamesToProto(t.Holders),
 	}
 }
 
 func tombstoneFromProto(p *recordpb.Tombstone) *secret.Tombstone {
 	return &secret.Tombstone{
 		Record: p.GetRecord(), Account: secret.AccountID(p.GetAccount()), Ownership: ownershipFromProto(p.GetOwnership()),
-		DeletedAt: FromNanos(p.GetDeletedAt()),
+		DeletedAt: FromNanos(p.GetDeletedAt()), Holders: regionNamesFromProto(p.GetHolders()),
 	}
 }
 

@@ -126,6 +126,7 @@ var (
 		return &secret.Tombstone{
 			Record: text[string]().Draw(t, "record"), Account: text[secret.AccountID]().Draw(t, "account"),
 			Ownership: ownerships.Draw(t, "ownership"), DeletedAt: instant.Draw(t, "deleted"),
+			Holders: list(text[secret.RegionName]()).Draw(t, "holders"),
 		}
 	})
 	versions = rapid.Custom(func(t *rapid.T) *secret.Version {

@@ -143,4 +143,7 @@ type Tombstone struct {
 	Account   AccountID
 	Ownership Ownership
 	DeletedAt time.Time
+	// Holders are the regions that held a copy of a vault; those of other records
+	// follow from the account.
+	Holders []RegionName
 }

@@ -98,6 +98,33 @@ func newTxn(view record.View) (*record.Txn, *recordpb.Region, error) {
 	return txn, region, nil
 }
 
+// newTxnAt is newTxn for a mutation of a record, or of what belongs to it: only
+// the record's home region may do it. what names the record to people.
+func newTxnAt(view record.View, what string, o secret.Ownership) (*record.Txn, *recordpb.Region, error) {
+	txn, region, err := newTxn(view)
+	if err == nil {
+		err = refuseReplica(what, o, secret.RegionName(region.GetName()))
+	}
+	return txn, region, err
+}
+
+// refuseReplica returns CodeNotHome if the record's home is another region.
+func refuseReplica(what string, o secret.Ownership, region secret.RegionName) error {
+	if o.Home == region {
+		return nil
+	}
+	return secret.Errorf(secret.CodeNotHome, "the %s is a replica; its home region is %s", what, o.Home).
+		WithHint("change it in " + string(o.Home))
+}
+
+// bury adds what is left of a deleted record: its order, so that no older state
+// of it can come back from another region.
+func (c *call) bury(txn *record.Txn, key record.Key, account secret.AccountID, o secret.Ownership, holders []secret.RegionName) {
+	txn.Put(record.TombstoneKey(key), record.Tombstones.Encode(&secret.Tombstone{
+		Record: string(key), Account: account, Ownership: o, DeletedAt: c.now, Holders: holders,
+	}))
+}
+
 // Roles of a fence record.
 const (
 	FenceServing = "SERVING"

@@ -103,6 +103,9 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 		if err != nil {
 			return nil, err
 		}
+		if err := refuseReplica("vault", vault.Ownership, secret.RegionName(e.region.GetName())); err != nil {
+			return nil, err
+		}
 		// A vault that is being deleted is marked first: with the mark this
 		// creation must fail, whenever it read the vault.
 		e.txn.Require(record.VaultKey(vault.ID), vaultRevision)
@@ -478,8 +481,8 @@ func (s *Service) mutateSecret(ctx context.Context, action authz.Action, ref Sec
 		if err != nil {
 			return nil, err
 		}
-		if home := t.secret.Ownership.Home; string(home) != e.region.GetName() {
-			return nil, secret.Errorf(secret.CodeNotHome, "the secret is a replica; its home region is %s", home)
+		if err := refuseReplica("secret", t.secret.Ownership, secret.RegionName(e.region.GetName())); err != nil {
+			return nil, err
 		}
 		e.before, e.revision = t.secret, t.revision
 		sec := t.secret.Clone()

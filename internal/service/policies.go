@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
@@ -27,22 +28,22 @@ func policyResource(account secret.AccountID, name string) authz.Resource {
 
 // permittedPolicy authorises the call on a policy and finds it; nil if there is
 // none.
-func (c *call) permittedPolicy(view record.View, accountRef, name string) (secret.AccountID, *secret.Policy, int64, error) {
+func (c *call) permittedPolicy(view record.View, accountRef, name string) (*secret.Account, *secret.Policy, int64, error) {
 	account, err := c.account(view, accountRef)
 	if err != nil {
-		return "", nil, 0, err
+		return nil, nil, 0, err
 	}
 	if err := secret.CheckContainerName("name", name); err != nil {
-		return "", nil, 0, err
+		return nil, nil, 0, err
 	}
 	if err := c.authorize(view, policyResource(account.ID, name)); err != nil {
-		return "", nil, 0, err
+		return nil, nil, 0, err
 	}
 	p, revision, err := load(view, record.Policies, record.PolicyKey(account.ID, name), "name", "policy")
 	if secret.HasCode(err, secret.CodeNotFound) {
-		return account.ID, nil, 0, nil
+		return account, nil, 0, nil
 	}
-	return account.ID, p, revision, err
+	return account, p, revision, err
 }
 
 // PutPolicy makes or replaces a policy of an account. Errors: CodeInvalid for a
@@ -66,13 +67,13 @@ func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy,
 		if n.Expected != nil && (*n.Expected != at && (old != nil || n.Expected.Seq != 0)) {
 			return nil, staleOrder(at)
 		}
-		txn, region, err := newTxn(view)
+		txn, region, err := newTxnAt(view, "account", account.Ownership)
 		if err != nil {
 			return nil, err
 		}
 		m := c.mutationIn(region)
 		p = &secret.Policy{
-			Account: account, Name: n.Name, Text: n.Text, Description: n.Description,
+			Account: account.ID, Name: n.Name, Text: n.Text, Description: n.Description,
 			Ownership: secret.NewOwnership(s.Region, m.Incarnation), CreatedAt: m.At, UpdatedAt: m.At,
 		}
 		mutation := mutationCreate
@@ -80,11 +81,32 @@ func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy,
 			mutation = mutationUpdate
 			p.CreatedAt, p.Ownership = old.CreatedAt, old.Ownership
 			p.Ownership.Advance(m.Incarnation)
+		} else if err := continuePolicy(view, txn, p, m.Incarnation); err != nil {
+			return nil, err
 		}
 		c.putPolicy(txn, p, revision, mutation)
 		return txn, nil
 	})
 	return p, err
+}
+
+// continuePolicy has a policy go on with the order of a deleted one of its name,
+// since other regions refuse what is not newer than what they had.
+func continuePolicy(view record.View, txn *record.Txn, p *secret.Policy, incarnation secret.Incarnation) error {
+	key := record.TombstoneKey(record.PolicyKey(p.Account, p.Name))
+	grave, revision, err := record.Load(view, record.Tombstones, key)
+	if errors.Is(err, record.ErrNotFound) {
+		txn.Require(key, 0)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	txn.Require(key, revision)
+	txn.Delete(key)
+	p.Ownership = grave.Ownership
+	p.Ownership.Advance(incarnation)
+	return nil
 }
 
 func (c *call) putPolicy(txn *record.Txn, p *secret.Policy, revision int64, mutation string) {
@@ -130,24 +152,25 @@ func (s *Service) ListPolicies(ctx context.Context, accountRef string, size int,
 // DeletePolicy deletes a policy.
 func (s *Service) DeletePolicy(ctx context.Context, account, name string) error {
 	_, err := s.administer(ctx, authz.DeletePolicy, func(c *call, view record.View) (*record.Txn, error) {
-		id, p, revision, err := c.permittedPolicy(view, account, name)
+		owner, p, revision, err := c.permittedPolicy(view, account, name)
 		if err != nil {
 			return nil, err
 		}
 		if p == nil {
 			return nil, notFound("name", "policy")
 		}
-		txn, region, err := newTxn(view)
+		txn, region, err := newTxnAt(view, "policy", p.Ownership)
 		if err != nil {
 			return nil, err
 		}
-		key := record.PolicyKey(id, name)
+		key := record.PolicyKey(owner.ID, name)
 		txn.Require(key, revision)
 		txn.Delete(key)
 		ownership := p.Ownership
 		ownership.Advance(c.mutationIn(region).Incarnation)
+		c.bury(txn, key, owner.ID, ownership, nil)
 		c.track(txn, key, mutationDelete, &recordpb.Event{
-			Type: "policy_deleted", Account: string(id), Subject: name, Name: name,
+			Type: "policy_deleted", Account: string(owner.ID), Subject: name, Name: name,
 		}, ownership)
 		return txn, nil
 	})

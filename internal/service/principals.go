@@ -60,7 +60,7 @@ func (s *Service) CreatePrincipal(ctx context.Context, n NewPrincipal) (p *secre
 		if !secret.HasCode(err, secret.CodeNotFound) {
 			return nil, err
 		}
-		txn, region, err := newTxn(view)
+		txn, region, err := newTxnAt(view, "account", account.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -156,7 +156,7 @@ func (s *Service) UpdatePrincipal(ctx context.Context, u PrincipalUpdate) (p *se
 		if err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxn(view)
+		txn, region, err := newTxnAt(view, "principal", old.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -196,7 +196,7 @@ func (s *Service) DeletePrincipal(ctx context.Context, account, ref string) erro
 		if p.ID == c.caller.Principal.ID {
 			return nil, secret.Errorf(secret.CodeWrongState, "a principal cannot delete itself")
 		}
-		txn, region, err := newTxn(view)
+		txn, region, err := newTxnAt(view, "principal", p.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -214,6 +214,7 @@ func (s *Service) DeletePrincipal(ctx context.Context, account, ref string) erro
 		txn.Delete(record.PrincipalNameKey(p.Account, p.Name))
 		ownership := p.Ownership
 		ownership.Advance(c.mutationIn(region).Incarnation)
+		c.bury(txn, key, p.Account, ownership, nil)
 		c.track(txn, key, mutationDelete, principalEvent(p, "principal_deleted"), ownership)
 		return txn, nil
 	})

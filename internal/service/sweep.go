@@ -87,7 +87,7 @@ func (s *Service) due() (secrets []secret.ID, credentials []secret.CredentialID,
 			return err
 		}
 		return scan(view, record.Credentials, record.CredentialPrefix, func(c *secret.Credential) bool {
-			if isDead(c, now) {
+			if c.Ownership.Home == s.Region && isDead(c, now) {
 				credentials = append(credentials, c.ID)
 			}
 			return len(credentials) < maxSwept
@@ -148,7 +148,7 @@ func (s *Service) sweepSecret(ctx context.Context, id secret.ID) (purged bool, p
 	}
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
 		t, err := c.target(view, SecretRef{Secret: string(id)})
-		if err != nil || t.secret == nil || !isDue(t.secret, c.now) {
+		if err != nil || t.secret == nil || t.secret.Ownership.Home != s.Region || !isDue(t.secret, c.now) {
 			return nil, err
 		}
 		c.entry.Resource.Kind, c.entry.Resource.ID, c.entry.Resource.Account = string(authz.SecretResource), string(id), t.secret.Account
@@ -196,7 +196,7 @@ func (s *Service) sweepCredential(ctx context.Context, id secret.CredentialID) e
 		if errors.Is(err, record.ErrNotFound) {
 			return nil, nil
 		}
-		if err != nil || !isDead(cred, c.now) {
+		if err != nil || cred.Ownership.Home != s.Region || !isDead(cred, c.now) {
 			return nil, err
 		}
 		c.entry.Resource.Kind, c.entry.Resource.ID, c.entry.Resource.Account = string(authz.CredentialResource), string(id), cred.Account
@@ -208,6 +208,7 @@ func (s *Service) sweepCredential(ctx context.Context, id secret.CredentialID) e
 		txn.Delete(key)
 		txn.Delete(record.CredentialOfKey(cred.Account, cred.Principal, id))
 		cred.Ownership.Advance(c.mutationIn(region).Incarnation)
+		c.bury(txn, key, cred.Account, cred.Ownership, nil)
 		c.track(txn, key, mutationDelete, &recordpb.Event{
 			Type: "credential_removed", Account: string(cred.Account), Subject: string(id), Name: string(cred.Principal),
 		}, cred.Ownership)

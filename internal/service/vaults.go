@@ -169,7 +169,7 @@ func (s *Service) UpdateVault(ctx context.Context, u VaultUpdate) (vault *secret
 		if err := c.authorize(view, vaultResource(old)); err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxn(view)
+		txn, region, err := newTxnAt(view, "vault", old.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -225,6 +225,9 @@ func (s *Service) deleteVault(ctx context.Context, c *call, ref string) (int64, 
 			return nil, err
 		}
 		id, marked = vault.ID, revision
+		if err := refuseReplica("vault", vault.Ownership, s.Region); err != nil {
+			return nil, err
+		}
 		if vault.State != secret.PendingDeletion {
 			if err := refuseOccupied(view, id); err != nil {
 				return nil, err
@@ -260,7 +263,7 @@ func (c *call) setVaultState(view record.View, id secret.VaultID, state secret.S
 	if err != nil || vault.State == state {
 		return nil, err
 	}
-	txn, region, err := newTxn(view)
+	txn, region, err := newTxnAt(view, "vault", vault.Ownership)
 	if err != nil {
 		return nil, err
 	}
@@ -279,7 +282,7 @@ func (c *call) removeVault(view record.View, id secret.VaultID, marked int64) (*
 	if err != nil {
 		return nil, err
 	}
-	txn, region, err := newTxn(view)
+	txn, region, err := newTxnAt(view, "vault", vault.Ownership)
 	if err != nil {
 		return nil, err
 	}
@@ -294,6 +297,7 @@ func (c *call) removeVault(view record.View, id secret.VaultID, marked int64) (*
 	txn.Delete(key)
 	txn.Delete(record.VaultNameKey(vault.Account, vault.Name))
 	vault.Ownership.Advance(c.mutationIn(region).Incarnation)
+	c.bury(txn, key, vault.Account, vault.Ownership, vault.Replication.Holders())
 	c.track(txn, key, mutationDelete, &recordpb.Event{
 		Type: "vault_deleted", Account: string(vault.Account), Vault: string(id), Subject: string(id), Name: vault.Name,
 	}, vault.Ownership)

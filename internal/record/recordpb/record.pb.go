@@ -2053,6 +2053,7 @@ type Tombstone struct {
 	Account       string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
 	Ownership     *Ownership             `protobuf:"bytes,3,opt,name=ownership,proto3" json:"ownership,omitempty"`
 	DeletedAt     int64                  `protobuf:"varint,4,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
+	Holders       []string               `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"` // of a vault
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2113,6 +2114,13 @@ func (x *Tombstone) GetDeletedAt() int64 {
 		return x.DeletedAt
 	}
 	return 0
+}
+
+func (x *Tombstone) GetHolders() []string {
+	if x != nil {
+		return x.Holders
+	}
+	return nil
 }
 
 // A first synchronisation, comparison or release of a target that is under way.
@@ -2845,13 +2853,14 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02at\x18\x05 \x01(\x03R\x02at\"\x99\x01\n" +
+	"\x02at\x18\x05 \x01(\x03R\x02at\"\xb3\x01\n" +
 	"\tTombstone\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12;\n" +
 	"\townership\x18\x03 \x01(\v2\x1d.lifeboat.record.v1.OwnershipR\townership\x12\x1d\n" +
 	"\n" +
-	"deleted_at\x18\x04 \x01(\x03R\tdeletedAt\"\xba\x01\n" +
+	"deleted_at\x18\x04 \x01(\x03R\tdeletedAt\x12\x18\n" +
+	"\aholders\x18\x05 \x03(\tR\aholders\"\xba\x01\n" +
 	"\x0fSynchronisation\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x14\n" +
 	"\x05vault\x18\x02 \x01(\tR\x05vault\x12\x12\n" +
