@@ -19,14 +19,16 @@ const (
 	DeleteSecret     Action = "DeleteSecret"
 	PurgeSecret      Action = "PurgeSecret"
 	RestoreSecret    Action = "RestoreSecret"
+	ReplicateSecret  Action = "ReplicateSecret"
 	GenerateValue    Action = "GenerateValue"
 	WatchSecrets     Action = "WatchSecrets"
 
-	CreateVault Action = "CreateVault"
-	GetVault    Action = "GetVault"
-	ListVaults  Action = "ListVaults"
-	UpdateVault Action = "UpdateVault"
-	DeleteVault Action = "DeleteVault"
+	CreateVault    Action = "CreateVault"
+	GetVault       Action = "GetVault"
+	ListVaults     Action = "ListVaults"
+	UpdateVault    Action = "UpdateVault"
+	DeleteVault    Action = "DeleteVault"
+	ReplicateVault Action = "ReplicateVault"
 
 	CreatePrincipal  Action = "CreatePrincipal"
 	GetPrincipal     Action = "GetPrincipal"
@@ -101,7 +103,8 @@ func definitions() []definition {
 		PutSecretVersion, UpdateSecret, MoveStage, DeleteSecret, RestoreSecret)
 	add(groups(GroupWrite), kinds(SecretResource, VaultResource), CreateSecret)
 	add(groups(GroupPurge), kinds(SecretResource), PurgeSecret)
-	add(groups(GroupManage), kinds(VaultResource), UpdateVault, DeleteVault)
+	add(groups(GroupManage), kinds(VaultResource), UpdateVault, DeleteVault, ReplicateVault)
+	add(groups(GroupManage), kinds(SecretResource), ReplicateSecret)
 	add(groups(GroupManage), kinds(VaultResource, AccountResource), CreateVault)
 	add(groups(GroupManage), kinds(PrincipalResource),
 		GetPrincipal, UpdatePrincipal, DeletePrincipal, CreateToken, CreateAccessKey)

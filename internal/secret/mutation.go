@@ -438,6 +438,29 @@ func (s *Secret) Restore(m Mutation) (bool, error) {
 	return false, nil
 }
 
+// SetAside gives the secret's name up to another one: it gets a new name that ends
+// in mark, and is scheduled for deletion so that it can still be restored.
+func (s *Secret) SetAside(m Mutation, mark string) {
+	suffix := "!replaced-" + mark
+	s.Name = s.Name[:min(len(s.Name), MaxNameBytes-len(suffix))] + suffix
+	if s.State == Active {
+		s.State = PendingDeletion
+		s.DeleteAt = m.At.Add(DefaultDeletionWindow)
+	}
+	s.advance(m)
+}
+
+// Retarget sets the regions that the secret is replicated to in addition to those
+// of its vault. Errors: CodeWrongState.
+func (s *Secret) Retarget(m Mutation, targets []Target) error {
+	if err := s.CheckActive(); err != nil {
+		return err
+	}
+	s.Targets = targets
+	s.advance(m)
+	return nil
+}
+
 // Purge turns the record into a tombstone, which keeps ID, name, order and
 // targets but no content, and returns the versions whose records must go with it.
 func (s *Secret) Purge(m Mutation) ([]VersionID, error) {

@@ -350,10 +350,12 @@ func (s *Service) RestoreSecret(ctx context.Context, ref SecretRef, waitCleared 
 
 // edit is a mutation of one secret being planned.
 type edit struct {
-	vault  *secret.Vault
-	region *recordpb.Region
-	sealer *keyring.Sealer
-	txn    *record.Txn
+	vault *secret.Vault
+	// vaultRevision is that of the store when the vault was last written.
+	vaultRevision int64
+	region        *recordpb.Region
+	sealer        *keyring.Sealer
+	txn           *record.Txn
 
 	// revision is that of the store when the secret was last written before.
 	revision int64
@@ -484,7 +486,7 @@ func (s *Service) mutateSecret(ctx context.Context, action authz.Action, ref Sec
 		if err := refuseReplica("secret", t.secret.Ownership, secret.RegionName(e.region.GetName())); err != nil {
 			return nil, err
 		}
-		e.before, e.revision = t.secret, t.revision
+		e.before, e.revision, e.vaultRevision = t.secret, t.revision, t.vaultRevision
 		sec := t.secret.Clone()
 		event, err := change(c, e, sec)
 		if err != nil {

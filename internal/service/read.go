@@ -200,7 +200,7 @@ func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (V
 	if err := t.secret.Readable(info, c.now); err != nil {
 		return Value{}, err
 	}
-	plaintext, err := c.openVersion(ctx, view, t.secret, info.ID)
+	plaintext, err := c.service.openVersion(ctx, view, t.secret, info.ID)
 	if err != nil {
 		return Value{}, err
 	}
@@ -214,8 +214,8 @@ func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (V
 
 // openVersion opens the sealed value of a version. The view's own bytes are
 // opened, without a copy.
-func (c *call) openVersion(ctx context.Context, view record.View, s *secret.Secret, id secret.VersionID) (secret.Plaintext, error) {
-	stored, ok, err := view.Get(record.VersionKey(s.ID, id))
+func (s *Service) openVersion(ctx context.Context, view record.View, sec *secret.Secret, id secret.VersionID) (secret.Plaintext, error) {
+	stored, ok, err := view.Get(record.VersionKey(sec.ID, id))
 	if err != nil {
 		return secret.Plaintext{}, err
 	}
@@ -226,7 +226,7 @@ func (c *call) openVersion(ctx context.Context, view record.View, s *secret.Secr
 	if err != nil {
 		return secret.Plaintext{}, err
 	}
-	return c.service.Keyring.Open(ctx, view, string(s.ID.Vault()), sealed, associatedData(s, id, keyring.Value))
+	return s.Keyring.Open(ctx, view, string(sec.ID.Vault()), sealed, associatedData(sec, id, keyring.Value))
 }
 
 func (ref ValueRef) version(s *secret.Secret) (*secret.VersionInfo, error) {

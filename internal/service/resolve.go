@@ -99,8 +99,10 @@ func (c *call) vault(view record.View, ref string) (*secret.Vault, int64, error)
 // target is a secret that a request is about, with its vault.
 type target struct {
 	vault *secret.Vault
-	id    secret.ID
-	name  string
+	// vaultRevision is that of the store when the vault was last written.
+	vaultRevision int64
+	id            secret.ID
+	name          string
 	// secret is nil if there is none of that ID or name.
 	secret   *secret.Secret
 	revision int64
@@ -122,11 +124,11 @@ func (c *call) target(view record.View, ref SecretRef) (target, error) {
 	} else if err := secret.CheckName("secret", ref.Secret); err != nil {
 		return t, err
 	}
-	vault, _, err := c.vault(view, vaultRef)
+	vault, revision, err := c.vault(view, vaultRef)
 	if err != nil {
 		return t, err
 	}
-	t.vault, t.name = vault, ref.Secret
+	t.vault, t.vaultRevision, t.name = vault, revision, ref.Secret
 	switch {
 	case t.id != "" && t.id.Vault() != vault.ID:
 		t.id = ""

@@ -66,6 +66,8 @@ type Options struct {
 	Throttle      Throttle
 	// Observe is told of each request when it ends; it must not block.
 	Observe func(action authz.Action, outcome secret.Code, took time.Duration)
+	// Peers are the regions that this one can replicate to; nil means none.
+	Peers func() []secret.RegionName
 	// Clearing is nil in a process without the control role.
 	Clearing Clearing
 	Logger   *slog.Logger
@@ -113,6 +115,9 @@ func New(o Options) *Service {
 	}
 	if o.Observe == nil {
 		o.Observe = func(authz.Action, secret.Code, time.Duration) {}
+	}
+	if o.Peers == nil {
+		o.Peers = func() []secret.RegionName { return nil }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

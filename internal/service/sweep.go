@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/lifeboat-secrets/lifeboat/internal/authn"
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
@@ -127,22 +126,8 @@ func scan[T any](view record.View, kind record.Kind[T], prefix string, visit fun
 	})
 }
 
-// sweepCall is a call by the sweep itself, which needs no policy.
-func (s *Service) sweepCall(ctx context.Context, action authz.Action) (context.Context, *call, error) {
-	ctx = WithRequest(ctx, &Request{ID: sweepName})
-	c, err := s.begin(ctx, action, true)
-	if err != nil {
-		return ctx, c, err
-	}
-	c.caller = authn.Caller{Account: secret.SystemAccount, Principal: &secret.Principal{
-		ID: sweepName, Name: sweepName, Account: secret.SystemAccount, Kind: secret.Operator,
-	}}
-	c.entry.Principal, c.entry.PrincipalName, c.entry.Account = sweepName, sweepName, secret.SystemAccount
-	return ctx, c, nil
-}
-
 func (s *Service) sweepSecret(ctx context.Context, id secret.ID) (purged bool, pruned int, err error) {
-	ctx, c, err := s.sweepCall(ctx, actionSweepSecret)
+	ctx, c, err := s.systemCall(ctx, actionSweepSecret, sweepName)
 	if err != nil {
 		return false, 0, c.end(err)
 	}
@@ -186,7 +171,7 @@ func (s *Service) sweepSecret(ctx context.Context, id secret.ID) (purged bool, p
 }
 
 func (s *Service) sweepCredential(ctx context.Context, id secret.CredentialID) error {
-	ctx, c, err := s.sweepCall(ctx, actionSweepCredential)
+	ctx, c, err := s.systemCall(ctx, actionSweepCredential, sweepName)
 	if err != nil {
 		return c.end(err)
 	}

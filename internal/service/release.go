@@ -1,0 +1,210 @@
+package service
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// releaseSecret drops the copy of a secret that is no longer meant for this region.
+// The order stays, so that no older state brings it back.
+func (a *arrival) releaseSecret(view record.View, e *edit, held, incoming *secret.Secret) error {
+	key := record.SecretKey(incoming.ID)
+	a.bury(e.txn, key, incoming.Account, incoming.Ownership, nil)
+	a.track(e.txn, key, mutationDelete, &recordpb.Event{
+		Type: "replica_removed", Account: string(incoming.Account), Vault: string(e.vault.ID), Subject: string(incoming.ID), Name: incoming.Name,
+	}, incoming.Ownership)
+	if held == nil || held.Account == "" {
+		return nil
+	}
+	return dropSecret(view, e.txn, held)
+}
+
+// dropSecret deletes a secret's record with all that belongs to it.
+func dropSecret(view record.View, txn *record.Txn, held *secret.Secret) error {
+	txn.Delete(record.SecretKey(held.ID))
+	for i := range held.Versions {
+		txn.Delete(record.VersionKey(held.ID, held.Versions[i].ID))
+	}
+	name := record.SecretNameKey(held.ID.Vault(), held.Name)
+	stored, ok, err := view.Get(name)
+	if err != nil || !ok {
+		return err
+	}
+	holder, err := record.DecodeReference(stored.Value)
+	if err == nil && holder == string(held.ID) {
+		txn.Require(name, stored.Revision)
+		txn.Delete(name)
+	}
+	return err
+}
+
+// releaseSecrets drops the source's secrets of a vault that is deleted at its home,
+// or no longer meant for this region, before the vault's record follows. A newer
+// state of the vault than the shipped one stops it.
+func (a *arrival) releaseSecrets(ctx context.Context) error {
+	incoming, err := a.incoming()
+	if err != nil {
+		return err
+	}
+	if err := a.admit(incoming.ownership, incoming.account); err != nil {
+		return err
+	}
+	vault := &secret.Vault{Ownership: incoming.ownership}
+	if !a.shipment.Buried {
+		if vault, err = record.Vaults.Decode(a.shipment.State); err != nil {
+			return err
+		}
+		if secret.TargetIn(vault.Replication.Targets, a.service.Region) != nil {
+			return nil // every secret is meant for this region
+		}
+	}
+	view := a.service.Store.View(ctx)
+	held, err := heldIdentity(view, a.shipment.Key)
+	if err != nil || held.revision == 0 || secret.Judge(held.ownership, incoming.ownership) == secret.Refuse {
+		return err
+	}
+	id := secret.VaultID(a.shipment.Key[len(record.VaultPrefix):])
+	prefix := record.SecretPrefix + string(id) + "/"
+	var drop []*secret.Secret
+	err = scanAll(view, record.Secrets, prefix, func(sec *secret.Secret) bool {
+		if sec.Ownership.Home == a.from.Region && (a.shipment.Buried || !meantFor(vault, sec, a.service.Region)) {
+			drop = append(drop, sec)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for _, sec := range drop {
+		if err := a.dropReleased(ctx, sec.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropReleased drops one secret of a vault that is being released. The vault's own
+// tombstone will keep its states out, so none of its own is left.
+func (a *arrival) dropReleased(ctx context.Context, id secret.ID) error {
+	return a.commit(ctx, func(view record.View) (*record.Txn, error) {
+		txn, _, err := newTxn(view)
+		if err != nil {
+			return nil, err
+		}
+		held, revision, err := record.Load(view, record.Secrets, record.SecretKey(id))
+		if errors.Is(err, record.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		key := record.SecretKey(id)
+		txn.Require(key, revision)
+		a.track(txn, key, mutationDelete, &recordpb.Event{
+			Type: "replica_removed", Account: string(held.Account), Vault: string(id.Vault()), Subject: string(id), Name: held.Name,
+		}, held.Ownership)
+		return txn, dropSecret(view, txn, held)
+	})
+}
+
+// releaseAccount drops the account of a vault that was released, with everybody in
+// it, if this region holds no other vault of it: revocations would no longer
+// reach it.
+func (a *arrival) releaseAccount(ctx context.Context) error {
+	incoming, err := a.incoming()
+	if err != nil || !a.shipment.Buried && a.meantForUs() {
+		return err
+	}
+	view := a.service.Store.View(ctx)
+	account, _, err := record.Load(view, record.Accounts, record.AccountKey(incoming.account))
+	if errors.Is(err, record.ErrNotFound) {
+		return nil
+	}
+	if err != nil || account.Ownership.Home == a.service.Region {
+		return err
+	}
+	occupied, err := anyUnder(view, string(record.VaultNameKey(account.ID, "")))
+	if err != nil || occupied {
+		return err
+	}
+	for _, prefix := range []string{
+		record.PolicyPrefix + string(account.ID) + "/", record.CredentialOfPrefix + string(account.ID) + "/",
+		record.PrincipalNamePrefix + string(account.ID) + "/", record.PrincipalPrefix + string(account.ID) + "/",
+	} {
+		if err := a.dropRange(ctx, prefix); err != nil {
+			return err
+		}
+	}
+	return a.commit(ctx, func(view record.View) (*record.Txn, error) { return a.dropAccount(view, account) })
+}
+
+// dropRange deletes the records under a prefix in transactions of bounded size; of
+// a list of credentials also the credentials.
+func (a *arrival) dropRange(ctx context.Context, prefix string) error {
+	for {
+		txn, _, err := newTxn(a.service.Store.View(ctx))
+		if err != nil {
+			return err
+		}
+		err = a.service.Store.View(ctx).Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+			txn.Require(stored.Key, stored.Revision)
+			txn.Delete(stored.Key)
+			if stored.Key.HasPrefix(record.CredentialOfPrefix) {
+				if id, err := record.DecodeReference(stored.Value); err == nil {
+					txn.Delete(record.CredentialKey(secret.CredentialID(id)))
+				}
+			}
+			return len(txn.Writes) < stagedOps
+		})
+		if err != nil || len(txn.Writes) == 0 {
+			return err
+		}
+		if _, err := a.service.Store.Commit(ctx, *txn); err != nil && !secret.HasCode(err, secret.CodeStale) {
+			return err
+		}
+	}
+}
+
+func (a *arrival) dropAccount(view record.View, account *secret.Account) (*record.Txn, error) {
+	txn, _, err := newTxn(view)
+	if err != nil {
+		return nil, err
+	}
+	key := record.AccountKey(account.ID)
+	stored, ok, err := view.Get(key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	txn.Require(key, stored.Revision)
+	txn.Delete(key)
+	txn.Delete(record.AccountNameKey(account.Name))
+	a.track(txn, key, mutationDelete, &recordpb.Event{
+		Type: "replica_removed", Account: string(account.ID), Subject: string(account.ID), Name: account.Name,
+	}, account.Ownership)
+	return txn, removeKeys(view, txn, string(account.ID))
+}
+
+func anyUnder(view record.View, prefix string) (found bool, err error) {
+	err = view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(record.Stored) bool {
+		found = true
+		return false
+	})
+	return found, err
+}
+
+// scanAll is scan that stops at a record that cannot be decoded.
+func scanAll[T any](view record.View, kind record.Kind[T], prefix string, visit func(*T) bool) error {
+	var decodeErr error
+	err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+		var t *T
+		if t, decodeErr = kind.Decode(stored.Value); decodeErr != nil {
+			return false
+		}
+		return visit(t)
+	})
+	return errors.Join(err, decodeErr)
+}

@@ -1,0 +1,205 @@
+package service
+
+import (
+	"context"
+	"slices"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// The kinds of synchronisation with a target.
+const (
+	// Synchronise brings the target everything that it is meant for.
+	Synchronise = "SYNCHRONISE"
+	// Release has the target drop what it is no longer meant for.
+	Release = "RELEASE"
+)
+
+// VaultReplication is what ReplicateVault changes; a nil field stays as it is.
+type VaultReplication struct {
+	Vault          string
+	Targets        *[]secret.Target
+	AllowedRegions *[]secret.RegionName
+	AckTargets     *int
+	Expected       *secret.Order
+}
+
+// ReplicateVault sets to which regions the secrets of a vault are replicated. A
+// region that is added gets all of them in the background; one that is left out
+// drops its copies. Errors: CodeInvalid for regions that are not peers, not
+// allowed, or too many; CodeNotHome; CodeStale.
+func (s *Service) ReplicateVault(ctx context.Context, r VaultReplication) (vault *secret.Vault, err error) {
+	_, err = s.administer(ctx, authz.ReplicateVault, func(c *call, view record.View) (*record.Txn, error) {
+		old, revision, err := c.vault(view, r.Vault)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.authorize(view, vaultResource(old)); err != nil {
+			return nil, err
+		}
+		txn, region, err := newTxnAt(view, "vault", old.Ownership)
+		if err != nil {
+			return nil, err
+		}
+		if r.Expected != nil && old.Ownership.Order != *r.Expected {
+			return nil, staleOrder(old.Ownership.Order)
+		}
+		vault = old.Clone()
+		if vault.Replication, err = s.replicationOf(old, r); err != nil {
+			return nil, err
+		}
+		m := c.mutationIn(region)
+		vault.Ownership.Advance(m.Incarnation)
+		vault.UpdatedAt = m.At
+		c.synchroniseVault(txn, old, vault)
+		c.putVault(txn, vault, revision, mutationUpdate, "vault_updated")
+		return txn, nil
+	})
+	return vault, err
+}
+
+// replicationOf returns the vault's replication as changed and checked.
+func (s *Service) replicationOf(v *secret.Vault, r VaultReplication) (secret.Replication, error) {
+	changed := v.Clone().Replication
+	if r.AllowedRegions != nil {
+		allowed := slices.Clone(*r.AllowedRegions)
+		slices.Sort(allowed)
+		changed.AllowedRegions = slices.Compact(allowed)
+		for _, region := range changed.AllowedRegions {
+			if err := secret.CheckRegionName("allowed_regions", region); err != nil {
+				return changed, err
+			}
+		}
+	}
+	if r.Targets != nil {
+		changed.Targets = *r.Targets
+	}
+	targets, err := s.checkTargets(changed.Targets, v.Replication.Targets, changed.AllowedRegions)
+	if err != nil {
+		return changed, err
+	}
+	changed.Targets = targets
+	for _, region := range changed.Partial {
+		if len(changed.AllowedRegions) > 0 && !slices.Contains(changed.AllowedRegions, region) {
+			return changed, secret.Invalid("allowed_regions", "does not have %s, which is a target of some secrets of the vault", region)
+		}
+	}
+	if r.AckTargets != nil {
+		changed.AckTargets = *r.AckTargets
+	}
+	if n := changed.AckTargets; n < 0 || n > len(targets) {
+		return changed, secret.Invalid("ack_targets", "is %d; the vault has %d targets", n, len(targets))
+	}
+	return changed, nil
+}
+
+// checkTargets checks targets, of which those that were there before need not be
+// peers any more.
+func (s *Service) checkTargets(targets, before []secret.Target, allowed []secret.RegionName) ([]secret.Target, error) {
+	sorted, err := secret.CheckTargets("targets", s.Region, targets, allowed)
+	if err != nil {
+		return nil, err
+	}
+	peers := s.Peers()
+	for _, t := range sorted {
+		if !slices.Contains(peers, t.Region) && secret.TargetIn(before, t.Region) == nil {
+			return nil, secret.Invalid("targets", "names %s, which is not a peer of this region", t.Region).
+				WithHint("add it to peers in the configuration of the control processes")
+		}
+	}
+	return sorted, nil
+}
+
+// synchroniseVault notes what is to be done at each region that becomes a target
+// of the vault or is one no more.
+func (c *call) synchroniseVault(txn *record.Txn, before, after *secret.Vault) {
+	for _, t := range before.Replication.Targets {
+		if secret.TargetIn(after.Replication.Targets, t.Region) == nil {
+			c.synchronise(txn, t.Region, after.ID, "", Release)
+		}
+	}
+	for _, t := range after.Replication.Targets {
+		old := secret.TargetIn(before.Replication.Targets, t.Region)
+		if old == nil || *old != t {
+			c.synchronise(txn, t.Region, after.ID, "", Synchronise)
+		}
+	}
+}
+
+func (c *call) synchronise(txn *record.Txn, target secret.RegionName, vault secret.VaultID, id secret.ID, kind string) {
+	txn.Put(record.SynchronisationKey(target, vault, id), record.Synchronisations.Encode(&recordpb.Synchronisation{
+		Target: string(target), Vault: string(vault), Secret: string(id), Kind: kind, StartedAt: c.now.UnixNano(),
+	}))
+}
+
+// SecretReplication is what ReplicateSecret changes.
+type SecretReplication struct {
+	SecretRef
+	// Targets are all regions that the secret is replicated to besides those of
+	// its vault.
+	Targets  []secret.Target
+	Expected *secret.Order
+}
+
+// ReplicateSecret sets to which regions a secret is replicated in addition to
+// those of its vault. Errors: as for ReplicateVault.
+func (s *Service) ReplicateSecret(ctx context.Context, r SecretReplication) (Outcome, error) {
+	return s.mutateSecret(ctx, authz.ReplicateSecret, r.SecretRef, false, r.Expected, nil,
+		func(c *call, e *edit, sec *secret.Secret) (string, error) {
+			targets, err := s.checkTargets(r.Targets, sec.Targets, e.vault.Replication.AllowedRegions)
+			if err != nil {
+				return "", err
+			}
+			if e.nothing = slices.Equal(targets, sec.Targets); e.nothing {
+				return "", nil
+			}
+			if err := sec.Retarget(c.mutationIn(e.region), targets); err != nil {
+				return "", err
+			}
+			e.synchroniseSecret(c, e.before.Targets, sec)
+			return "updated", e.enrolHolders(c, targets)
+		})
+}
+
+// synchroniseSecret notes what is to be done at each region that becomes a target
+// of the secret alone or is one no more.
+func (e *edit) synchroniseSecret(c *call, before []secret.Target, sec *secret.Secret) {
+	for _, t := range before {
+		if secret.TargetIn(sec.Targets, t.Region) == nil && secret.TargetIn(e.vault.Replication.Targets, t.Region) == nil {
+			c.synchronise(e.txn, t.Region, e.vault.ID, sec.ID, Release)
+		}
+	}
+	for _, t := range sec.Targets {
+		old := secret.TargetIn(before, t.Region)
+		if old == nil || *old != t {
+			c.synchronise(e.txn, t.Region, e.vault.ID, sec.ID, Synchronise)
+		}
+	}
+}
+
+// enrolHolders has the vault's record name the regions that will hold it for the
+// sake of one secret.
+func (e *edit) enrolHolders(c *call, targets []secret.Target) error {
+	vault := e.vault.Clone()
+	for _, t := range targets {
+		if !slices.Contains(vault.Replication.Partial, t.Region) {
+			vault.Replication.Partial = append(vault.Replication.Partial, t.Region)
+		}
+	}
+	if len(vault.Replication.Partial) == len(e.vault.Replication.Partial) {
+		return nil
+	}
+	if n := len(vault.Replication.Holders()); n > secret.MaxTargets {
+		return secret.Invalid("targets", "the vault would be held by %d other regions; the limit is %d", n, secret.MaxTargets)
+	}
+	slices.Sort(vault.Replication.Partial)
+	vault.Ownership.Advance(c.mutationIn(e.region).Incarnation)
+	vault.UpdatedAt = c.now
+	about := c.entry.Resource
+	c.putVault(e.txn, vault, e.vaultRevision, mutationUpdate, "vault_updated")
+	c.entry.Resource = about
+	return nil
+}
