@@ -81,7 +81,7 @@ func (k Kind[T]) Check(b []byte) error {
 	if k.known != nil {
 		k.known(m)
 	}
-	return refuseUnknown(k.name, m.ProtoReflect())
+	return refuseUnknown(k.name+" record", m.ProtoReflect())
 }
 
 func (k Kind[T]) format() uint32 { return uint32(k.reads) }
@@ -111,9 +111,13 @@ func corrupt(name string, err error) error {
 	return secret.Wrap(secret.CodeCorrupt, err, "cannot decode "+name+" record")
 }
 
+// RefuseUnknown returns CodeUnknownFormat if a message has, at any depth, a field
+// that this release does not know. name names the message to people.
+func RefuseUnknown(name string, m proto.Message) error { return refuseUnknown(name, m.ProtoReflect()) }
+
 func refuseUnknown(name string, m protoreflect.Message) error {
 	if len(m.GetUnknown()) > 0 {
-		return secret.Errorf(secret.CodeUnknownFormat, "%s record has a field that this release does not know", name).
+		return secret.Errorf(secret.CodeUnknownFormat, "%s has a field that this release does not know", name).
 			WithHint("upgrade this process")
 	}
 	var err error

@@ -1,0 +1,202 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+
+	"connectrpc.com/connect"
+
+	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
+	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+const (
+	// maxRequestBytes bounds a request. A shipment of a secret with a hundred values
+	// of 64 KiB is the largest there is; a batch ends before it.
+	maxRequestBytes = 16 << 20
+	// maxShipments and maxHeld bound the entries of one request.
+	maxShipments = 256
+	maxHeld      = 1000
+	// receivedAtOnce bounds the shipments of one request that are received side by
+	// side, so that the store commits them together.
+	receivedAtOnce = 32
+)
+
+// Incoming is what the receiver needs of the service.
+type Incoming interface {
+	Receive(ctx context.Context, from service.Source, p *service.Shipment) service.Receipt
+}
+
+// ReceiverOptions of a Receiver; all are required.
+type ReceiverOptions struct {
+	Region   secret.RegionName
+	Service  Incoming
+	Digester Digester
+	Local    LocalStore
+	// Source returns the region that a request is from.
+	Source func(context.Context) (service.Source, bool)
+	// Capacity bounds the requests of all peers that are served at once; more are
+	// told to slow down.
+	Capacity int
+	// StatusOf maps a typed error to the protocol's code.
+	StatusOf func(error) connect.Code
+}
+
+// LocalStore is this process's copy of the shard.
+type LocalStore interface {
+	View(fn func(record.View) error) error
+}
+
+// Receiver takes in what other regions deliver.
+type Receiver struct {
+	ReceiverOptions
+	slots chan struct{}
+}
+
+// NewReceiver returns a Receiver.
+func NewReceiver(o ReceiverOptions) *Receiver {
+	return &Receiver{ReceiverOptions: o, slots: make(chan struct{}, max(1, o.Capacity))}
+}
+
+// Handler serves the receiver's part of ReplicationService, to be mounted behind
+// the link that proves who calls.
+func (r *Receiver) Handler() (path string, handler http.Handler) {
+	return peerv1connect.NewReplicationServiceHandler(r, connect.WithReadMaxBytes(maxRequestBytes))
+}
+
+// Deliver implements peerv1connect.ReplicationServiceHandler.
+func (r *Receiver) Deliver(ctx context.Context, req *connect.Request[peerv1.DeliverRequest]) (*connect.Response[peerv1.DeliverResponse], error) {
+	from, leave, err := r.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	shipments := req.Msg.GetShipments()
+	if len(req.Msg.ProtoReflect().GetUnknown()) > 0 {
+		return nil, r.fail(secret.Errorf(secret.CodeUnknownFormat, "the request has a field that this release does not know").WithHint("upgrade this region"))
+	}
+	if len(shipments) > maxShipments {
+		return nil, r.fail(secret.Invalid("shipments", "has %d entries; the limit is %d", len(shipments), maxShipments))
+	}
+	answer := &peerv1.DeliverResponse{Receipts: make([]*peerv1.Receipt, len(shipments))}
+	var receiving sync.WaitGroup
+	atOnce := make(chan struct{}, receivedAtOnce)
+	for i, shipment := range shipments {
+		atOnce <- struct{}{}
+		receiving.Go(func() {
+			defer func() { <-atOnce }()
+			answer.Receipts[i] = r.receive(ctx, from, shipment)
+		})
+	}
+	receiving.Wait()
+	return connect.NewResponse(answer), nil
+}
+
+// enter finds out who calls, and tells a caller to slow down if too much is under
+// way.
+func (r *Receiver) enter(ctx context.Context) (from service.Source, leave func(), err error) {
+	from, ok := r.Source(ctx)
+	if !ok {
+		return from, nil, connect.NewError(connect.CodePermissionDenied, errors.New("the caller is not a peer"))
+	}
+	select {
+	case r.slots <- struct{}{}:
+		return from, func() { <-r.slots }, nil
+	default:
+		err := connect.NewError(connect.CodeResourceExhausted, errors.New("the region receives as much as it can: slow down"))
+		err.Meta().Set("Retry-After", "1")
+		return from, nil, err
+	}
+}
+
+func (r *Receiver) receive(ctx context.Context, from service.Source, w *peerv1.Shipment) *peerv1.Receipt {
+	p, err := fromWire(w)
+	if err != nil {
+		return refusal(err)
+	}
+	receipt := r.Service.Receive(ctx, from, p)
+	if receipt.Err != nil {
+		return refusal(receipt.Err)
+	}
+	answer := &peerv1.Receipt{Holder: string(receipt.Holder)}
+	for _, id := range receipt.Needs {
+		answer.Needs = append(answer.Needs, string(id))
+	}
+	return answer
+}
+
+// refusal says why a shipment was not received: the message, not its cause.
+func refusal(err error) *peerv1.Receipt {
+	message := "internal error"
+	if e, ok := errors.AsType[*secret.Error](err); ok {
+		message = e.Message
+		if e.Field != "" {
+			message = e.Field + ": " + e.Message
+		}
+	}
+	return &peerv1.Receipt{Code: string(secret.CodeOf(err)), Message: message}
+}
+
+func (r *Receiver) fail(err error) error {
+	return connect.NewError(r.StatusOf(err), errors.New(refusal(err).GetMessage()))
+}
+
+// GetHeld implements peerv1connect.ReplicationServiceHandler.
+func (r *Receiver) GetHeld(ctx context.Context, req *connect.Request[peerv1.GetHeldRequest]) (*connect.Response[peerv1.GetHeldResponse], error) {
+	from, leave, err := r.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if n := len(req.Msg.GetRecords()); n > maxHeld {
+		return nil, r.fail(secret.Invalid("records", "has %d entries; the limit is %d", n, maxHeld))
+	}
+	answer := &peerv1.GetHeldResponse{}
+	err = r.Local.View(func(view record.View) error {
+		for _, key := range req.Msg.GetRecords() {
+			held, err := heldOf(view, record.Key(key), from.Region)
+			if err != nil {
+				return err
+			}
+			answer.Held = append(answer.Held, held)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	return connect.NewResponse(answer), nil
+}
+
+// heldOf says what the view has of a record of the peer's.
+func heldOf(view record.View, key record.Key, peer secret.RegionName) (*peerv1.Held, error) {
+	held := &peerv1.Held{Record: string(key)}
+	stored, ok, err := view.Get(key)
+	if err != nil {
+		return nil, err
+	}
+	var o secret.Ownership
+	if ok {
+		owner, err := record.OwnerOf(key, stored.Value)
+		if err != nil {
+			return nil, err
+		}
+		o = owner.Ownership
+	} else if grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(key)); err == nil {
+		o = grave.Ownership
+	} else if !errors.Is(err, record.ErrNotFound) {
+		return nil, err
+	}
+	if o.Home != peer {
+		return held, nil // nothing of the caller's business
+	}
+	held.Order = o.Order.String()
+	_, open, err := view.Get(record.WorkKey(key))
+	held.Cleared = !open
+	return held, err
+}

@@ -1,0 +1,415 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/time/rate"
+
+	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+const (
+	// syncPage is how many records a synchronisation reads and sends at a time,
+	// after each of which it notes how far it came.
+	syncPage = 500
+	// retryAfter is how long a synchronisation rests that could not go on.
+	retryAfter = 2 * time.Second
+	// clearsIn is how long it rests if the vault's own mutation is under way still.
+	clearsIn = 50 * time.Millisecond
+	// lookEvery bounds how late a synchronisation is noticed of which no change
+	// tells.
+	lookEvery = 30 * time.Second
+)
+
+// runSynchronisations does what synchronisation records of the target ask for,
+// until ctx ends. Each is one vault, or one secret, that becomes the target's or
+// is so no more.
+func (s *Sender) runSynchronisations(ctx context.Context) {
+	for ctx.Err() == nil {
+		wait := lookEvery
+		todo, err := s.todo()
+		for _, t := range todo {
+			if err == nil {
+				err = s.synchronise(ctx, t)
+			}
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				s.Logger.Info("a synchronisation cannot go on now; it will", "target", s.Target, "error", err)
+			}
+			wait = retryAfter
+			if errors.Is(err, service.ErrNotCleared) {
+				wait = clearsIn
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-s.synchronising:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// todo is a synchronisation as the local store holds it.
+type todo struct {
+	*recordpb.Synchronisation
+	key      record.Key
+	revision int64
+}
+
+func (s *Sender) todo() (all []*todo, err error) {
+	prefix := record.SynchronisationPrefix + string(s.Target) + "/"
+	err = s.Local.View(func(view record.View) error {
+		var decodeErr error
+		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+			var sync *recordpb.Synchronisation
+			if sync, decodeErr = record.Synchronisations.Decode(stored.Value); decodeErr != nil {
+				return false
+			}
+			all = append(all, &todo{Synchronisation: sync, key: stored.Key, revision: stored.Revision})
+			return true
+		})
+		return errors.Join(err, decodeErr)
+	})
+	return all, err
+}
+
+func (s *Sender) synchronise(ctx context.Context, t *todo) error {
+	vault := record.VaultKey(secret.VaultID(t.GetVault()))
+	if t.GetKind() == service.Synchronise && t.GetBookmark() == "" {
+		if err := s.sendAccountOf(ctx, vault); err != nil {
+			return err
+		}
+	}
+	if t.GetKind() == service.Synchronise || t.GetSecret() == "" {
+		if err := s.sendAll(ctx, []record.Key{vault}); err != nil {
+			return err
+		}
+	}
+	switch {
+	case t.GetSecret() != "":
+		if err := s.sendAll(ctx, []record.Key{record.SecretKey(secret.ID(t.GetSecret()))}); err != nil {
+			return err
+		}
+	case t.GetKind() == service.Synchronise:
+		if err := s.sendSecrets(ctx, t); err != nil {
+			return err
+		}
+	}
+	return s.finish(ctx, t)
+}
+
+// sendAccountOf sends everybody who is in the vault's account.
+func (s *Sender) sendAccountOf(ctx context.Context, vault record.Key) error {
+	var keys []record.Key
+	err := s.Local.View(func(view record.View) error {
+		v, _, err := record.Load(view, record.Vaults, vault)
+		if errors.Is(err, record.ErrNotFound) {
+			return nil
+		}
+		if err == nil {
+			keys, err = identitiesOf(view, v.Account)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for page := range slices.Chunk(keys, syncPage) {
+		if err := s.sendAll(ctx, page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// identitiesOf returns the keys of an account's records, each after what it
+// belongs to.
+func identitiesOf(view record.View, account secret.AccountID) ([]record.Key, error) {
+	keys := []record.Key{record.AccountKey(account)}
+	for _, prefix := range []string{record.PrincipalPrefix, record.CredentialOfPrefix, record.PolicyPrefix} {
+		prefix += string(account) + "/"
+		var decodeErr error
+		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+			key := stored.Key
+			if key.HasPrefix(record.CredentialOfPrefix) {
+				var id string
+				if id, decodeErr = record.DecodeReference(stored.Value); decodeErr != nil {
+					return false
+				}
+				key = record.CredentialKey(secret.CredentialID(id))
+			}
+			keys = append(keys, key)
+			return true
+		})
+		if err = errors.Join(err, decodeErr); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// sendSecrets sends the secrets of a vault from the bookmark on.
+func (s *Sender) sendSecrets(ctx context.Context, t *todo) error {
+	limit := rate.NewLimiter(rate.Limit(s.SynchronisePerSecond), syncPage)
+	prefix := record.SecretPrefix + t.GetVault() + "/"
+	for {
+		keys, err := s.page(record.Key(prefix+t.GetBookmark()), record.PrefixEnd(prefix))
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		if err := limit.WaitN(ctx, len(keys)); err != nil {
+			return err
+		}
+		if err := s.sendAll(ctx, keys); err != nil {
+			return err
+		}
+		t.Bookmark = string(keys[len(keys)-1][len(prefix):]) + "\x00"
+		t.Done += uint64(len(keys))
+		if err := s.note(ctx, t); err != nil {
+			return err
+		}
+	}
+}
+
+// page returns the keys of the first records of a range.
+func (s *Sender) page(start, end record.Key) (keys []record.Key, err error) {
+	err = s.Local.View(func(view record.View) error {
+		return view.Scan(start, end, func(stored record.Stored) bool {
+			keys = append(keys, stored.Key)
+			return len(keys) < syncPage
+		})
+	})
+	return keys, err
+}
+
+// note stores how far a synchronisation came.
+func (s *Sender) note(ctx context.Context, t *todo) error {
+	var txn record.Txn
+	txn.Require(t.key, t.revision)
+	txn.Put(t.key, record.Synchronisations.Encode(t.Synchronisation))
+	revision, err := s.Store.Commit(ctx, txn)
+	if err == nil {
+		t.revision = revision
+	}
+	return err
+}
+
+// finish deletes a synchronisation, unless it was asked for anew meanwhile.
+func (s *Sender) finish(ctx context.Context, t *todo) error {
+	var txn record.Txn
+	txn.Require(t.key, t.revision)
+	txn.Delete(t.key)
+	revision, err := s.Store.Commit(ctx, txn)
+	if secret.HasCode(err, secret.CodeStale) {
+		signal(s.synchronising)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.Logger.Info("synchronised", "target", s.Target, "vault", t.GetVault(), "secret", t.GetSecret(), "kind", t.GetKind(), "records", t.GetDone())
+	return s.Local.WaitApplied(ctx, revision)
+}
+
+// sendAll sends records of a synchronisation. What the target refuses gets a
+// message, and is from then on like any other failure; what is not cleared gets
+// one when it is. An error means that the rest must be sent again.
+func (s *Sender) sendAll(ctx context.Context, keys []record.Key) error {
+	var refused []record.Key
+	for key, fate := range s.send(ctx, keys) {
+		switch {
+		case fate.err == nil:
+		case errors.Is(fate.err, service.ErrNotCleared) && key.HasPrefix(record.SecretPrefix):
+		case fate.unreachable || fate.rest > 0:
+			return fate.err
+		case secret.HasCode(fate.err, secret.CodeUnavailable), !key.HasPrefix(record.SecretPrefix):
+			return fate.err // what secrets depend on must be there before they are sent
+		default:
+			refused = append(refused, key)
+		}
+	}
+	for batch := range slices.Chunk(refused, batchMessages/2) {
+		var txn record.Txn
+		for _, key := range batch {
+			s.Queue.Enqueue(&txn, []secret.RegionName{s.Target}, key, s.Now())
+		}
+		if _, err := s.Store.Commit(ctx, txn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runResynchronisations compares everything that the target is meant to have, when
+// its queue ran over, until ctx ends.
+func (s *Sender) runResynchronisations(ctx context.Context) {
+	for {
+		if err := s.Queue.WaitResynchronise(ctx, s.Target); err != nil {
+			return
+		}
+		if err := s.resynchronise(ctx); err != nil && ctx.Err() == nil {
+			s.Logger.Info("the resynchronisation cannot go on now; it will", "target", s.Target, "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(retryAfter):
+			}
+		}
+	}
+}
+
+func (s *Sender) resynchronise(ctx context.Context) error {
+	if _, err := s.held(ctx, nil); err != nil {
+		return err // not reached: a mark that has not begun takes what overflows meanwhile
+	}
+	revision, err := s.Queue.BeginResynchronise(ctx, s.Target)
+	if err != nil {
+		return err
+	}
+	if err := s.Local.WaitApplied(ctx, revision); err != nil {
+		return err
+	}
+	began := s.Now()
+	sent, err := s.sendLacking(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.Queue.EndResynchronise(ctx, s.Target, revision); err != nil {
+		return err
+	}
+	s.Logger.Info("resynchronised", "target", s.Target, "records_sent", sent, "took", s.Now().Sub(began))
+	return nil
+}
+
+// sendLacking sends everything of which the target has another order.
+func (s *Sender) sendLacking(ctx context.Context) (sent int, err error) {
+	limit := rate.NewLimiter(rate.Limit(s.SynchronisePerSecond), syncPage)
+	for _, vault := range s.Routes.HeldBy(s.Target) {
+		if err := s.sendAccountOf(ctx, record.VaultKey(vault)); err != nil {
+			return sent, err
+		}
+		if err := s.sendAll(ctx, []record.Key{record.VaultKey(vault)}); err != nil {
+			return sent, err
+		}
+		prefix := record.SecretPrefix + string(vault) + "/"
+		n, err := s.sendDiffering(ctx, limit, prefix)
+		if sent += n; err != nil {
+			return sent, err
+		}
+	}
+	n, err := s.sendTombstones(ctx)
+	return sent + n, err
+}
+
+func (s *Sender) sendDiffering(ctx context.Context, limit *rate.Limiter, prefix string) (sent int, err error) {
+	for start := record.Key(prefix); ; {
+		keys, err := s.page(start, record.PrefixEnd(prefix))
+		if err != nil || len(keys) == 0 {
+			return sent, err
+		}
+		start = keys[len(keys)-1] + "\x00"
+		lacking, err := s.lacking(ctx, keys)
+		if err != nil {
+			return sent, err
+		}
+		if err := limit.WaitN(ctx, len(lacking)); err != nil {
+			return sent, err
+		}
+		if err := s.sendAll(ctx, lacking); err != nil {
+			return sent, err
+		}
+		sent += len(lacking)
+	}
+}
+
+// lacking returns those of the records that are meant for the target and of which
+// it has another order.
+func (s *Sender) lacking(ctx context.Context, keys []record.Key) (lacking []record.Key, err error) {
+	orders, err := s.held(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Local.View(func(view record.View) error {
+		for _, key := range keys {
+			stored, ok, err := view.Get(key)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			owner, err := record.OwnerOf(key, stored.Value)
+			if err != nil {
+				return err
+			}
+			targets, err := s.Routes.Targets(view, key)
+			if err != nil {
+				return err
+			}
+			if slices.Contains(targets, s.Target) && orders[key] != owner.Ownership.Order.String() {
+				lacking = append(lacking, key)
+			}
+		}
+		return nil
+	})
+	return lacking, err
+}
+
+// held asks the target for its orders of some records.
+func (s *Sender) held(ctx context.Context, keys []record.Key) (map[record.Key]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, deliverTimeout)
+	defer cancel()
+	req := &peerv1.GetHeldRequest{}
+	for _, key := range keys {
+		req.Records = append(req.Records, string(key))
+	}
+	answer, err := s.Client.GetHeld(ctx, connect.NewRequest(req))
+	if err != nil {
+		return nil, err
+	}
+	orders := make(map[record.Key]string, len(keys))
+	for _, h := range answer.Msg.GetHeld() {
+		orders[record.Key(h.GetRecord())] = h.GetOrder()
+	}
+	return orders, nil
+}
+
+// sendTombstones sends what is left of deleted records that the target may hold.
+func (s *Sender) sendTombstones(ctx context.Context) (sent int, err error) {
+	for start := record.Key(record.TombstonePrefix); ; {
+		graves, err := s.page(start, record.PrefixEnd(record.TombstonePrefix))
+		if err != nil || len(graves) == 0 {
+			return sent, err
+		}
+		start = graves[len(graves)-1] + "\x00"
+		var keys []record.Key
+		err = s.Local.View(func(view record.View) error {
+			for _, grave := range graves {
+				key := grave[len(record.TombstonePrefix):]
+				targets, err := s.Routes.Targets(view, key)
+				if err != nil {
+					return err
+				}
+				if slices.Contains(targets, s.Target) {
+					keys = append(keys, key)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return sent, err
+		}
+		if err := s.sendAll(ctx, keys); err != nil {
+			return sent, err
+		}
+		sent += len(keys)
+	}
+}
