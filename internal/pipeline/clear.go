@@ -21,14 +21,9 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 	if len(due) == 0 {
 		return nil
 	}
-	txns := make([]record.Txn, len(due))
-	for i, it := range due {
-		key := record.WorkKey(it.record)
-		txns[i].Require(key, it.revision)
-		txns[i].Delete(key)
-		if p.Enqueue != nil {
-			p.Enqueue(&txns[i], it.record, it.committed)
-		}
+	due, txns, err := p.finishing(due)
+	if err != nil || len(due) == 0 {
+		return err
 	}
 	committed, err := p.Store.CommitEach(ctx, txns)
 	if err != nil {
@@ -52,6 +47,36 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// finishing returns the transactions that finish items: each deletes its item and,
+// in the same step, tells other regions. Items of which it is not known whom to
+// tell are held.
+func (p *Pipeline) finishing(due []item) (finished []item, txns []record.Txn, err error) {
+	err = p.Local.View(func(view record.View) error {
+		for _, it := range due {
+			var txn record.Txn
+			key := record.WorkKey(it.record)
+			txn.Require(key, it.revision)
+			txn.Delete(key)
+			if p.Enqueue != nil {
+				if err := p.Enqueue(view, &txn, it.record, it.committed); err != nil {
+					p.Logger.Error("a mutation cannot be cleared: it is not known which regions to tell", "record", it.record, "error", err)
+					p.hold(it)
+					continue
+				}
+			}
+			finished, txns = append(finished, it), append(txns, txn)
+		}
+		return nil
+	})
+	return finished, txns, err
+}
+
+func (p *Pipeline) hold(it item) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held[it.record] = it
 }
 
 // markFailed makes what hosts could not apply visible in the store, and takes

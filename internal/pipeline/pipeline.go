@@ -52,9 +52,10 @@ type Options struct {
 	// from its commit; it must not block.
 	Cleared func(took time.Duration)
 	// Enqueue, if set, adds to the transaction that clears a mutation what tells
-	// other regions of it. It must not wait for anything. If a condition that it
-	// adds does not hold, the mutation is cleared a second later, or by another.
-	Enqueue func(txn *record.Txn, key record.Key, committed time.Time)
+	// other regions of it, given what the local store holds. It must not wait for
+	// anything. An error keeps the mutation from being cleared; if a condition that
+	// it adds does not hold, the mutation is cleared a second later, or by another.
+	Enqueue func(view record.View, txn *record.Txn, key record.Key, committed time.Time) error
 }
 
 // Pipeline is one control process's part in clearing mutations. Safe for

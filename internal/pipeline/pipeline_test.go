@@ -299,10 +299,13 @@ func TestWhatTellsOtherRegionsIsPartOfTheClearing(t *testing.T) {
 		mark, message := record.ResynchronisationKey("west"), record.MessageKey("west", someRecord)
 		var marked int64
 		tries := 0
-		m, p := startWith(t, pipeline.Options{Enqueue: func(txn *record.Txn, key record.Key, committed time.Time) {
-			tries++
+		m, p := startWith(t, pipeline.Options{Enqueue: func(_ record.View, txn *record.Txn, key record.Key, committed time.Time) error {
+			if tries++; tries == 1 {
+				return errors.New("it is not known yet whom to tell")
+			}
 			txn.Require(mark, marked)
 			txn.Put(record.MessageKey("west", key), record.Messages.Encode(&recordpb.Message{Record: string(key), CommittedAt: committed.UnixNano()}))
+			return nil
 		}})
 		report(t, p, "a", 0)
 		now := m.write(record.Write{Key: mark, Value: record.Resynchronisations.Encode(&recordpb.Resynchronisation{Target: "west"})})
