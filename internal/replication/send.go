@@ -157,19 +157,18 @@ func (s *Sender) request(ctx context.Context, batch []*parcel, fates map[record.
 	return again
 }
 
-// more is the parcel with what the target asks for.
+// more is the parcel with what the target asks for, and what it was sent before:
+// it keeps nothing of a state that it cannot apply whole.
 func (p *parcel) more(receipt *peerv1.Receipt) *parcel {
-	next := &parcel{key: p.key, values: p.values, holder: p.holder}
+	next := &parcel{key: p.key, values: []secret.VersionID{}, holder: p.holder}
 	if holder := receipt.GetHolder(); holder != "" {
 		next.holder = secret.ID(holder)
 	}
+	for _, v := range p.shipment.Values {
+		next.values = append(next.values, v.ID)
+	}
 	for _, id := range receipt.GetNeeds() {
 		next.values = append(next.values, secret.VersionID(id))
-	}
-	if next.values == nil {
-		for _, v := range p.shipment.Values {
-			next.values = append(next.values, v.ID)
-		}
 	}
 	return next
 }

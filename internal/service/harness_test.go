@@ -149,7 +149,21 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// start returns a service of the region east with the account test.
 func start(t *testing.T) *harness {
+	t.Helper()
+	h, operator := startEmpty(t, "east")
+	account, err := h.CreateAccount(h.as(operator), "test", "")
+	must(t, err)
+	h.token = string(account.Token.Reveal())
+	_, _, err = h.CreateVault(h.ctx(), service.NewVault{Name: "v"})
+	must(t, err)
+	return h
+}
+
+// startEmpty returns a service of a region without accounts, and its operator's
+// token.
+func startEmpty(t *testing.T, region secret.RegionName) (*harness, string) {
 	t.Helper()
 	dir := t.TempDir()
 	h := &harness{t: t, shard: &shard{records: map[record.Key]record.Stored{}}, auditFile: filepath.Join(dir, "audit")}
@@ -159,7 +173,7 @@ func start(t *testing.T) *harness {
 	wrapper, err := file.Open(filepath.Join(dir, "keys"))
 	must(t, err)
 	keys := keyring.New(keyring.Options{Wrapper: wrapper})
-	log, err := audit.Open(audit.Options{Paths: []string{h.auditFile}, Region: "east", Process: "one"})
+	log, err := audit.Open(audit.Options{Paths: []string{h.auditFile}, Region: region, Process: "one"})
 	must(t, err)
 	t.Cleanup(func() {
 		must(t, log.Close())
@@ -175,17 +189,13 @@ func start(t *testing.T) *harness {
 		hub.Changed(changes)
 	}
 	h.Service = service.New(service.Options{
-		Region: "east", Store: h.shard, Local: localCopy{h.shard}, Keyring: keys, Authenticator: h.authn, Authorizer: authorizer,
+		Region: region, Store: h.shard, Local: localCopy{h.shard}, Keyring: keys, Authenticator: h.authn, Authorizer: authorizer,
 		Audit: log, Events: hub, Throttle: unlimited{}, Now: h.now,
+		Peers: func() []secret.RegionName { return []secret.RegionName{"east", "south", "west"} },
 	})
-	made, err := service.Initialize(t.Context(), h.shard, keys, "east", h.now())
+	made, err := service.Initialize(t.Context(), h.shard, keys, region, h.now())
 	must(t, err)
-	account, err := h.CreateAccount(h.as(string(made.Token.Reveal())), "test", "")
-	must(t, err)
-	h.token = string(account.Token.Reveal())
-	_, _, err = h.CreateVault(h.ctx(), service.NewVault{Name: "v"})
-	must(t, err)
-	return h
+	return h, string(made.Token.Reveal())
 }
 
 func (h *harness) create(n service.NewSecret) service.Outcome {
