@@ -40,3 +40,13 @@ func (c *Client) GetFormats(ctx context.Context, in *lifeboatv1.GetFormatsReques
 func (c *Client) HoldFormats(ctx context.Context, in *lifeboatv1.HoldFormatsRequest) (*lifeboatv1.HoldFormatsResponse, error) {
 	return mutate(ctx, c, c.operator.HoldFormats, in)
 }
+
+// ListPeers returns the other regions as a control process sees them.
+func (c *Client) ListPeers(ctx context.Context, in *lifeboatv1.ListPeersRequest) (*lifeboatv1.ListPeersResponse, error) {
+	return read(ctx, c, c.operator.ListPeers, in)
+}
+
+// AdmitPeer has the region accept another life of a peer.
+func (c *Client) AdmitPeer(ctx context.Context, in *lifeboatv1.AdmitPeerRequest) (*lifeboatv1.AdmitPeerResponse, error) {
+	return mutate(ctx, c, c.operator.AdmitPeer, in)
+}

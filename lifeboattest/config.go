@@ -63,6 +63,7 @@ func (p *Process) config() *config.Config {
 	if p == r.control {
 		c.Listen.PeerAddress, c.Listen.Advertise = p.ports.peer, p.ports.peer
 		c.Control.Addresses = []string{p.ports.peer}
+		c.Listen.RegionAddress, c.Listen.RegionAdvertise, c.Peers = p.ports.region, p.ports.region, r.peers
 		e := c.Store.Embedded
 		e.Name, e.ClientAddress, e.PeerAddress, e.QuotaBytes = p.ID, p.ports.store, "", 256<<20
 	} else {

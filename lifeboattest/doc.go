@@ -9,6 +9,12 @@
 //		Vault: "test", Name: "db/password", Value: []byte("hunter2"),
 //	}))
 //
+// Several regions, each with an authority of its own, are linked as peers; the
+// links between them can be broken and slowed down, each direction by itself:
+//
+//	regions := lifeboattest.StartRegions(t, lifeboattest.Options{}, "east", "west", "south")
+//	regions.Link("east", "west").Delay(40 * time.Millisecond)
+//
 // A region takes about a second to start. Tests that do not break it share one:
 // each makes an account of its own with NewAccount.
 package lifeboattest

@@ -2,8 +2,8 @@ package lifeboattest
 
 import "time"
 
-// Link is the network between a host and control-1. A change takes effect at
-// once, also for connections that exist.
+// Link is the network between a host and control-1, or from one region to another.
+// A change takes effect at once, also for connections that exist.
 type Link interface {
 	// Cut breaks all connections and refuses new ones.
 	Cut()

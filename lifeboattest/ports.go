@@ -9,7 +9,7 @@ import (
 )
 
 // ports are the addresses of a process, host:port.
-type ports struct{ public, admin, peer, store string }
+type ports struct{ public, admin, peer, store, region string }
 
 // Ports are taken from below the range that systems use for outgoing
 // connections, so that a stopped process finds its own again.
@@ -26,7 +26,7 @@ var taken struct {
 }
 
 func newPorts() (p ports, err error) {
-	for _, address := range []*string{&p.public, &p.admin, &p.peer, &p.store} {
+	for _, address := range []*string{&p.public, &p.admin, &p.peer, &p.store, &p.region} {
 		if *address, err = freeAddress(); err != nil {
 			return p, err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -32,6 +33,7 @@ type Region struct {
 	trust   *tls.Config
 	control *Process
 	hosts   []*Process
+	peers   []config.Peer
 
 	operator string
 	account  *Account
@@ -123,13 +125,56 @@ func (r *Region) planProcesses() (err error) {
 	return nil
 }
 
-// start starts the processes side by side, as the hosts wait for the store.
-func (r *Region) start(ctx context.Context) error {
+// Stop stops all processes that run, in order.
+func (r *Region) Stop() error { return r.end((*Process).Stop) }
+
+// Kill kills all processes that run, as Process.Kill does.
+func (r *Region) Kill() error { return r.end((*Process).Kill) }
+
+func (r *Region) end(how func(*Process) error) error {
 	var all errgroup.Group
 	for _, p := range r.Processes() {
-		all.Go(func() error { return p.start(ctx) })
+		if p.Running() != nil {
+			all.Go(func() error { return how(p) })
+		}
 	}
-	if err := all.Wait(); err != nil {
+	return all.Wait()
+}
+
+// Start starts all processes that do not run, with the data that they have, and
+// waits until they are ready.
+func (r *Region) Start(ctx context.Context) error {
+	if err := r.startProcesses(ctx); err != nil {
+		return err
+	}
+	return r.WaitReady(ctx)
+}
+
+// startProcesses starts the processes side by side, as the hosts wait for the
+// store.
+func (r *Region) startProcesses(ctx context.Context) error {
+	var all errgroup.Group
+	for _, p := range r.Processes() {
+		if p.Running() == nil {
+			all.Go(func() error { return p.Start(ctx) })
+		}
+	}
+	return all.Wait()
+}
+
+// WaitReady waits until all processes are ready.
+func (r *Region) WaitReady(ctx context.Context) error {
+	for _, p := range r.Processes() {
+		if err := p.WaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts the region for the first time.
+func (r *Region) start(ctx context.Context) error {
+	if err := r.startProcesses(ctx); err != nil {
 		return err
 	}
 	err := until(ctx, func() error {
@@ -142,14 +187,15 @@ func (r *Region) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("initialize the region: %w", err)
 	}
-	for _, p := range r.Processes() {
-		if err := p.WaitReady(ctx); err != nil {
-			return err
-		}
+	if err := r.WaitReady(ctx); err != nil {
+		return err
 	}
 	r.account, err = r.NewAccount(ctx, "test")
 	return err
 }
+
+// Name of the region.
+func (r *Region) Name() string { return r.options.Name }
 
 // Close stops everything and removes the region's files unless Options.Dir was
 // given.

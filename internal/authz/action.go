@@ -54,6 +54,8 @@ const (
 	RetryFailedMutation Action = "RetryFailedMutation"
 	GetFormats          Action = "GetFormats"
 	HoldFormats         Action = "HoldFormats"
+	ListPeers           Action = "ListPeers"
+	AdmitPeer           Action = "AdmitPeer"
 )
 
 // Group is a set of actions that policies can name at once: action in
@@ -114,7 +116,7 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(AccountResource), ListPrincipals, ListPolicies)
 	add(groups(GroupManage), kinds(AccountResource), GetAccount)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,
-		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation, GetFormats, HoldFormats)
+		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation, GetFormats, HoldFormats, ListPeers, AdmitPeer)
 	return all
 }
 

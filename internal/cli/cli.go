@@ -79,7 +79,7 @@ type flags struct {
 
 const rootLong = `Lifeboat is a secret manager that survives the loss of a region.
 
-To try it, run "lifeboat dev", which starts a region on this machine, or
+To try it, run "lifeboat dev", which starts regions on this machine, or
 "lifeboat demo", which shows what one does when parts of it fail.
 
 Where to find the region and who you are, each in this order:
@@ -126,7 +126,7 @@ func (a *app) root() *cobra.Command {
 	add("use", a.secretCommand(), a.vaultCommand(), a.importCommand(), a.whoAmICommand())
 	add("manage", a.accountCommand(), a.principalCommand(), a.tokenCommand(), a.accessKeyCommand(), a.policyCommand())
 	add("try", a.devCommand(), a.demoCommand(), a.benchCommand())
-	add("run", a.serverCommand(), a.configCommand(), a.operatorCommand(), a.pipelineCommand(), a.kmsCommand(), a.pkiCommand())
+	add("run", a.serverCommand(), a.configCommand(), a.operatorCommand(), a.regionCommand(), a.pipelineCommand(), a.kmsCommand(), a.pkiCommand())
 	root.AddCommand(a.versionCommand())
 	a.finish(root)
 	return root

@@ -61,3 +61,25 @@ func (a *app) completeVault(c *cobra.Command, args []string, prefix string) ([]s
 	}
 	return a.completeVaults(c, args, prefix)
 }
+
+// completePeers completes the first argument with names of other regions.
+func (a *app) completePeers(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	cl, err := a.connect()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), completionTimeout)
+	defer cancel()
+	answer, err := cl.ListPeers(ctx, &lifeboatv1.ListPeersRequest{})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, p := range answer.GetPeers() {
+		names = append(names, p.GetRegion())
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

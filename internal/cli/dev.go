@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,23 +31,26 @@ type devOptions struct {
 func (a *app) devCommand() *cobra.Command {
 	var o devOptions
 	c := &cobra.Command{
-		Use: "dev", Short: "Start a region on this machine, to try and to develop with", Args: args(),
-		Long: `Start a region on this machine, in one process: the store, the control plane and
-data-plane hosts, with TLS between them all. It has an account and a vault, both
-called demo. Data, tokens and addresses stay as they are between starts.
+		Use: "dev", Short: "Start regions on this machine, to try and to develop with", Args: args(),
+		Long: `Start one or several regions on this machine, in one process: for each the store,
+the control plane and data-plane hosts, with TLS between them all. Several regions
+know each other as peers, each with an authority of its own. The first one has an
+account and a vault, both called demo. Data, tokens and addresses stay as they are
+between starts, also if regions are added or left out.
 
 It is not for production: it does not survive the loss of the machine, and
 its keys lie in a file.`,
 		Example: `  lifeboat dev --write-env .
+  lifeboat dev --regions east,west,south --hosts 1 --write-env .
   lifeboat dev --data-dir /tmp/lifeboat --hosts 1
   . ./east.env && lifeboat secret list`,
 		RunE: func(c *cobra.Command, _ []string) error { return a.runDev(c.Context(), o) },
 	}
 	f := c.Flags()
-	f.StringVar(&o.dataDir, "data-dir", "", "where the region keeps everything (default ~/.local/share/lifeboat/dev)")
-	f.StringSliceVar(&o.regions, "regions", []string{"east"}, "names of the regions; this release runs one")
-	f.StringVar(&o.writeEnv, "write-env", "", "write DIR/<region>.env, to be sourced by shells; it holds a token")
-	f.IntVar(&o.hosts, "hosts", 3, "number of data-plane hosts")
+	f.StringVar(&o.dataDir, "data-dir", "", "where the regions keep everything (default ~/.local/share/lifeboat/dev)")
+	f.StringSliceVar(&o.regions, "regions", []string{"east"}, "names of the regions, separated by commas")
+	f.StringVar(&o.writeEnv, "write-env", "", "write DIR/<region>.env, to be sourced by shells; each holds a token")
+	f.IntVar(&o.hosts, "hosts", 3, "number of data-plane hosts of each region")
 	f.BoolVar(&o.verbose, "verbose", false, "log more than warnings")
 	_ = c.MarkFlagDirname("data-dir")
 	_ = c.MarkFlagDirname("write-env")
@@ -54,9 +58,6 @@ its keys lie in a file.`,
 }
 
 func (o *devOptions) complete(a *app) error {
-	if len(o.regions) != 1 {
-		return &usageError{err: fmt.Errorf("%d regions are asked for; this release runs one", len(o.regions)), hint: "name one region with --regions"}
-	}
 	if o.dataDir != "" {
 		return nil
 	}
@@ -78,60 +79,79 @@ func (a *app) runDev(ctx context.Context, o devOptions) (err error) {
 	if o.verbose {
 		level = slog.LevelInfo
 	}
-	r, err := localregion.Plan(localregion.Options{
-		Dir: o.dataDir, Name: secret.RegionName(o.regions[0]), Hosts: o.hosts, Release: a.Release,
+	names := make([]secret.RegionName, len(o.regions))
+	for i, name := range o.regions {
+		names[i] = secret.RegionName(name)
+	}
+	regions, err := localregion.PlanRegions(localregion.Options{
+		Dir: o.dataDir, Hosts: o.hosts, Release: a.Release,
 		Logger: slog.New(slog.NewTextHandler(a.Stderr, &slog.HandlerOptions{Level: level})),
-	})
+	}, names...)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	start, cancel := context.WithTimeout(ctx, localStartTimeout)
 	defer cancel()
-	if err := r.StartInProcess(start); err != nil {
+	if err := regions.StartInProcess(start); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	tenant, err := r.Tenant(start, "demo")
+	defer func() { err = errors.Join(err, regions.Close()) }()
+	tenant, err := regions.All()[0].Tenant(start, "demo")
 	if err != nil {
 		return err
 	}
-	envFile := ""
-	if o.writeEnv != "" {
-		envFile = filepath.Join(o.writeEnv, string(r.Name())+".env")
-		if err := os.MkdirAll(o.writeEnv, 0o700); err != nil {
-			return fmt.Errorf("write the environment: %w", err)
-		}
-		if err := pki.WriteFile(envFile, r.Env(r.Hosts()[0], tenant).Reveal()); err != nil {
-			return fmt.Errorf("write the environment: %w", err)
-		}
+	if err := o.writeEnvs(regions, tenant); err != nil {
+		return fmt.Errorf("write the environment: %w", err)
 	}
-	a.describeDev(r, envFile, time.Since(began))
-	if err := r.Wait(ctx); ctx.Err() == nil {
+	a.describeDev(regions, o.writeEnv, time.Since(began))
+	if err := regions.Wait(ctx); ctx.Err() == nil {
 		return err
 	}
 	a.note("stopping")
 	return nil
 }
 
-func (a *app) describeDev(r *localregion.Region, envFile string, took time.Duration) {
-	var b strings.Builder
-	fmt.Fprintf(&b, "region %s is ready after %.1f s (not for production)\n\n", r.Name(), took.Seconds())
-	fmt.Fprintf(&b, "  %-10s %s   store and control plane\n", r.Control().ID, r.Control().URL())
-	for _, h := range r.Hosts() {
-		fmt.Fprintf(&b, "  %-10s %s\n", h.ID, h.URL())
+// writeEnvs writes what shells must source to use each region, the first one last:
+// who waits for its file finds all.
+func (o *devOptions) writeEnvs(regions *localregion.Regions, tenant localregion.Tenant) error {
+	if o.writeEnv == "" {
+		return nil
 	}
-	fmt.Fprintf(&b, "\n  data       %s\n  authority  %s\n  operator   token in %s\n", r.Dir(), r.CAFile(), r.OperatorTokenFile())
-	if envFile == "" {
-		b.WriteString("\nTo use it from another terminal, start it with --write-env DIR.\n")
+	if err := os.MkdirAll(o.writeEnv, 0o700); err != nil {
+		return err
+	}
+	for _, r := range slices.Backward(regions.All()) {
+		if err := pki.WriteFile(envFile(o.writeEnv, r), r.Env(r.Hosts()[0], tenant).Reveal()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func envFile(dir string, r *localregion.Region) string {
+	return filepath.Join(dir, string(r.Name())+".env")
+}
+
+func (a *app) describeDev(regions *localregion.Regions, envDir string, took time.Duration) {
+	var b strings.Builder
+	for _, r := range regions.All() {
+		fmt.Fprintf(&b, "region %s is ready after %.1f s (not for production)\n\n", r.Name(), took.Seconds())
+		fmt.Fprintf(&b, "  %-10s %s   store and control plane\n", r.Control().ID, r.Control().URL())
+		for _, h := range r.Hosts() {
+			fmt.Fprintf(&b, "  %-10s %s\n", h.ID, h.URL())
+		}
+		fmt.Fprintf(&b, "\n  data       %s\n  authority  %s\n  operator   token in %s\n\n", r.Dir(), r.CAFile(), r.OperatorTokenFile())
+	}
+	if envDir == "" {
+		b.WriteString("To use it from another terminal, start it with --write-env DIR.\n")
 	} else {
-		fmt.Fprintf(&b, `
-To use it from another terminal (account demo, vault demo):
+		fmt.Fprintf(&b, `To use it from another terminal (account demo, vault demo):
 
   . %s
   printf s3cret | lifeboat secret put api-key
   lifeboat secret get api-key
-`, shellPath(envFile))
+`, shellPath(envFile(envDir, regions.All()[0])))
 	}
 	b.WriteString("\nCtrl-C stops it; the data stays.\n")
 	fmt.Fprint(a.Stdout, b.String())

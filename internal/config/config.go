@@ -34,6 +34,7 @@ type Config struct {
 	TLS         TLS         `yaml:"tls"`
 	Store       StoreConfig `yaml:"store"`
 	Control     ControlSet  `yaml:"control"`
+	Peers       []Peer      `yaml:"peers"`
 	KMS         KMS         `yaml:"kms"`
 	Audit       Audit       `yaml:"audit"`
 	Credentials Credentials `yaml:"credentials"`
@@ -72,6 +73,12 @@ type Listen struct {
 	// Advertise is the host:port at which they reach PeerAddress; default: the
 	// same.
 	Advertise string `yaml:"advertise"`
+	// RegionAddress is where other regions are listened for, host:port, with
+	// mutual TLS; only in control processes. Default: none.
+	RegionAddress string `yaml:"region_address"`
+	// RegionAdvertise is the host:port at which they reach RegionAddress; default:
+	// the same.
+	RegionAdvertise string `yaml:"region_advertise"`
 }
 
 // TLS names PEM files. Certificates and keys are read again when they change.
@@ -142,6 +149,18 @@ type ControlSet struct {
 	// Addresses are host:port, the advertised ones; required without the role
 	// control.
 	Addresses []string `yaml:"addresses"`
+}
+
+// Peer is another region that this one has links with.
+type Peer struct {
+	// Region is its name; required.
+	Region secret.RegionName `yaml:"region"`
+	// Addresses are host:port, where its control processes listen for other
+	// regions; 1 to 10. The one that answers is used.
+	Addresses []string `yaml:"addresses"`
+	// CAFile has the authorities that sign the certificates of its processes;
+	// required. It is read again when it changes.
+	CAFile string `yaml:"ca_file"`
 }
 
 // KMS is the key service that wraps data keys.

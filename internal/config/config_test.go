@@ -31,7 +31,7 @@ func TestReferenceHoldsTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Control.Addresses = []string{}
+	want.Control.Addresses, want.Peers = []string{}, []Peer{}
 	want.Store.Embedded.InitialCluster = map[string]string{}
 	want.KMS.PKCS11.OlderKeys, want.KMS.Transit.OlderKeys, want.KMS.AWS.OlderKeys = []string{}, []string{}, []string{}
 	if !reflect.DeepEqual(got, want) {
@@ -128,6 +128,7 @@ func TestEnvironmentOverrides(t *testing.T) {
 	c, err := load(t, "# all from the environment\n", map[string]string{
 		"LIFEBOAT_REGION_NAME": "west", "LIFEBOAT_PROCESS_ID": "w1", "LIFEBOAT_DATA_DIR": "/data",
 		"LIFEBOAT_LISTEN_ADDRESS": ":1", "LIFEBOAT_LISTEN_ADMIN_ADDRESS": "", "LIFEBOAT_LISTEN_ADVERTISE": "", "LIFEBOAT_LISTEN_PEER_ADDRESS": "",
+		"LIFEBOAT_LISTEN_REGION_ADDRESS": "", "LIFEBOAT_LISTEN_REGION_ADVERTISE": "",
 		"LIFEBOAT_LOG_LEVEL": "debug", "LIFEBOAT_LOG_FORMAT": "json",
 	})
 	if err != nil {
@@ -170,6 +171,9 @@ func TestReferenceNamesEveryKey(t *testing.T) {
 		}
 		for f := range st.Fields() {
 			key, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			if f.Type.Kind() == reflect.Slice {
+				walk(f.Type.Elem())
+			}
 			if key == "" || !strings.Contains(Reference, " "+key+":") && !strings.Contains(Reference, "\n"+key+":") {
 				t.Errorf("the reference lacks %s.%s (%q)", st.Name(), f.Name, key)
 			}

@@ -23,15 +23,17 @@ var Reference string
 // environment lists the variables that override the file.
 func environment(c *Config) map[string]func(string) {
 	return map[string]func(string){
-		"LIFEBOAT_REGION_NAME":          func(v string) { c.Region.Name = secret.RegionName(v) },
-		"LIFEBOAT_PROCESS_ID":           func(v string) { c.Process.ID = v },
-		"LIFEBOAT_DATA_DIR":             func(v string) { c.Process.DataDir = v },
-		"LIFEBOAT_LISTEN_ADDRESS":       func(v string) { c.Listen.Address = v },
-		"LIFEBOAT_LISTEN_ADMIN_ADDRESS": func(v string) { c.Listen.AdminAddress = v },
-		"LIFEBOAT_LISTEN_PEER_ADDRESS":  func(v string) { c.Listen.PeerAddress = v },
-		"LIFEBOAT_LISTEN_ADVERTISE":     func(v string) { c.Listen.Advertise = v },
-		"LIFEBOAT_LOG_LEVEL":            func(v string) { c.Log.Level = v },
-		"LIFEBOAT_LOG_FORMAT":           func(v string) { c.Log.Format = v },
+		"LIFEBOAT_REGION_NAME":             func(v string) { c.Region.Name = secret.RegionName(v) },
+		"LIFEBOAT_PROCESS_ID":              func(v string) { c.Process.ID = v },
+		"LIFEBOAT_DATA_DIR":                func(v string) { c.Process.DataDir = v },
+		"LIFEBOAT_LISTEN_ADDRESS":          func(v string) { c.Listen.Address = v },
+		"LIFEBOAT_LISTEN_ADMIN_ADDRESS":    func(v string) { c.Listen.AdminAddress = v },
+		"LIFEBOAT_LISTEN_PEER_ADDRESS":     func(v string) { c.Listen.PeerAddress = v },
+		"LIFEBOAT_LISTEN_ADVERTISE":        func(v string) { c.Listen.Advertise = v },
+		"LIFEBOAT_LISTEN_REGION_ADDRESS":   func(v string) { c.Listen.RegionAddress = v },
+		"LIFEBOAT_LISTEN_REGION_ADVERTISE": func(v string) { c.Listen.RegionAdvertise = v },
+		"LIFEBOAT_LOG_LEVEL":               func(v string) { c.Log.Level = v },
+		"LIFEBOAT_LOG_FORMAT":              func(v string) { c.Log.Format = v },
 	}
 }
 
@@ -117,6 +119,9 @@ func (c *Config) resolve() error {
 	if c.Listen.Advertise == "" {
 		c.Listen.Advertise = c.Listen.PeerAddress
 	}
+	if c.Listen.RegionAdvertise == "" {
+		c.Listen.RegionAdvertise = c.Listen.RegionAddress
+	}
 	if e := c.Store.Embedded; e != nil {
 		if e.Name == "" {
 			e.Name = c.Process.ID
@@ -140,6 +145,9 @@ func (c *Config) files() []*string {
 	}
 	for i := range c.Audit.Paths {
 		files = append(files, &c.Audit.Paths[i])
+	}
+	for i := range c.Peers {
+		files = append(files, &c.Peers[i].CAFile)
 	}
 	return files
 }

@@ -40,6 +40,7 @@ func (c *Config) Validate() error {
 	c.validateTLS(&p)
 	c.validateStore(&p)
 	c.validateControl(&p)
+	c.validatePeers(&p)
 	c.validateKMS(&p)
 	c.validateAudit(&p)
 	between(&p, "credentials.max_age_when_cut_off", c.Credentials.MaxAgeWhenCutOff, time.Minute, 720*time.Hour)
@@ -112,6 +113,10 @@ func (c *Config) validateTLS(p *problems) {
 	switch {
 	case c.Listen.PeerAddress != "":
 		p.add("tls.peer", need, "listen.peer_address")
+	case c.Listen.RegionAddress != "":
+		p.add("tls.peer", need, "listen.region_address")
+	case len(c.Peers) > 0:
+		p.add("tls.peer", need, "peers")
 	case len(c.Control.Addresses) > 0:
 		p.add("tls.peer", need, "control.addresses")
 	case e != nil && !loopback(e.ClientAddress):

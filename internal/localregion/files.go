@@ -101,6 +101,8 @@ func (p *Process) config() *config.Config {
 		return c
 	}
 	c.Process.Roles = []config.Role{config.Store, config.Control}
+	c.Listen.RegionAddress, c.Listen.RegionAdvertise = local(p.ports.Region), local(p.ports.Region)
+	c.Peers = r.peers
 	e := c.Store.Embedded
 	e.Name, e.ClientAddress, e.PeerAddress = p.ID, local(p.ports.StoreClient), local(p.ports.StorePeer)
 	e.InitialCluster = map[string]string{p.ID: e.PeerAddress}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -35,14 +36,22 @@ type Options struct {
 	// Logger takes the log of processes inside this one; default none. Children
 	// log into Dir.
 	Logger *slog.Logger
+	// Via, if set, returns where one region reaches another, whose control process
+	// listens at target: for tests that put something between them.
+	Via func(from, to secret.RegionName, target string) (address string, err error)
+
+	// taken are ports that other regions beside this one have.
+	taken map[int]bool
 }
 
 // Region is a region on this machine. Its methods are for one goroutine.
 type Region struct {
-	options Options
-	ca      *tls.Config
-	control *Process
-	hosts   []*Process
+	options   Options
+	authority *pki.Authority
+	ca        *tls.Config
+	control   *Process
+	hosts     []*Process
+	peers     []config.Peer
 }
 
 // layout is what the directory remembers, so that addresses stay the same.
@@ -68,6 +77,15 @@ const (
 // keeps its data and its addresses between starts; a directory of a region of
 // another name or size is refused.
 func Plan(o Options) (*Region, error) {
+	r, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	return r, r.prepare()
+}
+
+// open makes or reads what does not depend on other regions.
+func open(o Options) (*Region, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
@@ -78,14 +96,13 @@ func Plan(o Options) (*Region, error) {
 	if err != nil {
 		return nil, err
 	}
-	authority, err := openAuthority(o)
-	if err != nil {
+	r := &Region{options: o}
+	if r.authority, err = openAuthority(o); err != nil {
 		return nil, err
 	}
 	if _, err := file.Create(filepath.Join(o.Dir, keyFile)); err != nil && !errors.Is(err, file.ErrExists) {
 		return nil, err
 	}
-	r := &Region{options: o}
 	for _, p := range plan.Processes {
 		process := &Process{ID: p.ID, region: r, ports: p.Ports}
 		if p.ID == controlID {
@@ -94,13 +111,18 @@ func Plan(o Options) (*Region, error) {
 			r.hosts = append(r.hosts, process)
 		}
 	}
-	for _, p := range r.Processes() {
-		if err := p.prepare(authority); err != nil {
-			return nil, fmt.Errorf("prepare %s: %w", p.ID, err)
-		}
-	}
 	r.ca, err = pki.ClientTLS(r.CAFile())
 	return r, err
+}
+
+// prepare writes the certificates and configurations of all processes.
+func (r *Region) prepare() error {
+	for _, p := range r.Processes() {
+		if err := p.prepare(r.authority); err != nil {
+			return fmt.Errorf("prepare %s: %w", p.ID, err)
+		}
+	}
+	return nil
 }
 
 func (o *Options) complete() error {
@@ -163,7 +185,7 @@ func newLayout(o Options, path string) (*layout, error) {
 		return nil, secret.Errorf(secret.CodeWrongState, "%s is not empty and holds no local region", o.Dir).
 			WithHint("choose another directory")
 	}
-	free, err := freePorts(o.Hosts + 1)
+	free, err := freePorts(o.Hosts+1, o.taken)
 	if err != nil {
 		return nil, err
 	}

@@ -13,13 +13,15 @@ type ports struct {
 	Public int `json:"public"`
 	Admin  int `json:"admin"`
 	Peer   int `json:"peer"`
+	// Region is for other regions; only the control process uses it.
+	Region int `json:"region"`
 	// Those of the embedded store; no host uses them.
 	StoreClient int `json:"store_client"`
 	StorePeer   int `json:"store_peer"`
 }
 
 const (
-	portsEach = 5
+	portsEach = 6
 	// Blocks lie below what systems give to outgoing connections (from 32768 on
 	// Linux, 49152 elsewhere), or a port could be taken while its process is down.
 	firstPort  = 15000
@@ -30,18 +32,22 @@ const (
 
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// freePorts finds a block of ports on which nothing listens.
-func freePorts(processes int) ([]ports, error) {
-	var last error
+// freePorts finds a block of ports on which nothing listens and that none of the
+// taken ones begins.
+func freePorts(processes int, taken map[int]bool) ([]ports, error) {
+	last := errors.New("all blocks that were tried are taken")
 	for range tries {
 		first := firstPort + rand.IntN(blocks)*blockPorts //nolint:gosec // only spreads regions over ports
+		if taken[first] {
+			continue
+		}
 		if last = allFree(first, processes*portsEach); last != nil {
 			continue
 		}
 		found := make([]ports, processes)
 		for i := range found {
 			p := first + i*portsEach
-			found[i] = ports{Public: p, Admin: p + 1, Peer: p + 2, StoreClient: p + 3, StorePeer: p + 4}
+			found[i] = ports{Public: p, Admin: p + 1, Peer: p + 2, StoreClient: p + 3, StorePeer: p + 4, Region: p + 5}
 		}
 		return found, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -97,22 +98,27 @@ func verifier(r *Reloader, region secret.RegionName, usage x509.ExtKeyUsage) fun
 		if peer.Region != region {
 			return secret.Errorf(secret.CodeUnauthenticated, "the peer is a process of region %s, not of %s", peer.Region, region)
 		}
-		pool := r.get().pool
-		if pool == nil { // x509 would take the system's authorities instead
-			return secret.Errorf(secret.CodeUnauthenticated, "no authority for peers is configured")
-		}
-		between := x509.NewCertPool()
-		for _, c := range state.PeerCertificates[1:] {
-			between.AddCert(c)
-		}
-		_, err = state.PeerCertificates[0].Verify(x509.VerifyOptions{
-			Roots: pool, Intermediates: between, CurrentTime: r.o.Now(), KeyUsages: []x509.ExtKeyUsage{usage},
-		})
-		if err != nil {
-			return secret.Wrap(secret.CodeUnauthenticated, err, "the peer's certificate is not trusted")
-		}
-		return nil
+		return checkChain(&state, r.get().pool, usage, r.o.Now())
 	}
+}
+
+// checkChain checks that one of the authorities signed the other end's
+// certificate, for that use, and that it is valid now.
+func checkChain(state *tls.ConnectionState, authorities *x509.CertPool, usage x509.ExtKeyUsage, now time.Time) error {
+	if authorities == nil { // x509 would take the system's authorities instead
+		return secret.Errorf(secret.CodeUnauthenticated, "no authority for peers is configured")
+	}
+	between := x509.NewCertPool()
+	for _, c := range state.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{
+		Roots: authorities, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage},
+	})
+	if err != nil {
+		return secret.Wrap(secret.CodeUnauthenticated, err, "the peer's certificate is not trusted")
+	}
+	return nil
 }
 
 // ClientTLS is for clients of the public front door. It trusts the authorities

@@ -17,6 +17,8 @@ const DefaultCheckInterval = 10 * time.Second
 
 // ReloaderOptions configure a reloader.
 type ReloaderOptions struct {
+	// CertFile and KeyFile are of the certificate to present; empty if there is
+	// none.
 	CertFile, KeyFile string
 	// CAFile holds the authorities that sign peers; empty if there are none.
 	CAFile string
@@ -97,8 +99,10 @@ func (r *Reloader) contents() (c contents, digest [sha256.Size]byte, err error) 
 func (r *Reloader) parse(c contents, digest [sha256.Size]byte) (*material, error) {
 	m := &material{digest: digest}
 	var err error
-	if m.cert, err = parsePair(c[0], c[1], r.o.CertFile, r.o.KeyFile); err != nil {
-		return nil, err
+	if r.o.CertFile != "" {
+		if m.cert, err = parsePair(c[0], c[1], r.o.CertFile, r.o.KeyFile); err != nil {
+			return nil, err
+		}
 	}
 	if r.o.CAFile == "" {
 		return m, nil

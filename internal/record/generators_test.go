@@ -252,4 +252,9 @@ var (
 			Release: text[string]().Draw(t, "release"), RaisedAt: rapid.Int64().Draw(t, "raised"),
 		}
 	})
+	peers = rapid.Custom(func(t *rapid.T) *recordpb.Peer {
+		return &recordpb.Peer{
+			Region: text[string]().Draw(t, "region"), Incarnation: text[string]().Draw(t, "incarnation"), AdmittedAt: rapid.Int64().Draw(t, "admitted"),
+		}
+	})
 )

@@ -22,6 +22,7 @@ const (
 	HostPrefix              = "host/"
 	MessagePrefix           = "message/"
 	OutboxPrefix            = "outbox/"
+	PeerPrefix              = "peer/"
 	PolicyPrefix            = "policy/"
 	PrincipalPrefix         = "principal/"
 	PrincipalNamePrefix     = "principal-name/"
@@ -191,6 +192,9 @@ func (k Key) Kind() string {
 	kind, _, _ := strings.Cut(string(k), "/")
 	return kind
 }
+
+// PeerKey is the key of what this region knows of another one.
+func PeerKey(region secret.RegionName) Key { return Key(PeerPrefix + string(region)) }
 
 // HasPrefix reports whether the key begins with prefix.
 func (k Key) HasPrefix(prefix string) bool { return strings.HasPrefix(string(k), prefix) }

@@ -176,6 +176,7 @@ var (
 	Tombstones         = newKind("tombstone", 1, tombstoneToProto, tombstoneFromProto)
 	Synchronisations   = newKind("synchronisation", 1, own[recordpb.Synchronisation], own[recordpb.Synchronisation])
 	Quarantines        = newKind("quarantine", 1, own[recordpb.Quarantine], own[recordpb.Quarantine])
+	Peers              = newKind("peer", 1, own[recordpb.Peer], own[recordpb.Peer])
 	Messages           = newKind("message", 1, own[recordpb.Message], own[recordpb.Message])
 	Queues             = newKind("queue", 1, own[recordpb.Queue], own[recordpb.Queue])
 	Resynchronisations = newKind("resynchronisation", 1, own[recordpb.Resynchronisation], own[recordpb.Resynchronisation])
@@ -193,7 +194,7 @@ var checkers = map[string]checker{
 	"account": Accounts, "principal": Principals, "credential": Credentials, "policy": Policies,
 	"vault": Vaults, "secret": Secrets, "version": Versions, "data-key": DataKeys,
 	"active-data-key": ActiveDataKeys, "region": Regions, "fence": Fences, "work": WorkItems,
-	"outbox": Events, "host": Hosts, "quarantine": Quarantines,
+	"outbox": Events, "host": Hosts, "quarantine": Quarantines, "peer": Peers,
 	"tombstone": Tombstones, "synchronisation": Synchronisations,
 	"message": Messages, "queue": Queues, "resynchronisation": Resynchronisations,
 	"control": Controls, "formats": Gates,

@@ -81,6 +81,7 @@ var kinds = map[string]tested{
 	"outbox":            test(record.Events, events),
 	"host":              test(record.Hosts, hosts),
 	"quarantine":        test(record.Quarantines, quarantines),
+	"peer":              test(record.Peers, peers),
 	"tombstone":         test(record.Tombstones, tombstones),
 	"synchronisation":   test(record.Synchronisations, synchronisations),
 	"message":           test(record.Messages, messages),

@@ -94,17 +94,17 @@ func peerOf(r *http.Request) (string, error) {
 }
 
 // serve starts an HTTP server and has it drained when the process closes.
-func (p *Process) serve(ctx context.Context, name, address string, tlsConfig *tls.Config, handler http.Handler) (net.Listener, error) {
+func (p *Process) serve(ctx context.Context, name, address string, tlsConfig *tls.Config, handler http.Handler, configure ...func(*http.Server)) (net.Listener, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	p.serveOn(ctx, name, listener, tlsConfig, handler)
+	p.serveOn(ctx, name, listener, tlsConfig, handler, configure...)
 	return listener, nil
 }
 
-func (p *Process) serveOn(ctx context.Context, name string, listener net.Listener, tlsConfig *tls.Config, handler http.Handler) {
+func (p *Process) serveOn(ctx context.Context, name string, listener net.Listener, tlsConfig *tls.Config, handler http.Handler, configure ...func(*http.Server)) {
 	base, cancel := context.WithCancel(ctx)
 	draining, drain := context.WithCancel(context.Background())
 	requests := &gate{handler: handler, draining: draining}
@@ -112,6 +112,9 @@ func (p *Process) serveOn(ctx context.Context, name string, listener net.Listene
 		Handler: requests, TLSConfig: tlsConfig, BaseContext: func(net.Listener) context.Context { return base },
 		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(p.log.With("part", name).Handler(), slog.LevelDebug),
+	}
+	for _, change := range configure {
+		change(server)
 	}
 	done := make(chan struct{})
 	p.running.Add(1)

@@ -48,6 +48,7 @@ func (p *Process) checks(ctx context.Context) []check {
 		checks = append(checks, check{name: "quarantine", err: fmt.Errorf("%d records cannot be applied", position.Quarantined)})
 	}
 	checks = append(checks, check{name: "certificate", err: p.serverCert.Err(), info: "valid until " + p.serverCert.NotAfter().Format(time.RFC3339)})
+	checks = append(checks, p.checkPeers()...)
 	if d := p.kms.Describe(); !d.Production {
 		checks = append(checks, check{name: "key service driver", info: d.Driver + ": not for production"})
 	}

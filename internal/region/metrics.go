@@ -37,6 +37,9 @@ func (p *Process) registry() *prometheus.Registry {
 	if p.pipeline != nil {
 		r.MustRegister(p.pipelineMetrics(), p.times.cleared, p.sweeps, hostsCollector{p.pipeline})
 	}
+	if p.links != nil {
+		r.MustRegister(newPeerMetrics(p.links.Status))
+	}
 	return r
 }
 

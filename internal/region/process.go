@@ -22,6 +22,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/formatgate"
 	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
+	"github.com/lifeboat-secrets/lifeboat/internal/link"
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
@@ -56,6 +57,7 @@ type Process struct {
 	times    *times
 	sweeps   *prometheus.CounterVec
 	forward  *router.Forwarder // nil if nothing is forwarded
+	links    *link.Links       // nil without the role control
 
 	handler    http.Handler
 	listener   net.Listener
@@ -133,9 +135,11 @@ func (p *Process) steps() []step {
 		{"local store", p.startLocalStore},
 		{"store", p.startStore},
 		{"service", p.startService},
+		{"links", p.startLinks},
 		{"pipeline", p.startPipeline},
 		{"front door", p.startFrontDoor},
 		{"peer listener", p.startPeerListener},
+		{"region listener", p.startRegionListener},
 		{"admin listener", p.startAdmin},
 		{"control socket", p.startControlSocket},
 		{"key check", p.startKeyCheck},

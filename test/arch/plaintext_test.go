@@ -13,7 +13,7 @@ const plaintextReason = "below service everything is sealed: what never holds a 
 
 // sealedOnly are the rooms whose production code must not name Plaintext.
 var sealedOnly = []string{
-	"internal/store", "internal/replica", "internal/pipeline", "internal/queue", "internal/record", "internal/router", "internal/event",
+	"internal/store", "internal/replica", "internal/pipeline", "internal/queue", "internal/record", "internal/router", "internal/event", "internal/link",
 }
 
 // plaintextAllowed lists exceptions, each file with its reason.

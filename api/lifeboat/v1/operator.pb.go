@@ -1089,6 +1089,358 @@ func (*HoldFormatsResponse) Descriptor() ([]byte, []int) {
 	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{18}
 }
 
+// Another region as one control process sees it.
+type Peer struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Region    string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	Reachable bool                   `protobuf:"varint,2,opt,name=reachable,proto3" json:"reachable,omitempty"`
+	// Since when it is reachable, or not; unset until it was tried.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// When it last answered.
+	LastSeenAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
+	// Where it answers.
+	Address string `protobuf:"bytes,5,opt,name=address,proto3" json:"address,omitempty"`
+	// What the last attempt failed with.
+	Error            string  `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	RoundTripSeconds float64 `protobuf:"fixed64,7,opt,name=round_trip_seconds,json=roundTripSeconds,proto3" json:"round_trip_seconds,omitempty"`
+	// How far its clock is ahead of the one here; exact to half a round trip.
+	ClockDifferenceSeconds float64 `protobuf:"fixed64,8,opt,name=clock_difference_seconds,json=clockDifferenceSeconds,proto3" json:"clock_difference_seconds,omitempty"`
+	// The life of it that is accepted, empty if it was never met, and the one that
+	// answers.
+	PinnedIncarnation string                 `protobuf:"bytes,9,opt,name=pinned_incarnation,json=pinnedIncarnation,proto3" json:"pinned_incarnation,omitempty"`
+	Incarnation       string                 `protobuf:"bytes,10,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	AdmittedAt        *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=admitted_at,json=admittedAt,proto3" json:"admitted_at,omitempty"`
+	RestoreEpoch      uint64                 `protobuf:"varint,12,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
+	Release           string                 `protobuf:"bytes,13,opt,name=release,proto3" json:"release,omitempty"`
+	// The process that answers.
+	Process string `protobuf:"bytes,14,opt,name=process,proto3" json:"process,omitempty"`
+	// Highest version of the replication schema that it reads.
+	ReplicationSchema uint32 `protobuf:"varint,15,opt,name=replication_schema,json=replicationSchema,proto3" json:"replication_schema,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *Peer) Reset() {
+	*x = Peer{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Peer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Peer) ProtoMessage() {}
+
+func (x *Peer) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Peer.ProtoReflect.Descriptor instead.
+func (*Peer) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Peer) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Peer) GetReachable() bool {
+	if x != nil {
+		return x.Reachable
+	}
+	return false
+}
+
+func (x *Peer) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Peer) GetLastSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeenAt
+	}
+	return nil
+}
+
+func (x *Peer) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Peer) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Peer) GetRoundTripSeconds() float64 {
+	if x != nil {
+		return x.RoundTripSeconds
+	}
+	return 0
+}
+
+func (x *Peer) GetClockDifferenceSeconds() float64 {
+	if x != nil {
+		return x.ClockDifferenceSeconds
+	}
+	return 0
+}
+
+func (x *Peer) GetPinnedIncarnation() string {
+	if x != nil {
+		return x.PinnedIncarnation
+	}
+	return ""
+}
+
+func (x *Peer) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Peer) GetAdmittedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AdmittedAt
+	}
+	return nil
+}
+
+func (x *Peer) GetRestoreEpoch() uint64 {
+	if x != nil {
+		return x.RestoreEpoch
+	}
+	return 0
+}
+
+func (x *Peer) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *Peer) GetProcess() string {
+	if x != nil {
+		return x.Process
+	}
+	return ""
+}
+
+func (x *Peer) GetReplicationSchema() uint32 {
+	if x != nil {
+		return x.ReplicationSchema
+	}
+	return 0
+}
+
+type ListPeersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPeersRequest) Reset() {
+	*x = ListPeersRequest{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPeersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPeersRequest) ProtoMessage() {}
+
+func (x *ListPeersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPeersRequest.ProtoReflect.Descriptor instead.
+func (*ListPeersRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{20}
+}
+
+type ListPeersResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The region that answers.
+	Region        string  `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	Incarnation   string  `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Peers         []*Peer `protobuf:"bytes,3,rep,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPeersResponse) Reset() {
+	*x = ListPeersResponse{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPeersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPeersResponse) ProtoMessage() {}
+
+func (x *ListPeersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPeersResponse.ProtoReflect.Descriptor instead.
+func (*ListPeersResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListPeersResponse) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *ListPeersResponse) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *ListPeersResponse) GetPeers() []*Peer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+type AdmitPeerRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	// The incarnation to accept; it must be the one that answers now.
+	Incarnation   string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitPeerRequest) Reset() {
+	*x = AdmitPeerRequest{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitPeerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitPeerRequest) ProtoMessage() {}
+
+func (x *AdmitPeerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitPeerRequest.ProtoReflect.Descriptor instead.
+func (*AdmitPeerRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *AdmitPeerRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *AdmitPeerRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+type AdmitPeerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdmitPeerResponse) Reset() {
+	*x = AdmitPeerResponse{}
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdmitPeerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdmitPeerResponse) ProtoMessage() {}
+
+func (x *AdmitPeerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_operator_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdmitPeerResponse.ProtoReflect.Descriptor instead.
+func (*AdmitPeerResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_operator_proto_rawDescGZIP(), []int{23}
+}
+
 var File_lifeboat_v1_operator_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_operator_proto_rawDesc = "" +
@@ -1165,7 +1517,35 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\traised_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\braisedAt\"(\n" +
 	"\x12HoldFormatsRequest\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\"\x15\n" +
-	"\x13HoldFormatsResponse2\x81\x05\n" +
+	"\x13HoldFormatsResponse\"\xda\x04\n" +
+	"\x04Peer\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x1c\n" +
+	"\treachable\x18\x02 \x01(\bR\treachable\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12<\n" +
+	"\flast_seen_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastSeenAt\x12\x18\n" +
+	"\aaddress\x18\x05 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12,\n" +
+	"\x12round_trip_seconds\x18\a \x01(\x01R\x10roundTripSeconds\x128\n" +
+	"\x18clock_difference_seconds\x18\b \x01(\x01R\x16clockDifferenceSeconds\x12-\n" +
+	"\x12pinned_incarnation\x18\t \x01(\tR\x11pinnedIncarnation\x12 \n" +
+	"\vincarnation\x18\n" +
+	" \x01(\tR\vincarnation\x12;\n" +
+	"\vadmitted_at\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"admittedAt\x12#\n" +
+	"\rrestore_epoch\x18\f \x01(\x04R\frestoreEpoch\x12\x18\n" +
+	"\arelease\x18\r \x01(\tR\arelease\x12\x18\n" +
+	"\aprocess\x18\x0e \x01(\tR\aprocess\x12-\n" +
+	"\x12replication_schema\x18\x0f \x01(\rR\x11replicationSchema\"\x12\n" +
+	"\x10ListPeersRequest\"v\n" +
+	"\x11ListPeersResponse\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12'\n" +
+	"\x05peers\x18\x03 \x03(\v2\x11.lifeboat.v1.PeerR\x05peers\"L\n" +
+	"\x10AdmitPeerRequest\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"\x13\n" +
+	"\x11AdmitPeerResponse2\x9e\x06\n" +
 	"\x0fOperatorService\x12O\n" +
 	"\tGetStatus\x12\x1d.lifeboat.v1.GetStatusRequest\x1a\x1e.lifeboat.v1.GetStatusResponse\"\x03\x90\x02\x01\x12O\n" +
 	"\tListHosts\x12\x1d.lifeboat.v1.ListHostsRequest\x1a\x1e.lifeboat.v1.ListHostsResponse\"\x03\x90\x02\x01\x12M\n" +
@@ -1175,7 +1555,9 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\x13RetryFailedMutation\x12'.lifeboat.v1.RetryFailedMutationRequest\x1a(.lifeboat.v1.RetryFailedMutationResponse\x12R\n" +
 	"\n" +
 	"GetFormats\x12\x1e.lifeboat.v1.GetFormatsRequest\x1a\x1f.lifeboat.v1.GetFormatsResponse\"\x03\x90\x02\x01\x12P\n" +
-	"\vHoldFormats\x12\x1f.lifeboat.v1.HoldFormatsRequest\x1a .lifeboat.v1.HoldFormatsResponseBAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
+	"\vHoldFormats\x12\x1f.lifeboat.v1.HoldFormatsRequest\x1a .lifeboat.v1.HoldFormatsResponse\x12O\n" +
+	"\tListPeers\x12\x1d.lifeboat.v1.ListPeersRequest\x1a\x1e.lifeboat.v1.ListPeersResponse\"\x03\x90\x02\x01\x12J\n" +
+	"\tAdmitPeer\x12\x1d.lifeboat.v1.AdmitPeerRequest\x1a\x1e.lifeboat.v1.AdmitPeerResponseBAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
 
 var (
 	file_lifeboat_v1_operator_proto_rawDescOnce sync.Once
@@ -1189,7 +1571,7 @@ func file_lifeboat_v1_operator_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_operator_proto_rawDescData
 }
 
-var file_lifeboat_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_lifeboat_v1_operator_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_lifeboat_v1_operator_proto_goTypes = []any{
 	(*Check)(nil),                       // 0: lifeboat.v1.Check
 	(*GetStatusRequest)(nil),            // 1: lifeboat.v1.GetStatusRequest
@@ -1210,40 +1592,53 @@ var file_lifeboat_v1_operator_proto_goTypes = []any{
 	(*GetFormatsResponse)(nil),          // 16: lifeboat.v1.GetFormatsResponse
 	(*HoldFormatsRequest)(nil),          // 17: lifeboat.v1.HoldFormatsRequest
 	(*HoldFormatsResponse)(nil),         // 18: lifeboat.v1.HoldFormatsResponse
-	nil,                                 // 19: lifeboat.v1.FormatReader.FormatsEntry
-	(*timestamppb.Timestamp)(nil),       // 20: google.protobuf.Timestamp
+	(*Peer)(nil),                        // 19: lifeboat.v1.Peer
+	(*ListPeersRequest)(nil),            // 20: lifeboat.v1.ListPeersRequest
+	(*ListPeersResponse)(nil),           // 21: lifeboat.v1.ListPeersResponse
+	(*AdmitPeerRequest)(nil),            // 22: lifeboat.v1.AdmitPeerRequest
+	(*AdmitPeerResponse)(nil),           // 23: lifeboat.v1.AdmitPeerResponse
+	nil,                                 // 24: lifeboat.v1.FormatReader.FormatsEntry
+	(*timestamppb.Timestamp)(nil),       // 25: google.protobuf.Timestamp
 }
 var file_lifeboat_v1_operator_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.v1.GetStatusResponse.checks:type_name -> lifeboat.v1.Check
 	3,  // 1: lifeboat.v1.GetStatusResponse.hosts:type_name -> lifeboat.v1.Host
-	20, // 2: lifeboat.v1.Host.registered_at:type_name -> google.protobuf.Timestamp
-	20, // 3: lifeboat.v1.Host.last_seen_at:type_name -> google.protobuf.Timestamp
+	25, // 2: lifeboat.v1.Host.registered_at:type_name -> google.protobuf.Timestamp
+	25, // 3: lifeboat.v1.Host.last_seen_at:type_name -> google.protobuf.Timestamp
 	3,  // 4: lifeboat.v1.ListHostsResponse.hosts:type_name -> lifeboat.v1.Host
-	20, // 5: lifeboat.v1.FailedMutation.at:type_name -> google.protobuf.Timestamp
+	25, // 5: lifeboat.v1.FailedMutation.at:type_name -> google.protobuf.Timestamp
 	8,  // 6: lifeboat.v1.ListFailedMutationsResponse.mutations:type_name -> lifeboat.v1.FailedMutation
-	19, // 7: lifeboat.v1.FormatReader.formats:type_name -> lifeboat.v1.FormatReader.FormatsEntry
+	24, // 7: lifeboat.v1.FormatReader.formats:type_name -> lifeboat.v1.FormatReader.FormatsEntry
 	13, // 8: lifeboat.v1.GetFormatsResponse.formats:type_name -> lifeboat.v1.Format
 	14, // 9: lifeboat.v1.GetFormatsResponse.readers:type_name -> lifeboat.v1.FormatReader
-	20, // 10: lifeboat.v1.GetFormatsResponse.raised_at:type_name -> google.protobuf.Timestamp
-	1,  // 11: lifeboat.v1.OperatorService.GetStatus:input_type -> lifeboat.v1.GetStatusRequest
-	4,  // 12: lifeboat.v1.OperatorService.ListHosts:input_type -> lifeboat.v1.ListHostsRequest
-	6,  // 13: lifeboat.v1.OperatorService.RemoveHost:input_type -> lifeboat.v1.RemoveHostRequest
-	9,  // 14: lifeboat.v1.OperatorService.ListFailedMutations:input_type -> lifeboat.v1.ListFailedMutationsRequest
-	11, // 15: lifeboat.v1.OperatorService.RetryFailedMutation:input_type -> lifeboat.v1.RetryFailedMutationRequest
-	15, // 16: lifeboat.v1.OperatorService.GetFormats:input_type -> lifeboat.v1.GetFormatsRequest
-	17, // 17: lifeboat.v1.OperatorService.HoldFormats:input_type -> lifeboat.v1.HoldFormatsRequest
-	2,  // 18: lifeboat.v1.OperatorService.GetStatus:output_type -> lifeboat.v1.GetStatusResponse
-	5,  // 19: lifeboat.v1.OperatorService.ListHosts:output_type -> lifeboat.v1.ListHostsResponse
-	7,  // 20: lifeboat.v1.OperatorService.RemoveHost:output_type -> lifeboat.v1.RemoveHostResponse
-	10, // 21: lifeboat.v1.OperatorService.ListFailedMutations:output_type -> lifeboat.v1.ListFailedMutationsResponse
-	12, // 22: lifeboat.v1.OperatorService.RetryFailedMutation:output_type -> lifeboat.v1.RetryFailedMutationResponse
-	16, // 23: lifeboat.v1.OperatorService.GetFormats:output_type -> lifeboat.v1.GetFormatsResponse
-	18, // 24: lifeboat.v1.OperatorService.HoldFormats:output_type -> lifeboat.v1.HoldFormatsResponse
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	25, // 10: lifeboat.v1.GetFormatsResponse.raised_at:type_name -> google.protobuf.Timestamp
+	25, // 11: lifeboat.v1.Peer.since:type_name -> google.protobuf.Timestamp
+	25, // 12: lifeboat.v1.Peer.last_seen_at:type_name -> google.protobuf.Timestamp
+	25, // 13: lifeboat.v1.Peer.admitted_at:type_name -> google.protobuf.Timestamp
+	19, // 14: lifeboat.v1.ListPeersResponse.peers:type_name -> lifeboat.v1.Peer
+	1,  // 15: lifeboat.v1.OperatorService.GetStatus:input_type -> lifeboat.v1.GetStatusRequest
+	4,  // 16: lifeboat.v1.OperatorService.ListHosts:input_type -> lifeboat.v1.ListHostsRequest
+	6,  // 17: lifeboat.v1.OperatorService.RemoveHost:input_type -> lifeboat.v1.RemoveHostRequest
+	9,  // 18: lifeboat.v1.OperatorService.ListFailedMutations:input_type -> lifeboat.v1.ListFailedMutationsRequest
+	11, // 19: lifeboat.v1.OperatorService.RetryFailedMutation:input_type -> lifeboat.v1.RetryFailedMutationRequest
+	15, // 20: lifeboat.v1.OperatorService.GetFormats:input_type -> lifeboat.v1.GetFormatsRequest
+	17, // 21: lifeboat.v1.OperatorService.HoldFormats:input_type -> lifeboat.v1.HoldFormatsRequest
+	20, // 22: lifeboat.v1.OperatorService.ListPeers:input_type -> lifeboat.v1.ListPeersRequest
+	22, // 23: lifeboat.v1.OperatorService.AdmitPeer:input_type -> lifeboat.v1.AdmitPeerRequest
+	2,  // 24: lifeboat.v1.OperatorService.GetStatus:output_type -> lifeboat.v1.GetStatusResponse
+	5,  // 25: lifeboat.v1.OperatorService.ListHosts:output_type -> lifeboat.v1.ListHostsResponse
+	7,  // 26: lifeboat.v1.OperatorService.RemoveHost:output_type -> lifeboat.v1.RemoveHostResponse
+	10, // 27: lifeboat.v1.OperatorService.ListFailedMutations:output_type -> lifeboat.v1.ListFailedMutationsResponse
+	12, // 28: lifeboat.v1.OperatorService.RetryFailedMutation:output_type -> lifeboat.v1.RetryFailedMutationResponse
+	16, // 29: lifeboat.v1.OperatorService.GetFormats:output_type -> lifeboat.v1.GetFormatsResponse
+	18, // 30: lifeboat.v1.OperatorService.HoldFormats:output_type -> lifeboat.v1.HoldFormatsResponse
+	21, // 31: lifeboat.v1.OperatorService.ListPeers:output_type -> lifeboat.v1.ListPeersResponse
+	23, // 32: lifeboat.v1.OperatorService.AdmitPeer:output_type -> lifeboat.v1.AdmitPeerResponse
+	24, // [24:33] is the sub-list for method output_type
+	15, // [15:24] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_operator_proto_init() }
@@ -1258,7 +1653,7 @@ func file_lifeboat_v1_operator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_operator_proto_rawDesc), len(file_lifeboat_v1_operator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

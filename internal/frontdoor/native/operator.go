@@ -23,6 +23,10 @@ type Operations interface {
 	Formats() *lifeboatv1.GetFormatsResponse
 	// HoldFormats keeps newer formats from being written, or ends that.
 	HoldFormats(ctx context.Context, held bool) error
+	// Peers lists the other regions as this process sees them.
+	Peers(ctx context.Context) (*lifeboatv1.ListPeersResponse, error)
+	// AdmitPeer accepts another life of a peer.
+	AdmitPeer(ctx context.Context, region, incarnation string) error
 }
 
 type operatorHandler struct{ dialect }
@@ -85,4 +89,20 @@ func (h operatorHandler) HoldFormats(ctx context.Context, req *connect.Request[l
 		return h.Operations.HoldFormats(ctx, req.Msg.GetHeld())
 	})
 	return reply(ctx, h.dialect, &lifeboatv1.HoldFormatsResponse{}, err)
+}
+
+func (h operatorHandler) ListPeers(ctx context.Context, _ *connect.Request[lifeboatv1.ListPeersRequest]) (*connect.Response[lifeboatv1.ListPeersResponse], error) {
+	var answer *lifeboatv1.ListPeersResponse
+	err := h.Service.Operate(ctx, authz.ListPeers, false, "", func(ctx context.Context) (err error) {
+		answer, err = h.Operations.Peers(ctx)
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+func (h operatorHandler) AdmitPeer(ctx context.Context, req *connect.Request[lifeboatv1.AdmitPeerRequest]) (*connect.Response[lifeboatv1.AdmitPeerResponse], error) {
+	err := h.Service.Operate(ctx, authz.AdmitPeer, true, req.Msg.GetRegion(), func(ctx context.Context) error {
+		return h.Operations.AdmitPeer(ctx, req.Msg.GetRegion(), req.Msg.GetIncarnation())
+	})
+	return reply(ctx, h.dialect, &lifeboatv1.AdmitPeerResponse{}, err)
 }

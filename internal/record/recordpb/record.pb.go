@@ -2632,6 +2632,68 @@ func (x *Formats) GetRaisedAt() int64 {
 	return 0
 }
 
+// Another region as this one knows it.
+type Peer struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	// The life of it whose links are accepted.
+	Incarnation   string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	AdmittedAt    int64  `protobuf:"varint,3,opt,name=admitted_at,json=admittedAt,proto3" json:"admitted_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Peer) Reset() {
+	*x = Peer{}
+	mi := &file_recordpb_record_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Peer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Peer) ProtoMessage() {}
+
+func (x *Peer) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Peer.ProtoReflect.Descriptor instead.
+func (*Peer) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Peer) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Peer) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Peer) GetAdmittedAt() int64 {
+	if x != nil {
+		return x.AdmittedAt
+	}
+	return 0
+}
+
 var File_recordpb_record_proto protoreflect.FileDescriptor
 
 const file_recordpb_record_proto_rawDesc = "" +
@@ -2911,7 +2973,12 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\traised_at\x18\x04 \x01(\x03R\braisedAt\x1a:\n" +
 	"\fWrittenEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01B?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"a\n" +
+	"\x04Peer\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1f\n" +
+	"\vadmitted_at\x18\x03 \x01(\x03R\n" +
+	"admittedAtB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
 
 var (
 	file_recordpb_record_proto_rawDescOnce sync.Once
@@ -2925,7 +2992,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -2958,12 +3025,13 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*Resynchronisation)(nil), // 28: lifeboat.record.v1.Resynchronisation
 	(*Control)(nil),           // 29: lifeboat.record.v1.Control
 	(*Formats)(nil),           // 30: lifeboat.record.v1.Formats
-	nil,                       // 31: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 32: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 33: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 34: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 35: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 36: lifeboat.record.v1.Formats.WrittenEntry
+	(*Peer)(nil),              // 31: lifeboat.record.v1.Peer
+	nil,                       // 32: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 33: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 34: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 35: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 36: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 37: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -2977,22 +3045,22 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	10, // 9: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 10: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	31, // 11: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	32, // 11: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	8,  // 12: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	11, // 13: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	3,  // 14: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	32, // 15: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	33, // 15: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	9,  // 16: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	8,  // 17: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	13, // 18: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	33, // 19: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	34, // 19: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	10, // 20: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
 	1,  // 21: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
 	1,  // 22: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	34, // 23: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	35, // 23: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
 	3,  // 24: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	35, // 25: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	36, // 26: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	36, // 25: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	37, // 26: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
 	27, // [27:27] is the sub-list for method output_type
 	27, // [27:27] is the sub-list for method input_type
 	27, // [27:27] is the sub-list for extension type_name
@@ -3011,7 +3079,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -54,6 +54,12 @@ const (
 	// OperatorServiceHoldFormatsProcedure is the fully-qualified name of the OperatorService's
 	// HoldFormats RPC.
 	OperatorServiceHoldFormatsProcedure = "/lifeboat.v1.OperatorService/HoldFormats"
+	// OperatorServiceListPeersProcedure is the fully-qualified name of the OperatorService's ListPeers
+	// RPC.
+	OperatorServiceListPeersProcedure = "/lifeboat.v1.OperatorService/ListPeers"
+	// OperatorServiceAdmitPeerProcedure is the fully-qualified name of the OperatorService's AdmitPeer
+	// RPC.
+	OperatorServiceAdmitPeerProcedure = "/lifeboat.v1.OperatorService/AdmitPeer"
 )
 
 // OperatorServiceClient is a client for the lifeboat.v1.OperatorService service.
@@ -72,6 +78,12 @@ type OperatorServiceClient interface {
 	// HoldFormats keeps newer formats from being written although every process reads
 	// them, so that an older release can be started again, or ends that.
 	HoldFormats(context.Context, *connect.Request[v1.HoldFormatsRequest]) (*connect.Response[v1.HoldFormatsResponse], error)
+	// ListPeers lists the other regions as the control process that answers sees
+	// them.
+	ListPeers(context.Context, *connect.Request[v1.ListPeersRequest]) (*connect.Response[v1.ListPeersResponse], error)
+	// AdmitPeer has the region accept another life of a peer than the one it met
+	// first, such as one that was restored from a backup.
+	AdmitPeer(context.Context, *connect.Request[v1.AdmitPeerRequest]) (*connect.Response[v1.AdmitPeerResponse], error)
 }
 
 // NewOperatorServiceClient constructs a client for the lifeboat.v1.OperatorService service. By
@@ -131,6 +143,19 @@ func NewOperatorServiceClient(httpClient connect.HTTPClient, baseURL string, opt
 			connect.WithSchema(operatorServiceMethods.ByName("HoldFormats")),
 			connect.WithClientOptions(opts...),
 		),
+		listPeers: connect.NewClient[v1.ListPeersRequest, v1.ListPeersResponse](
+			httpClient,
+			baseURL+OperatorServiceListPeersProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("ListPeers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		admitPeer: connect.NewClient[v1.AdmitPeerRequest, v1.AdmitPeerResponse](
+			httpClient,
+			baseURL+OperatorServiceAdmitPeerProcedure,
+			connect.WithSchema(operatorServiceMethods.ByName("AdmitPeer")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -143,6 +168,8 @@ type operatorServiceClient struct {
 	retryFailedMutation *connect.Client[v1.RetryFailedMutationRequest, v1.RetryFailedMutationResponse]
 	getFormats          *connect.Client[v1.GetFormatsRequest, v1.GetFormatsResponse]
 	holdFormats         *connect.Client[v1.HoldFormatsRequest, v1.HoldFormatsResponse]
+	listPeers           *connect.Client[v1.ListPeersRequest, v1.ListPeersResponse]
+	admitPeer           *connect.Client[v1.AdmitPeerRequest, v1.AdmitPeerResponse]
 }
 
 // GetStatus calls lifeboat.v1.OperatorService.GetStatus.
@@ -180,6 +207,16 @@ func (c *operatorServiceClient) HoldFormats(ctx context.Context, req *connect.Re
 	return c.holdFormats.CallUnary(ctx, req)
 }
 
+// ListPeers calls lifeboat.v1.OperatorService.ListPeers.
+func (c *operatorServiceClient) ListPeers(ctx context.Context, req *connect.Request[v1.ListPeersRequest]) (*connect.Response[v1.ListPeersResponse], error) {
+	return c.listPeers.CallUnary(ctx, req)
+}
+
+// AdmitPeer calls lifeboat.v1.OperatorService.AdmitPeer.
+func (c *operatorServiceClient) AdmitPeer(ctx context.Context, req *connect.Request[v1.AdmitPeerRequest]) (*connect.Response[v1.AdmitPeerResponse], error) {
+	return c.admitPeer.CallUnary(ctx, req)
+}
+
 // OperatorServiceHandler is an implementation of the lifeboat.v1.OperatorService service.
 type OperatorServiceHandler interface {
 	GetStatus(context.Context, *connect.Request[v1.GetStatusRequest]) (*connect.Response[v1.GetStatusResponse], error)
@@ -196,6 +233,12 @@ type OperatorServiceHandler interface {
 	// HoldFormats keeps newer formats from being written although every process reads
 	// them, so that an older release can be started again, or ends that.
 	HoldFormats(context.Context, *connect.Request[v1.HoldFormatsRequest]) (*connect.Response[v1.HoldFormatsResponse], error)
+	// ListPeers lists the other regions as the control process that answers sees
+	// them.
+	ListPeers(context.Context, *connect.Request[v1.ListPeersRequest]) (*connect.Response[v1.ListPeersResponse], error)
+	// AdmitPeer has the region accept another life of a peer than the one it met
+	// first, such as one that was restored from a backup.
+	AdmitPeer(context.Context, *connect.Request[v1.AdmitPeerRequest]) (*connect.Response[v1.AdmitPeerResponse], error)
 }
 
 // NewOperatorServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -251,6 +294,19 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 		connect.WithSchema(operatorServiceMethods.ByName("HoldFormats")),
 		connect.WithHandlerOptions(opts...),
 	)
+	operatorServiceListPeersHandler := connect.NewUnaryHandler(
+		OperatorServiceListPeersProcedure,
+		svc.ListPeers,
+		connect.WithSchema(operatorServiceMethods.ByName("ListPeers")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	operatorServiceAdmitPeerHandler := connect.NewUnaryHandler(
+		OperatorServiceAdmitPeerProcedure,
+		svc.AdmitPeer,
+		connect.WithSchema(operatorServiceMethods.ByName("AdmitPeer")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lifeboat.v1.OperatorService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case OperatorServiceGetStatusProcedure:
@@ -267,6 +323,10 @@ func NewOperatorServiceHandler(svc OperatorServiceHandler, opts ...connect.Handl
 			operatorServiceGetFormatsHandler.ServeHTTP(w, r)
 		case OperatorServiceHoldFormatsProcedure:
 			operatorServiceHoldFormatsHandler.ServeHTTP(w, r)
+		case OperatorServiceListPeersProcedure:
+			operatorServiceListPeersHandler.ServeHTTP(w, r)
+		case OperatorServiceAdmitPeerProcedure:
+			operatorServiceAdmitPeerHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -302,4 +362,12 @@ func (UnimplementedOperatorServiceHandler) GetFormats(context.Context, *connect.
 
 func (UnimplementedOperatorServiceHandler) HoldFormats(context.Context, *connect.Request[v1.HoldFormatsRequest]) (*connect.Response[v1.HoldFormatsResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OperatorService.HoldFormats is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) ListPeers(context.Context, *connect.Request[v1.ListPeersRequest]) (*connect.Response[v1.ListPeersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OperatorService.ListPeers is not implemented"))
+}
+
+func (UnimplementedOperatorServiceHandler) AdmitPeer(context.Context, *connect.Request[v1.AdmitPeerRequest]) (*connect.Response[v1.AdmitPeerResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OperatorService.AdmitPeer is not implemented"))
 }

@@ -1,0 +1,93 @@
+package lifeboattest
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/faultproxy"
+	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// RegionProcesses are regions whose processes are processes of the system, so that
+// they can be killed as a power failure kills them. The type of a region is
+// internal: this is for the module's own tests.
+type RegionProcesses struct {
+	*localregion.Regions
+	links  links
+	dir    string
+	ownDir bool
+}
+
+// StartRegionProcesses is StartRegions with processes of the system, which run
+// `binary server --config FILE`. Each region has at least one host. Of the options
+// Hosts and Dir count.
+func StartRegionProcesses(t testing.TB, binary string, o Options, names ...string) *RegionProcesses {
+	t.Helper()
+	r, err := OpenRegionProcesses(t.Context(), binary, o, names...)
+	if err != nil {
+		t.Fatalf("start the regions: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Errorf("close the regions: %v", err)
+		}
+	})
+	return r
+}
+
+// OpenRegionProcesses is OpenRegions with processes of the system; see
+// StartRegionProcesses.
+func OpenRegionProcesses(ctx context.Context, binary string, o Options, names ...string) (*RegionProcesses, error) {
+	r := &RegionProcesses{links: links{}, dir: o.Dir}
+	var err error
+	if r.dir == "" {
+		r.ownDir = true
+		if r.dir, err = os.MkdirTemp("", "lb-"); err != nil { // short: the path of a socket is bounded
+			return nil, err
+		}
+	}
+	regions := make([]secret.RegionName, len(names))
+	for i, name := range names {
+		regions[i] = secret.RegionName(name)
+	}
+	r.Regions, err = localregion.PlanRegions(localregion.Options{
+		Dir: r.dir, Hosts: max(o.Hosts, 1), Via: func(from, to secret.RegionName, target string) (string, error) {
+			return r.links.add(string(from), string(to), target)
+		},
+	}, regions...)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+		err = r.StartChildren(ctx, binary)
+	}
+	if err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// Link is as that of Regions.
+func (r *RegionProcesses) Link(from, to string) Link { return r.links.get(from, to) }
+
+// Isolate cuts all links from and to a region.
+func (r *RegionProcesses) Isolate(region string) { r.links.each(region, (*faultproxy.Proxy).Cut) }
+
+// Rejoin heals all links from and to a region.
+func (r *RegionProcesses) Rejoin(region string) { r.links.each(region, (*faultproxy.Proxy).Heal) }
+
+// Close stops all processes and removes the regions' files unless Options.Dir was
+// given.
+func (r *RegionProcesses) Close() error {
+	var errs []error
+	if r.Regions != nil {
+		errs = append(errs, r.Regions.Close())
+	}
+	errs = append(errs, r.links.close())
+	if r.ownDir {
+		errs = append(errs, os.RemoveAll(r.dir))
+	}
+	return errors.Join(errs...)
+}
