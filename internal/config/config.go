@@ -41,6 +41,7 @@ type Config struct {
 	Reads       Reads       `yaml:"reads"`
 	Limits      Limits      `yaml:"limits"`
 	Log         Log         `yaml:"log"`
+	Traces      Traces      `yaml:"traces"`
 }
 
 // Region names the region that the process is a part of.
@@ -293,6 +294,20 @@ type Log struct {
 	Format string `yaml:"format"`
 }
 
+// Traces configure where spans of requests are sent.
+type Traces struct {
+	// OTLPEndpoint is the URL of an OpenTelemetry receiver, OTLP over HTTP; empty
+	// (the default) means that nothing is traced.
+	OTLPEndpoint string `yaml:"otlp_endpoint"`
+	// CAFile has the authorities for https; default: those of the system.
+	CAFile string `yaml:"ca_file"`
+	// SampleRatio is the part of requests that is traced where the caller does not
+	// say, 0 to 1; default 0.01.
+	SampleRatio float64 `yaml:"sample_ratio"`
+	// Names has spans tell the names and IDs of what requests are about.
+	Names bool `yaml:"names"`
+}
+
 // Default returns the defaults; only region.name and process.id are missing.
 func Default() *Config {
 	return &Config{
@@ -316,6 +331,7 @@ func Default() *Config {
 		Reads:       Reads{StoreFallbackTimeout: 500 * time.Millisecond, WaitClearedTimeout: 5 * time.Second},
 		Limits:      Limits{MaxRequestBytes: 256 << 10, MaxConcurrentRequests: 4096, MaxWatches: 1024},
 		Log:         Log{Level: "info", Format: "text"},
+		Traces:      Traces{SampleRatio: 0.01},
 	}
 }
 

@@ -139,6 +139,7 @@ func (c *Config) files() []*string {
 		&t.CertFile, &t.KeyFile, &t.CAFile,
 		&t.Peer.CertFile, &t.Peer.KeyFile, &t.Peer.CAFile, &c.KMS.File.Path,
 		&c.KMS.PKCS11.Module, &c.KMS.PKCS11.PINFile, &c.KMS.Transit.TokenFile, &c.KMS.Transit.CAFile, &c.KMS.AWS.CredentialsFile,
+		&c.Traces.CAFile,
 	}
 	if x := c.Store.External; x != nil {
 		files = append(files, &x.CAFile, &x.CertFile, &x.KeyFile, &x.PasswordFile)

@@ -49,7 +49,24 @@ func (c *Config) Validate() error {
 	c.Limits.validate(&p)
 	oneOf(&p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(&p, "log.format", c.Log.Format, "text", "json")
+	c.Traces.validate(&p)
 	return errors.Join(p...)
+}
+
+func (t *Traces) validate(p *problems) {
+	if !(t.SampleRatio >= 0 && t.SampleRatio <= 1) { // refuses NaN too
+		p.add("traces.sample_ratio", "is %g; allowed are 0 to 1", t.SampleRatio)
+	}
+	if t.OTLPEndpoint == "" {
+		return
+	}
+	u, err := url.Parse(t.OTLPEndpoint)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil:
+		p.add("traces.otlp_endpoint", "is not a URL like https://otel:4318/v1/traces")
+	case u.Scheme == "http" && !loopback(u.Host):
+		p.add("traces.otlp_endpoint", "is http beyond the loopback; use https")
+	}
 }
 
 func (r *Process) validate(p *problems) {

@@ -43,7 +43,7 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 			p.held[it.record] = it
 		}
 		if committed[i] && p.Cleared != nil {
-			p.Cleared(max(0, p.Now().Sub(it.committed)))
+			p.Cleared(Cleared{Committed: it.committed, At: p.Now(), Traceparent: it.traceparent})
 		}
 	}
 	return nil

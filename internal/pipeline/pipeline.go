@@ -48,9 +48,9 @@ type Options struct {
 	LiveFor time.Duration
 	// OutboxFor is how long events stay in the outbox at least; default 1 h.
 	OutboxFor time.Duration
-	// Cleared, if set, is told how long each mutation that this process clears took
-	// from its commit; it must not block.
-	Cleared func(took time.Duration)
+	// Cleared, if set, is told of each mutation that this process clears; it must
+	// not block.
+	Cleared func(Cleared)
 	// Enqueue, if set, adds to the transaction that clears a mutation what tells
 	// other regions of it, given what the local store holds. It must not wait for
 	// anything. An error keeps the mutation from being cleared; if a condition that
@@ -100,6 +100,16 @@ type item struct {
 	record    record.Key
 	revision  int64
 	committed time.Time
+	// traceparent is of the request, if it is traced.
+	traceparent string
+}
+
+// Cleared tells of a mutation that was cleared.
+type Cleared struct {
+	// Committed is when it was planned, At when it was cleared.
+	Committed, At time.Time
+	// Traceparent is that of the request, empty if it is not traced.
+	Traceparent string
 }
 
 // Report is the present state of a host.
@@ -181,7 +191,7 @@ func (p *Pipeline) note(c record.Change) bool {
 			p.Logger.Error("work item cannot be decoded", "record", key, "error", err)
 			return false
 		}
-		it := item{record: key, revision: c.Revision, committed: record.FromNanos(work.GetCommittedAt())}
+		it := item{record: key, revision: c.Revision, committed: record.FromNanos(work.GetCommittedAt()), traceparent: work.GetTraceparent()}
 		if p.items[key].revision == c.Revision {
 			return false
 		}

@@ -188,7 +188,8 @@ var (
 	})
 	workItems = rapid.Custom(func(t *rapid.T) *recordpb.WorkItem {
 		return &recordpb.WorkItem{
-			Record: text[string]().Draw(t, "record"), Order: protoOrders.Draw(t, "order"), CommittedAt: rapid.Int64().Draw(t, "committed"),
+			Traceparent: rapid.String().Draw(t, "traceparent"),
+			Record:      text[string]().Draw(t, "record"), Order: protoOrders.Draw(t, "order"), CommittedAt: rapid.Int64().Draw(t, "committed"),
 			Mutation: text[string]().Draw(t, "mutation"),
 		}
 	})

@@ -26,7 +26,7 @@ const (
 )
 
 func (p *Process) newPipeline() {
-	p.pipeline = pipeline.New(pipeline.Options{Store: p.records(), Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.times.noteCleared})
+	p.pipeline = pipeline.New(pipeline.Options{Store: p.records(), Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.noteCleared})
 }
 
 // startPipeline starts what follows a commit: the local store, which feeds

@@ -49,6 +49,9 @@ func (p *Process) startFrontDoor(ctx context.Context) error {
 		options.Local, options.Forwarder = native.ReadOnly(), p.forward
 	}
 	p.handler = frontdoor.NewHandler(options)
+	if p.tracer != nil {
+		p.handler = p.tracer.Handler(p.handler)
+	}
 	health := http.NewServeMux()
 	p.addHealth(health)
 	health.Handle("/", p.handler)

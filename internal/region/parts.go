@@ -207,6 +207,9 @@ func (p *Process) startService(context.Context) (err error) {
 		p.newPipeline()
 		options.Clearing = clearing{p}
 	}
+	if p.tracer != nil {
+		options.Tracer = p.tracer
+	}
 	p.service = service.New(options)
 	return nil
 }

@@ -38,13 +38,25 @@ func (p *Process) noteApplied(changes []record.Change) {
 		if c.Deleted || !c.Key.HasPrefix(record.WorkPrefix) {
 			continue
 		}
-		if work, err := record.WorkItems.Decode(c.Value); err == nil {
-			p.times.applied.Observe(max(0, time.Since(record.FromNanos(work.GetCommittedAt())).Seconds()))
+		work, err := record.WorkItems.Decode(c.Value)
+		if err != nil {
+			continue
+		}
+		committed, now := record.FromNanos(work.GetCommittedAt()), time.Now()
+		p.times.applied.Observe(max(0, now.Sub(committed).Seconds()))
+		if p.tracer != nil {
+			p.tracer.Record("apply", work.GetTraceparent(), committed, now)
 		}
 	}
 }
 
-func (t *times) noteCleared(took time.Duration) { t.cleared.Observe(took.Seconds()) }
+// noteCleared is told of each mutation that this process clears.
+func (p *Process) noteCleared(c pipeline.Cleared) {
+	p.times.cleared.Observe(max(0, c.At.Sub(c.Committed).Seconds()))
+	if p.tracer != nil {
+		p.tracer.Record("clear", c.Traceparent, c.Committed, c.At)
+	}
+}
 
 // pipelineState is what a scrape reads of the pipeline.
 type pipelineState struct {

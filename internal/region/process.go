@@ -29,6 +29,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/router"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 	"github.com/lifeboat-secrets/lifeboat/internal/throttle"
+	"github.com/lifeboat-secrets/lifeboat/internal/tracing"
 )
 
 // Process is one running process of a region.
@@ -55,6 +56,7 @@ type Process struct {
 	limiter  *throttle.Limiter
 	requests *requestMetrics
 	times    *times
+	tracer   *tracing.Tracer // nil if requests are not traced
 	sweeps   *prometheus.CounterVec
 	forward  *router.Forwarder // nil if nothing is forwarded
 	links    *link.Links       // nil without the role control
@@ -131,6 +133,7 @@ func (p *Process) steps() []step {
 		{"data directory", p.startDataDir},
 		{"certificates", p.startCertificates},
 		{"audit log", p.startAudit},
+		{"traces", p.startTraces},
 		{"keys", p.startKeys},
 		{"local store", p.startLocalStore},
 		{"store", p.startStore},

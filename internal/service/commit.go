@@ -30,12 +30,7 @@ type planner func(view record.View) (*record.Txn, error)
 // lift, or a finding that there is nothing to do, counts only if the store
 // itself confirms it. It returns revision 0 if there was nothing to do.
 func (s *Service) commit(ctx context.Context, plan planner) (int64, error) {
-	var txn *record.Txn
-	err := s.Local.View(func(view record.View) error {
-		var err error
-		txn, err = plan(view)
-		return err
-	})
+	txn, err := s.planLocally(ctx, plan)
 	switch secret.CodeOf(err) {
 	case secret.CodeInvalid, secret.CodeUnauthenticated, secret.CodeDenied:
 		return 0, err
@@ -45,12 +40,15 @@ func (s *Service) commit(ctx context.Context, plan planner) (int64, error) {
 			pause(ctx)
 		}
 		if err != nil || txn == nil {
-			if txn, err = plan(s.Store.View(ctx)); err != nil || txn == nil {
+			if txn, err = s.planOnStore(ctx, plan); err != nil || txn == nil {
 				return 0, err
 			}
 		}
+		step, end := s.step(ctx, "commit")
 		var revision int64
-		if revision, err = s.Store.Commit(ctx, *txn); err == nil {
+		revision, err = s.Store.Commit(step, *txn)
+		end(err)
+		if err == nil {
 			return revision, nil
 		}
 		if !secret.HasCode(err, secret.CodeStale) {
@@ -59,6 +57,24 @@ func (s *Service) commit(ctx context.Context, plan planner) (int64, error) {
 	}
 	return 0, secret.Errorf(secret.CodeUnavailable, "the record keeps changing; %d attempts failed", maxPlans).
 		WithHint("try again; with expected_order if others write to it as well")
+}
+
+func (s *Service) planLocally(ctx context.Context, plan planner) (txn *record.Txn, err error) {
+	_, end := s.step(ctx, "plan")
+	err = s.Local.View(func(view record.View) error {
+		var err error
+		txn, err = plan(view)
+		return err
+	})
+	end(err)
+	return txn, err
+}
+
+func (s *Service) planOnStore(ctx context.Context, plan planner) (*record.Txn, error) {
+	ctx, end := s.step(ctx, "plan on store")
+	txn, err := plan(s.Store.View(ctx))
+	end(err)
+	return txn, err
 }
 
 func pause(ctx context.Context) {
@@ -142,7 +158,7 @@ const (
 func (c *call) track(txn *record.Txn, key record.Key, mutation string, event *recordpb.Event, ownership secret.Ownership) {
 	order := record.OrderToProto(ownership.Order)
 	txn.Put(record.WorkKey(key), record.WorkItems.Encode(&recordpb.WorkItem{
-		Record: string(key), Order: order, CommittedAt: c.now.UnixNano(), Mutation: mutation,
+		Record: string(key), Order: order, CommittedAt: c.now.UnixNano(), Mutation: mutation, Traceparent: c.traceparent,
 	}))
 	id := ulid.MustNewDefault(c.now).String()
 	event.Id, event.Order, event.At = id, order, c.now.UnixNano()
@@ -156,7 +172,10 @@ func (s *Service) cleared(ctx context.Context, key record.Key, revision int64) b
 	if s.Clearing == nil {
 		return false
 	}
+	ctx, end := s.step(ctx, "wait cleared")
 	ctx, cancel := context.WithTimeout(ctx, s.WaitCleared)
 	defer cancel()
-	return s.Clearing.WaitCleared(ctx, key, revision) == nil
+	err := s.Clearing.WaitCleared(ctx, key, revision)
+	end(err)
+	return err == nil
 }

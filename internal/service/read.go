@@ -25,6 +25,13 @@ type Freshness struct {
 // answer: the record is missing there, damaged, or older than asked for. If the
 // store does not answer either, the local error stands.
 func (s *Service) read(ctx context.Context, fn func(record.View) error) (Freshness, error) {
+	ctx, end := s.step(ctx, "read")
+	fresh, err := s.readEither(ctx, fn)
+	end(err)
+	return fresh, err
+}
+
+func (s *Service) readEither(ctx context.Context, fn func(record.View) error) (Freshness, error) {
 	localErr := s.Local.View(fn)
 	fresh := Freshness{Age: s.Local.Age()}
 	if !storeMayKnow(localErr) {
@@ -40,7 +47,9 @@ func (s *Service) read(ctx context.Context, fn func(record.View) error) (Freshne
 	}
 	ctx, cancel := context.WithDeadline(ctx, limit)
 	defer cancel()
+	ctx, end := s.step(ctx, "read store")
 	err := fn(s.Store.View(ctx))
+	end(err)
 	if secret.HasCode(err, secret.CodeUnavailable) {
 		return fresh, localErr
 	}

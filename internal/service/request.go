@@ -56,6 +56,10 @@ type call struct {
 	entry   audit.Entry
 	// permitted is what the caller was last permitted to act on.
 	permitted *authz.Resource
+	// traceparent is what the work item carries of the request's trace, ended tells
+	// the tracer what came of the request; "" and nil if it is not traced.
+	traceparent string
+	ended       func(*audit.Entry)
 }
 
 // begin opens a use case. A mutation is refused while the audit log fails, so
@@ -68,6 +72,9 @@ func (s *Service) begin(ctx context.Context, action authz.Action, mutation bool)
 	c := &call{service: s, request: r, action: action, now: s.Now()}
 	c.entry = audit.Entry{
 		Time: c.now, RequestID: r.ID, Source: r.Source, ForwardedFor: r.ForwardedBy, Action: string(action),
+	}
+	if s.Tracer != nil {
+		c.traceparent, c.ended = s.Tracer.Begin(ctx)
 	}
 	if mutation {
 		if err := s.Audit.Ready(); err != nil {
@@ -166,6 +173,9 @@ func (c *call) end(err error) error {
 	c.entry.Committed = c.entry.Committed || c.entry.Outcome == secret.CodeOutcomeUnknown
 	c.entry.Duration = time.Since(c.request.started)
 	c.service.Observe(c.action, c.entry.Outcome, c.entry.Duration)
+	if c.ended != nil {
+		c.ended(&c.entry)
+	}
 	c.request.audited = true
 	if auditErr := c.service.Audit.Write(&c.entry); auditErr != nil {
 		if c.entry.Committed {

@@ -68,6 +68,8 @@ type Options struct {
 	Observe func(action authz.Action, outcome secret.Code, took time.Duration)
 	// Peers are the regions that this one can replicate to; nil means none.
 	Peers func() []secret.RegionName
+	// Tracer is nil where steps are not recorded.
+	Tracer Tracer
 	// Clearing is nil in a process without the control role.
 	Clearing Clearing
 	Logger   *slog.Logger

@@ -1703,7 +1703,9 @@ type WorkItem struct {
 	Order       *Order                 `protobuf:"bytes,2,opt,name=order,proto3" json:"order,omitempty"`
 	CommittedAt int64                  `protobuf:"varint,3,opt,name=committed_at,json=committedAt,proto3" json:"committed_at,omitempty"`
 	// CREATE if the record did not exist before, else UPDATE or DELETE.
-	Mutation      string `protobuf:"bytes,4,opt,name=mutation,proto3" json:"mutation,omitempty"`
+	Mutation string `protobuf:"bytes,4,opt,name=mutation,proto3" json:"mutation,omitempty"`
+	// Of the request, if it is traced (W3C Trace Context).
+	Traceparent   string `protobuf:"bytes,5,opt,name=traceparent,proto3" json:"traceparent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1762,6 +1764,13 @@ func (x *WorkItem) GetCommittedAt() int64 {
 func (x *WorkItem) GetMutation() string {
 	if x != nil {
 		return x.Mutation
+	}
+	return ""
+}
+
+func (x *WorkItem) GetTraceparent() string {
+	if x != nil {
+		return x.Traceparent
 	}
 	return ""
 }
@@ -2881,12 +2890,13 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x05Fence\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12#\n" +
-	"\rrestore_epoch\x18\x03 \x01(\x04R\frestoreEpoch\"\x92\x01\n" +
+	"\rrestore_epoch\x18\x03 \x01(\x04R\frestoreEpoch\"\xb4\x01\n" +
 	"\bWorkItem\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12/\n" +
 	"\x05order\x18\x02 \x01(\v2\x19.lifeboat.record.v1.OrderR\x05order\x12!\n" +
 	"\fcommitted_at\x18\x03 \x01(\x03R\vcommittedAt\x12\x1a\n" +
-	"\bmutation\x18\x04 \x01(\tR\bmutation\"\x82\x02\n" +
+	"\bmutation\x18\x04 \x01(\tR\bmutation\x12 \n" +
+	"\vtraceparent\x18\x05 \x01(\tR\vtraceparent\"\x82\x02\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x18\n" +
