@@ -50,6 +50,7 @@ type Client struct {
 	vaults    lifeboatv1connect.VaultServiceClient
 	accounts  lifeboatv1connect.AccountServiceClient
 	operator  lifeboatv1connect.OperatorServiceClient
+	keys      lifeboatv1connect.KeyServiceClient
 	token     func(context.Context) (Value, error)
 	timeout   time.Duration
 	userAgent string
@@ -86,6 +87,7 @@ func New(c Config) (*Client, error) {
 	client.vaults = lifeboatv1connect.NewVaultServiceClient(httpClient, base)
 	client.accounts = lifeboatv1connect.NewAccountServiceClient(httpClient, base)
 	client.operator = lifeboatv1connect.NewOperatorServiceClient(httpClient, base)
+	client.keys = lifeboatv1connect.NewKeyServiceClient(httpClient, base)
 	return client, nil
 }
 

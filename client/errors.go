@@ -36,6 +36,7 @@ const (
 	CodeStoreFull          Code = "store_full"           // the operator must make room
 	CodeAuditUnavailable   Code = "audit_unavailable"    // refused because it could not be audited
 	CodeKeyUnavailable     Code = "key_unavailable"      // the key service does not answer
+	CodeKeyInUse           Code = "key_in_use"           // something that is named still needs the key
 	CodeTampered           Code = "tampered"             // sealed data fails its check
 	CodeUnknownFormat      Code = "unknown_format"       // written by a newer release: upgrade
 	CodeCorrupt            Code = "corrupt"              // stored data fails its checksum or cannot be decoded

@@ -17,6 +17,7 @@ type Client struct {
 	lifeboatv1connect.VaultServiceClient
 	lifeboatv1connect.SecretServiceClient
 	lifeboatv1connect.OperatorServiceClient
+	lifeboatv1connect.KeyServiceClient
 	// URL is the process's, Token what the client presents, HTTP what it sends
 	// requests with, which trusts the region and adds no token by itself.
 	URL, Token string
@@ -36,6 +37,7 @@ func (r *Region) Client(p *Process, token string, options ...connect.ClientOptio
 		VaultServiceClient:    lifeboatv1connect.NewVaultServiceClient(h, url, options...),
 		SecretServiceClient:   lifeboatv1connect.NewSecretServiceClient(h, url, options...),
 		OperatorServiceClient: lifeboatv1connect.NewOperatorServiceClient(h, url, options...),
+		KeyServiceClient:      lifeboatv1connect.NewKeyServiceClient(h, url, options...),
 		URL:                   url, Token: token, HTTP: h,
 	}
 }

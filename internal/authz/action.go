@@ -58,6 +58,13 @@ const (
 	AdmitPeer           Action = "AdmitPeer"
 )
 
+// The actions on keys.
+const (
+	RotateDataKey  Action = "RotateDataKey"
+	GetDataKeys    Action = "GetDataKeys"
+	RetireDataKeys Action = "RetireDataKeys"
+)
+
 // Group is a set of actions that policies can name at once: action in
 // Action::"read".
 type Group string
@@ -115,6 +122,8 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(PolicyResource), PutPolicy, GetPolicy, DeletePolicy)
 	add(groups(GroupManage), kinds(AccountResource), ListPrincipals, ListPolicies)
 	add(groups(GroupManage), kinds(AccountResource), GetAccount)
+	add(groups(GroupManage), kinds(VaultResource, AccountResource), RotateDataKey, GetDataKeys)
+	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,
 		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation, GetFormats, HoldFormats, ListPeers, AdmitPeer)
 	return all

@@ -55,7 +55,7 @@ func (r *Reader) Region() *recordpb.Region { return r.region }
 // Summary returns what was read so far; after io.EOF that is the whole file.
 func (r *Reader) Summary() Summary {
 	s := Summary{Header: r.frames.header, Trailer: r.seen}
-	s.Kinds = maps.Clone(s.Kinds)
+	s.Kinds, s.MasterKeys = maps.Clone(s.Kinds), maps.Clone(s.MasterKeys)
 	return s
 }
 
@@ -178,7 +178,8 @@ func (r *Reader) end(text []byte) error {
 		return malformed("something follows its end")
 	case !errors.Is(err, io.EOF):
 		return cutOff(err)
-	case t.Records != r.seen.Records, t.ContentBytes != r.seen.ContentBytes, !maps.Equal(t.Kinds, r.seen.Kinds):
+	case t.Records != r.seen.Records, t.ContentBytes != r.seen.ContentBytes, !maps.Equal(t.Kinds, r.seen.Kinds),
+		!maps.Equal(t.MasterKeys, r.seen.MasterKeys):
 		return malformed("its trailer counts other records than it holds")
 	case r.region == nil:
 		return malformed("it lacks the region's record")

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,6 +60,19 @@ type Trailer struct {
 	Kinds map[string]int64 `json:"kinds"`
 	// ContentBytes is the size of all keys and values.
 	ContentBytes int64 `json:"contentBytes"`
+	// MasterKeys counts what is wrapped, data keys and the region's check, by the
+	// master key.
+	MasterKeys map[string]int64 `json:"masterKeys,omitempty"`
+}
+
+// NeedsMasterKeys returns the IDs of the master keys that a restore needs, sorted.
+func (s *Summary) NeedsMasterKeys() []string {
+	needed := maps.Clone(s.MasterKeys)
+	if needed == nil {
+		needed = make(map[string]int64)
+	}
+	needed[s.MasterKey]++
+	return slices.Sorted(maps.Keys(needed))
 }
 
 func (t *Trailer) count(r *record.Stored) {
@@ -68,6 +83,23 @@ func (t *Trailer) count(r *record.Stored) {
 	t.Kinds[kind]++
 	t.Records++
 	t.ContentBytes += int64(len(r.Key) + len(r.Value))
+	masterKey := ""
+	switch { // one that cannot be decoded is found when the file is verified
+	case r.Key.HasPrefix(record.DataKeyPrefix):
+		if key, err := record.DataKeys.Decode(r.Value); err == nil {
+			masterKey = key.GetMasterKey()
+		}
+	case r.Key == record.RegionKey:
+		if region, err := record.Regions.Decode(r.Value); err == nil {
+			masterKey = region.GetMasterKey()
+		}
+	}
+	if masterKey != "" {
+		if t.MasterKeys == nil {
+			t.MasterKeys = make(map[string]int64)
+		}
+		t.MasterKeys[masterKey]++
+	}
 }
 
 // Write writes a backup of the shard, as of the latest revision, to w. It needs

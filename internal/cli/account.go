@@ -59,7 +59,7 @@ func (a *app) accountCommand() *cobra.Command {
 		Use: "account", Aliases: []string{"accounts"}, Short: "Manage accounts, which own vaults and principals",
 		Example: "  lifeboat account create acme --to-file acme.token\n  lifeboat account list",
 	}
-	c.AddCommand(a.accountCreate(), a.accountGet(), a.accountList())
+	c.AddCommand(a.accountCreate(), a.accountGet(), a.accountList(), a.accountRotateKey())
 	return c
 }
 

@@ -24,7 +24,7 @@ func (a *app) operatorCommand() *cobra.Command {
 	}
 	c.AddCommand(a.operatorInit(), a.operatorStatus(), a.operatorHosts(), a.operatorRemoveHost(), a.operatorFailed("failed"), a.operatorRetry(),
 		a.operatorBreakGlass(), a.operatorReopenAudit(), a.operatorBackup(), a.operatorVerify(), a.operatorRestore(), a.operatorRebuild(),
-		a.operatorFormats())
+		a.operatorFormats(), a.operatorKey())
 	return c
 }
 

@@ -15,7 +15,7 @@ func (a *app) vaultCommand() *cobra.Command {
 		Long:    "Manage vaults. NAME may also be ACCOUNT/NAME, or a vault's ID.",
 		Example: "  lifeboat vault create payments\n  lifeboat vault list",
 	}
-	c.AddCommand(a.vaultCreate(), a.vaultGet(), a.vaultList(), a.vaultUpdate(), a.vaultDelete())
+	c.AddCommand(a.vaultCreate(), a.vaultGet(), a.vaultList(), a.vaultUpdate(), a.vaultDelete(), a.vaultRotateKey())
 	return c
 }
 

@@ -36,6 +36,7 @@ type Config struct {
 	Control     ControlSet  `yaml:"control"`
 	Peers       []Peer      `yaml:"peers"`
 	KMS         KMS         `yaml:"kms"`
+	Keys        Keys        `yaml:"keys"`
 	Audit       Audit       `yaml:"audit"`
 	Credentials Credentials `yaml:"credentials"`
 	Reads       Reads       `yaml:"reads"`
@@ -237,6 +238,21 @@ type KMSAWS struct {
 	Timeout time.Duration `yaml:"timeout"`
 }
 
+// Keys say how control processes look after the region's keys.
+type Keys struct {
+	// RotateDataKeysEvery is how old the active generation of a data key becomes;
+	// 0, the default, for no limit.
+	RotateDataKeysEvery time.Duration `yaml:"rotate_data_keys_every"`
+	// RotateDataKeysAfter is how often a generation seals before it is rotated;
+	// default 2^30, at most 2^31: half of what AES-GCM with random nonces allows.
+	RotateDataKeysAfter uint64 `yaml:"rotate_data_keys_after"`
+	// RecordsPerSecond bounds what is sealed again in the background; default 500.
+	RecordsPerSecond int `yaml:"records_per_second"`
+	// BackupsKeptFor is how long backups may be restored, and so keep keys from
+	// being retired; default 30 days.
+	BackupsKeptFor time.Duration `yaml:"backups_kept_for"`
+}
+
 // Audit configures the audit log.
 type Audit struct {
 	// Paths are one or two files, default audit.log; the second takes the lines
@@ -326,6 +342,7 @@ func Default() *Config {
 			AWS:      KMSAWS{Timeout: 10 * time.Second},
 			CacheFor: time.Hour, StaleFor: 24 * time.Hour,
 		},
+		Keys:        Keys{RotateDataKeysAfter: 1 << 30, RecordsPerSecond: 500, BackupsKeptFor: 30 * 24 * time.Hour},
 		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},
 		Credentials: Credentials{MaxAgeWhenCutOff: 24 * time.Hour},
 		Reads:       Reads{StoreFallbackTimeout: 500 * time.Millisecond, WaitClearedTimeout: 5 * time.Second},

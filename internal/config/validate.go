@@ -42,6 +42,7 @@ func (c *Config) Validate() error {
 	c.validateControl(&p)
 	c.validatePeers(&p)
 	c.validateKMS(&p)
+	c.Keys.validate(&p)
 	c.validateAudit(&p)
 	between(&p, "credentials.max_age_when_cut_off", c.Credentials.MaxAgeWhenCutOff, time.Minute, 720*time.Hour)
 	between(&p, "reads.store_fallback_timeout", c.Reads.StoreFallbackTimeout, time.Millisecond, time.Minute)
@@ -211,6 +212,20 @@ func (x *ExternalStore) validate(p *problems) {
 	if (x.Username == "") != (x.PasswordFile == "") {
 		p.add(at+"username", "and password_file go together")
 	}
+}
+
+func (k *Keys) validate(p *problems) {
+	const years = 87600 * time.Hour
+	if k.RotateDataKeysEvery != 0 {
+		between(p, "keys.rotate_data_keys_every", k.RotateDataKeysEvery, time.Hour, years)
+	}
+	if k.RotateDataKeysAfter < 1 || k.RotateDataKeysAfter > 1<<31 {
+		p.add("keys.rotate_data_keys_after", "is %d; allowed are 1 to %d", k.RotateDataKeysAfter, 1<<31)
+	}
+	if k.RecordsPerSecond < 1 || k.RecordsPerSecond > 100_000 {
+		p.add("keys.records_per_second", "is %d; allowed are 1 to 100000", k.RecordsPerSecond)
+	}
+	between(p, "keys.backups_kept_for", k.BackupsKeptFor, 0, years)
 }
 
 func (c *Config) validateControl(p *problems) {

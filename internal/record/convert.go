@@ -134,7 +134,7 @@ func vaultToProto(v *secret.Vault) *recordpb.Vault {
 	return &recordpb.Vault{
 		Id: string(v.ID), Account: string(v.Account), Name: v.Name, Ownership: ownershipToProto(v.Ownership), State: string(v.State),
 		Description: v.Description, Tags: v.Tags, Retention: retentionToProto(v.Retention),
-		CreatedAt: nanos(v.CreatedAt), UpdatedAt: nanos(v.UpdatedAt), RequestToken: v.RequestToken,
+		CreatedAt: nanos(v.CreatedAt), UpdatedAt: nanos(v.UpdatedAt), RequestToken: v.RequestToken, Key: v.Key,
 		Replication: replicationToProto(v.Replication),
 	}
 }
@@ -144,7 +144,7 @@ func vaultFromProto(p *recordpb.Vault) *secret.Vault {
 		ID: secret.VaultID(p.GetId()), Account: secret.AccountID(p.GetAccount()), Name: p.GetName(),
 		Ownership: ownershipFromProto(p.GetOwnership()), State: secret.State(p.GetState()), Description: p.GetDescription(),
 		Tags: p.GetTags(), Retention: retentionFromProto(p.GetRetention()),
-		CreatedAt: FromNanos(p.GetCreatedAt()), UpdatedAt: FromNanos(p.GetUpdatedAt()), RequestToken: p.GetRequestToken(),
+		CreatedAt: FromNanos(p.GetCreatedAt()), UpdatedAt: FromNanos(p.GetUpdatedAt()), RequestToken: p.GetRequestToken(), Key: p.GetKey(),
 		Replication: replicationFromProto(p.GetReplication()),
 	}
 }

@@ -148,6 +148,8 @@ func decodeVault(wire []byte) (*secret.Vault, error) {
 			v.UpdatedAt = c.time()
 		case 11<<3 | wireBytes:
 			v.RequestToken = c.string()
+		case 12<<3 | wireBytes:
+			v.Key = c.string()
 		case 20<<3 | wireBytes:
 			c.replication(&v.Replication)
 		default:

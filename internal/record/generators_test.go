@@ -110,7 +110,7 @@ var (
 			Ownership: ownerships.Draw(t, "ownership"), State: text[secret.State]().Draw(t, "state"),
 			Description: text[string]().Draw(t, "description"), Tags: mapping[string](text[string]()).Draw(t, "tags"),
 			Retention: retentions.Draw(t, "retention"), CreatedAt: instant.Draw(t, "created"), UpdatedAt: instant.Draw(t, "updated"),
-			RequestToken: text[string]().Draw(t, "token"), Replication: replications.Draw(t, "replication"),
+			RequestToken: text[string]().Draw(t, "token"), Key: text[string]().Draw(t, "key"), Replication: replications.Draw(t, "replication"),
 		}
 	})
 	targets = list(rapid.Custom(func(t *rapid.T) secret.Target {

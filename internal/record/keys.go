@@ -47,6 +47,17 @@ const (
 	FormatsKey Key = "formats"
 )
 
+// Prefixes of what is known of keys and backups, and the key of the one rotation
+// of master keys.
+const (
+	DataKeyRotationPrefix = "data-key-rotation/"
+	DataKeyUsagePrefix    = "data-key-usage/"
+	BackupPrefix          = "backup/"
+	ShreddingPrefix       = "shredding/"
+
+	MasterKeyRotationKey Key = "master-key-rotation"
+)
+
 // AccountKey is the key of an account.
 func AccountKey(id secret.AccountID) Key { return Key(AccountPrefix + string(id)) }
 
@@ -108,6 +119,20 @@ func DataKeyKey(scope string, generation uint32) Key {
 
 // ActiveDataKeyKey says which generation of a scope's data key seals.
 func ActiveDataKeyKey(scope string) Key { return Key(ActiveDataKeyPrefix + scope) }
+
+// DataKeyRotationKey is the key of the last rotation of a scope's data key.
+func DataKeyRotationKey(scope string) Key { return Key(DataKeyRotationPrefix + scope) }
+
+// DataKeyUsageKey counts the seals of one generation of a scope's data key.
+func DataKeyUsageKey(scope string, generation uint32) Key {
+	return Key(fmt.Sprintf("%s%s/%010d", DataKeyUsagePrefix, scope, generation))
+}
+
+// BackupKey is the key of a backup that was written.
+func BackupKey(id string) Key { return Key(BackupPrefix + id) }
+
+// ShreddingKey is the key of a vault whose data keys were destroyed.
+func ShreddingKey(vault secret.VaultID) Key { return Key(ShreddingPrefix + string(vault)) }
 
 // TombstoneKey is the key of what is left of a deleted record.
 func TombstoneKey(record Key) Key { return TombstonePrefix + record }

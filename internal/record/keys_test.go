@@ -28,6 +28,10 @@ func TestKeys(t *testing.T) {
 		record.SecretNameKey("V", "a/b"):                  "secret-name/V/a/b",
 		record.VersionKey(id, "v.1"):                      "version/VAULT/SECRET/v.1",
 		record.DataKeyKey("V", 7):                         "data-key/V/0000000007",
+		record.DataKeyRotationKey("V"):                    "data-key-rotation/V",
+		record.DataKeyUsageKey("V", 7):                    "data-key-usage/V/0000000007",
+		record.BackupKey("B"):                             "backup/B",
+		record.ShreddingKey("V"):                          "shredding/V",
 		record.ActiveDataKeyKey("V"):                      "active-data-key/V",
 		record.WorkKey(record.SecretKey(id)):              "work/secret/VAULT/SECRET",
 		record.QuarantineKey(record.VaultKey(id.Vault())): "quarantine/vault/VAULT",
@@ -121,6 +125,7 @@ func TestPrefixesAreDisjoint(t *testing.T) {
 		record.VersionPrefix, record.WorkPrefix, record.TombstonePrefix, record.SynchronisationPrefix,
 		string(record.RegionKey), string(record.FenceKey),
 		string(record.FormatsKey), record.ControlPrefix,
+		record.DataKeyRotationPrefix, record.DataKeyUsagePrefix, record.BackupPrefix, record.ShreddingPrefix, string(record.MasterKeyRotationKey),
 	}
 	formats := record.Formats()
 	for i, p := range prefixes {

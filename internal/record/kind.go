@@ -185,6 +185,15 @@ var (
 	Gates              = newKind("formats", 1, own[recordpb.Formats], own[recordpb.Formats])
 )
 
+// The kinds of records about keys and backups.
+var (
+	DataKeyRotations = newKind("data-key-rotation", 1, own[recordpb.DataKeyRotation], own[recordpb.DataKeyRotation])
+	DataKeyUsages    = newKind("data-key-usage", 1, own[recordpb.DataKeyUsage], own[recordpb.DataKeyUsage])
+	MasterRotations  = newKind("master-key-rotation", 1, own[recordpb.MasterKeyRotation], own[recordpb.MasterKeyRotation])
+	Backups          = newKind("backup", 1, own[recordpb.Backup], own[recordpb.Backup])
+	Shreddings       = newKind("shredding", 1, own[recordpb.Shredding], own[recordpb.Shredding])
+)
+
 type checker interface {
 	Check([]byte) error
 	format() uint32
@@ -195,6 +204,8 @@ var checkers = map[string]checker{
 	"vault": Vaults, "secret": Secrets, "version": Versions, "data-key": DataKeys,
 	"active-data-key": ActiveDataKeys, "region": Regions, "fence": Fences, "work": WorkItems,
 	"outbox": Events, "host": Hosts, "quarantine": Quarantines, "peer": Peers,
+	"data-key-rotation": DataKeyRotations, "data-key-usage": DataKeyUsages, "master-key-rotation": MasterRotations,
+	"backup": Backups, "shredding": Shreddings,
 	"tombstone": Tombstones, "synchronisation": Synchronisations,
 	"message": Messages, "queue": Queues, "resynchronisation": Resynchronisations,
 	"control": Controls, "formats": Gates,

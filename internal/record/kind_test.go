@@ -84,6 +84,13 @@ var kinds = map[string]tested{
 	"peer":              test(record.Peers, peers),
 	"tombstone":         test(record.Tombstones, tombstones),
 	"synchronisation":   test(record.Synchronisations, synchronisations),
+	"data-key-rotation": test(record.DataKeyRotations, rotations),
+	"data-key-usage":    test(record.DataKeyUsages, usages),
+	"backup":            test(record.Backups, backups),
+	"shredding":         test(record.Shreddings, shreddings),
+
+	"master-key-rotation": test(record.MasterRotations, masterRotations),
+
 	"message":           test(record.Messages, messages),
 	"queue":             test(record.Queues, queues),
 	"resynchronisation": test(record.Resynchronisations, resynchronisations),

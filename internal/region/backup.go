@@ -13,6 +13,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/audit"
 	"github.com/lifeboat-secrets/lifeboat/internal/backup"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -56,6 +57,9 @@ func (p *Process) Backup(ctx context.Context, path string, progress func(backup.
 	made, err := backup.WriteFile(ctx, path, backup.WriteOptions{
 		Source: p.store, Keys: p.kms, Release: p.release, Progress: progress, Expected: p.local.Position().Records,
 	})
+	if err == nil {
+		err = p.recordBackup(ctx, made)
+	}
 	err = p.auditOperator(actionBackup, start, string(made.Incarnation), err)
 	if err == nil {
 		p.log.Info("backup written", "file", path, "records", made.Records, "revision", made.Revision, "took", time.Since(start))
@@ -85,6 +89,20 @@ func (p *Process) Restore(ctx context.Context, path string, progress func(backup
 		p.waitLife(ctx, report.Incarnation)
 	}
 	return report, err
+}
+
+// recordBackup has the region know of a backup, so that the keys it needs are
+// kept for as long as it may be restored.
+func (p *Process) recordBackup(ctx context.Context, made backup.Summary) error {
+	err := p.service.RecordBackup(ctx, &recordpb.Backup{
+		Id: made.ID, CreatedAt: made.CreatedAt.UnixNano(), Revision: made.Revision, RestoreEpoch: made.RestoreEpoch,
+		Incarnation: string(made.Incarnation), MasterKeys: made.NeedsMasterKeys(),
+	})
+	if err == nil {
+		return nil
+	}
+	return secret.Wrap(secret.CodeOf(err), err, "the backup is complete, but the region could not record it").
+		WithHint("make another one: this one keeps no key from being retired")
 }
 
 // waitLife waits, within bounds, until this process's own copy is of that life.

@@ -42,6 +42,7 @@ func (p *Process) startPipeline(ctx context.Context) error {
 	if p.pipeline != nil {
 		p.run(ctx, "formats", p.gate.Run)
 		p.run(ctx, "pipeline", p.pipeline.Run)
+		p.startKeyWork(ctx)
 		p.run(ctx, "sweep", func(ctx context.Context) error { return p.store.Hold(ctx, "sweep", p.sweep) })
 	}
 	if p.isHost() {

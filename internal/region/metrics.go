@@ -36,6 +36,7 @@ func (p *Process) registry() *prometheus.Registry {
 	}
 	if p.pipeline != nil {
 		r.MustRegister(p.pipelineMetrics(), p.times.cleared, p.sweeps, hostsCollector{p.pipeline})
+		r.MustRegister(p.keyWorkMetrics())
 	}
 	if p.links != nil {
 		r.MustRegister(newPeerMetrics(p.links.Status))

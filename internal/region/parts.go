@@ -131,6 +131,10 @@ func (p *Process) applied(changes []record.Change) {
 			p.events.Reset()
 			p.keyring.ForgetAll()
 		}
+		if c.Deleted && c.Key.HasPrefix(record.DataKeyPrefix) {
+			p.keyring.Deleted(c.Key)
+		}
+		p.keyWork.changed(c.Key)
 		if c.Deleted && c.Key == record.HostKey(p.config.Process.ID) {
 			p.enrolled.Store(false)
 		}
@@ -201,11 +205,11 @@ func (p *Process) startService(context.Context) (err error) {
 	options := service.Options{
 		Region: p.config.Region.Name, Store: p.records(), Formats: p.gate, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
 		Audit: p.audit, Events: p.events, Throttle: p.limiter, Observe: p.requests.observe, Logger: p.log,
-		StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout,
+		StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout, Keys: p.keyOptions(), Unchecked: p.store.View,
 	}
 	if p.isControl() {
 		p.newPipeline()
-		options.Clearing = clearing{p}
+		options.Clearing, options.Hosts = clearing{p}, p.pipeline
 	}
 	if p.tracer != nil {
 		options.Tracer = p.tracer

@@ -69,6 +69,7 @@ type Process struct {
 	reportedAt atomic.Int64 // when a report was last taken, in nanoseconds
 	killed     atomic.Bool
 	retries    retries
+	keyWork    keyWork
 	reload     chan struct{} // tells the pipeline that the local store is another one
 	resyncs    uint64        // of the local store, of which the watches know
 
@@ -98,7 +99,8 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
 		noFsync:  o.UnsafeNoFsync,
-		requests: newRequestMetrics(), times: newTimes(), sweeps: newSweeps(), retries: newRetries(), reload: make(chan struct{}, 1), fatal: make(chan error, 1),
+		requests: newRequestMetrics(), times: newTimes(), sweeps: newSweeps(), retries: newRetries(), keyWork: newKeyWork(),
+		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	p.gate = formatgate.New(formatgate.Options{
 		Store: p.store, Process: o.Config.Process.ID, Release: o.Release, Logger: o.Logger.With("part", "formats"),

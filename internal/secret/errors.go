@@ -31,6 +31,7 @@ const (
 	CodeStoreFull          Code = "store_full"           // the operator must make room
 	CodeAuditUnavailable   Code = "audit_unavailable"    // refused because it could not be audited
 	CodeKeyUnavailable     Code = "key_unavailable"      // the key service does not answer or lacks the key
+	CodeKeyInUse           Code = "key_in_use"           // something that is named still needs the key
 	CodeTampered           Code = "tampered"             // sealed data fails its check
 	CodeUnknownFormat      Code = "unknown_format"       // written by a newer release: upgrade
 	CodeCorrupt            Code = "corrupt"              // stored data fails its checksum or cannot be decoded
@@ -44,7 +45,7 @@ func Codes() []Code {
 		CodeStale, CodeWrongState, CodeTokenReused, CodeLimit, CodeThrottled,
 		CodeNotHome, CodeUnknownIncarnation, CodeNotReached, CodeResumeGone, CodeExpired,
 		CodeUnavailable, CodeOutcomeUnknown, CodeStoreFull, CodeAuditUnavailable, CodeKeyUnavailable,
-		CodeTampered, CodeUnknownFormat, CodeCorrupt, CodeInternal,
+		CodeKeyInUse, CodeTampered, CodeUnknownFormat, CodeCorrupt, CodeInternal,
 	}
 }
 

@@ -20,6 +20,9 @@ type Vault struct {
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	RequestToken string
+	// Key names the master key that wraps its data keys, in the key service of
+	// the region; empty means the region's own.
+	Key string
 }
 
 // Clone returns a deep copy.

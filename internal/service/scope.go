@@ -39,10 +39,21 @@ func touchActiveKey(view record.View, txn *record.Txn, scope string) error {
 // removeKeys deletes all data keys of a scope: what was sealed under them can
 // never be opened again.
 func removeKeys(view record.View, txn *record.Txn, scope string) error {
-	txn.Delete(record.ActiveDataKeyKey(scope))
-	prefix := record.DataKeyPrefix + scope + "/"
-	return view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-		txn.Delete(stored.Key)
-		return true
-	})
+	key := record.ActiveDataKeyKey(scope)
+	_, revision, err := load(view, record.ActiveDataKeys, key, "", "active data key")
+	if err != nil {
+		return err
+	}
+	txn.Require(key, revision) // no generation is made meanwhile
+	txn.Delete(key)
+	txn.Delete(record.DataKeyRotationKey(scope))
+	for _, prefix := range []string{record.DataKeyPrefix + scope + "/", record.DataKeyUsagePrefix + scope + "/"} {
+		if err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+			txn.Delete(stored.Key)
+			return true
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

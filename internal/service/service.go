@@ -85,6 +85,12 @@ type Options struct {
 	EventsFor time.Duration
 	// WaitCleared bounds how long a mutation waits for the hosts; default 5 s.
 	WaitCleared time.Duration
+	Keys        KeyOptions
+	// Unchecked is a view of the store that does not refuse records that cannot be
+	// decoded, for what looks at each by itself; default Store.View.
+	Unchecked func(context.Context) record.View
+	// Hosts is nil in a process without the control role.
+	Hosts Hosts
 }
 
 // Service carries out the use cases. It is safe for concurrent use.
@@ -92,6 +98,7 @@ type Service struct {
 	Options
 	storeReads atomic.Uint64
 	jumps      jumpWatch
+	keyWork
 }
 
 // New returns a Service.
@@ -124,7 +131,12 @@ func New(o Options) *Service {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Service{Options: o}
+	if o.Unchecked == nil {
+		o.Unchecked = o.Store.View
+	}
+	s := &Service{Options: o}
+	s.resealRate = o.Keys.resealRate()
+	return s
 }
 
 type firstFormats struct{}

@@ -105,6 +105,7 @@ type caller struct {
 	vaults    lifeboatv1connect.VaultServiceClient
 	accounts  lifeboatv1connect.AccountServiceClient
 	operators lifeboatv1connect.OperatorServiceClient
+	keys      lifeboatv1connect.KeyServiceClient
 }
 
 // client returns the caller with that token.
@@ -126,6 +127,7 @@ func (p *process) client(token string) *caller {
 		token:   token,
 		secrets: lifeboatv1connect.NewSecretServiceClient(h, url), vaults: lifeboatv1connect.NewVaultServiceClient(h, url),
 		accounts: lifeboatv1connect.NewAccountServiceClient(h, url), operators: lifeboatv1connect.NewOperatorServiceClient(h, url),
+		keys: lifeboatv1connect.NewKeyServiceClient(h, url),
 	}
 	if p.clients == nil {
 		p.clients = map[string]*caller{}

@@ -44,6 +44,7 @@ func New(o Options) http.Handler {
 	mux.Handle(lifeboatv1connect.NewVaultServiceHandler(vaultHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewAccountServiceHandler(accountHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewOperatorServiceHandler(operatorHandler{d}, options))
+	mux.Handle(lifeboatv1connect.NewKeyServiceHandler(keyHandler{d}, options))
 	return newValueReader(d, mux)
 }
 
@@ -61,6 +62,7 @@ func ReadOnly() func(path string) bool {
 	}
 	for _, file := range []protoreflect.FileDescriptor{
 		lifeboatv1.File_lifeboat_v1_secret_proto, lifeboatv1.File_lifeboat_v1_vault_proto, lifeboatv1.File_lifeboat_v1_account_proto,
+		lifeboatv1.File_lifeboat_v1_key_proto,
 	} {
 		for i := range file.Services().Len() {
 			addReadOnly(paths, file.Services().Get(i))

@@ -911,6 +911,7 @@ type Vault struct {
 	CreatedAt     int64                  `protobuf:"varint,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt     int64                  `protobuf:"varint,10,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	RequestToken  string                 `protobuf:"bytes,11,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
+	Key           string                 `protobuf:"bytes,12,opt,name=key,proto3" json:"key,omitempty"` // name of its master key; empty means the region's
 	Replication   *Replication           `protobuf:"bytes,20,opt,name=replication,proto3" json:"replication,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1019,6 +1020,13 @@ func (x *Vault) GetUpdatedAt() int64 {
 func (x *Vault) GetRequestToken() string {
 	if x != nil {
 		return x.RequestToken
+	}
+	return ""
+}
+
+func (x *Vault) GetKey() string {
+	if x != nil {
+		return x.Key
 	}
 	return ""
 }
@@ -2791,7 +2799,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\apartial\x18\x02 \x03(\tR\apartial\x12'\n" +
 	"\x0fallowed_regions\x18\x03 \x03(\tR\x0eallowedRegions\x12\x1f\n" +
 	"\vack_targets\x18\x04 \x01(\rR\n" +
-	"ackTargets\"\x8f\x04\n" +
+	"ackTargets\"\xa1\x04\n" +
 	"\x05Vault\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -2806,7 +2814,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\n" +
 	"updated_at\x18\n" +
 	" \x01(\x03R\tupdatedAt\x12#\n" +
-	"\rrequest_token\x18\v \x01(\tR\frequestToken\x12A\n" +
+	"\rrequest_token\x18\v \x01(\tR\frequestToken\x12\x10\n" +
+	"\x03key\x18\f \x01(\tR\x03key\x12A\n" +
 	"\vreplication\x18\x14 \x01(\v2\x1f.lifeboat.record.v1.ReplicationR\vreplication\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

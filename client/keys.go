@@ -1,0 +1,25 @@
+package client
+
+import (
+	"context"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+)
+
+// RotateDataKey makes a new generation of the data key of a vault or an account
+// and has what older ones sealed sealed again in the background.
+func (c *Client) RotateDataKey(ctx context.Context, in *lifeboatv1.RotateDataKeyRequest) (*lifeboatv1.RotateDataKeyResponse, error) {
+	return mutate(ctx, c, c.keys.RotateDataKey, in)
+}
+
+// GetDataKeys returns the data keys of a vault or an account, never the keys
+// themselves, and how far their rotation is.
+func (c *Client) GetDataKeys(ctx context.Context, in *lifeboatv1.GetDataKeysRequest) (*lifeboatv1.GetDataKeysResponse, error) {
+	return read(ctx, c, c.keys.GetDataKeys, in)
+}
+
+// RetireDataKeys deletes generations of data keys that nothing needs any more.
+// Only operators.
+func (c *Client) RetireDataKeys(ctx context.Context, in *lifeboatv1.RetireDataKeysRequest) (*lifeboatv1.RetireDataKeysResponse, error) {
+	return mutate(ctx, c, c.keys.RetireDataKeys, in)
+}

@@ -1,0 +1,190 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/client"
+)
+
+// followEvery is how often a command asks how far work in the background is.
+const followEvery = 200 * time.Millisecond
+
+const rotateLong = `Make a new generation of the data key, which seals from now on, and have everything
+that older ones sealed sealed again in the background. Callers notice nothing.
+The command follows that until it is done; interrupting it, or --no-wait, leaves
+the work to the region. Older generations are deleted by themselves once no
+record, no host and no backup needs them.`
+
+func (a *app) vaultRotateKey() *cobra.Command {
+	return a.rotateKey(&cobra.Command{
+		Use: "rotate-key VAULT", Short: "Rotate the data key that seals a vault's secrets", Args: args("VAULT"), Long: rotateLong,
+		Example: "  lifeboat vault rotate-key payments\n  lifeboat vault rotate-key payments --no-wait", ValidArgsFunction: a.completeVault,
+	}, func(name string) *lifeboatv1.GetDataKeysRequest { return &lifeboatv1.GetDataKeysRequest{Vault: name} })
+}
+
+func (a *app) accountRotateKey() *cobra.Command {
+	return a.rotateKey(&cobra.Command{
+		Use: "rotate-key ACCOUNT", Short: "Rotate the data key that seals an account's access keys", Args: args("ACCOUNT"), Long: rotateLong,
+		Example: "  lifeboat account rotate-key acme",
+	}, func(name string) *lifeboatv1.GetDataKeysRequest { return &lifeboatv1.GetDataKeysRequest{Account: name} })
+}
+
+func (a *app) rotateKey(c *cobra.Command, named func(string) *lifeboatv1.GetDataKeysRequest) *cobra.Command {
+	var noWait bool
+	c.RunE = func(c *cobra.Command, args []string) error {
+		cl, err := a.connect()
+		if err != nil {
+			return err
+		}
+		of := named(args[0])
+		answer, err := cl.RotateDataKey(c.Context(), &lifeboatv1.RotateDataKeyRequest{Vault: of.GetVault(), Account: of.GetAccount()})
+		if err != nil {
+			return err
+		}
+		if answer.GetRunning() {
+			a.note("a rotation is under way already")
+		}
+		if !noWait {
+			if answer.Rotation, err = a.followRotation(c.Context(), cl, of, answer.GetRotation()); err != nil {
+				return err
+			}
+		}
+		if n := answer.GetRotation().GetFailed(); n > 0 {
+			a.note("warning: %d records cannot be opened and keep their data key, such as %s", n, answer.GetRotation().GetFailures()[0])
+		}
+		return a.show(answer, func(w io.Writer) { rotationRows(w, answer.GetRotation()) })
+	}
+	c.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until everything is sealed again")
+	return c
+}
+
+func rotationRows(w io.Writer, r *lifeboatv1.DataKeyRotation) {
+	row(w, "generation", strconv.FormatUint(uint64(r.GetGeneration()), 10))
+	row(w, "started", at(r.GetStartedAt()))
+	row(w, "finished", at(r.GetFinishedAt()))
+	row(w, "sealed again", fmt.Sprintf("%d of %d records", r.GetResealed(), r.GetTotal()))
+	if r.GetFailed() > 0 {
+		row(w, "cannot be opened", strconv.FormatUint(r.GetFailed(), 10))
+	}
+}
+
+// followRotation waits until a rotation is done and shows, on a terminal, how far
+// it is.
+func (a *app) followRotation(ctx context.Context, cl *client.Client, of *lifeboatv1.GetDataKeysRequest, began *lifeboatv1.DataKeyRotation) (*lifeboatv1.DataKeyRotation, error) {
+	bar := a.newBar("sealing again ")
+	defer bar.end()
+	for now := began; ; {
+		bar.set(now.GetLookedAt(), now.GetTotal())
+		if now.GetFinishedAt() != nil {
+			return now, nil
+		}
+		if err := wait(ctx, followEvery); err != nil {
+			return now, err
+		}
+		answer, err := cl.GetDataKeys(ctx, of)
+		if err != nil {
+			return now, err
+		}
+		if r := answer.GetRotation(); r.GetGeneration() >= began.GetGeneration() { // a host may be behind
+			now = r
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// bar shows how far work is, on a terminal only.
+type bar struct {
+	progress *mpb.Progress
+	bar      *mpb.Bar
+}
+
+func (a *app) newBar(name string) *bar {
+	if !isTerminal(a.Stderr) || a.flags.output == outputJSON {
+		return &bar{}
+	}
+	p := mpb.New(mpb.WithOutput(a.Stderr), mpb.WithWidth(60))
+	return &bar{p, p.AddBar(0, mpb.PrependDecorators(decor.Name(name)),
+		mpb.AppendDecorators(decor.CountersNoUnit("%d / %d")), mpb.BarRemoveOnComplete())}
+}
+
+func (b *bar) set(done, total uint64) {
+	if b.bar != nil {
+		b.bar.SetTotal(int64(max(total, done+1)), false) //nolint:gosec // counts
+		b.bar.SetCurrent(int64(done))                    //nolint:gosec // a count
+	}
+}
+
+func (b *bar) end() {
+	if b.bar != nil {
+		b.bar.Abort(true)
+		b.progress.Wait()
+	}
+}
+
+func (a *app) operatorKey() *cobra.Command {
+	c := &cobra.Command{
+		Use: "key", Aliases: []string{"keys"}, Short: "Look after the keys of the region",
+		Example: "  lifeboat operator key retire",
+	}
+	c.AddCommand(a.operatorKeyRetire())
+	return c
+}
+
+func (a *app) operatorKeyRetire() *cobra.Command {
+	request := &lifeboatv1.RetireDataKeysRequest{}
+	c := &cobra.Command{
+		Use: "retire", Short: "Delete data keys that nothing needs any more", Args: args(),
+		Long: `Delete the generations of data keys before the active one that nothing needs: all
+records are sealed again, every registered host has applied that, and no backup
+that may be restored was made before. Of a vault or account that is named it is
+refused, with key_in_use, if something needs them; without one, everything that
+can be retired is, and what needs the rest is listed. The region does it by itself.`,
+		Example: "  lifeboat operator key retire\n  lifeboat operator key retire --vault acme/payments",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.connect()
+			if err != nil {
+				return err
+			}
+			answer, err := cl.RetireDataKeys(c.Context(), request)
+			if err != nil {
+				return err
+			}
+			return a.show(answer, func(w io.Writer) {
+				row(w, "VAULT OR ACCOUNT", "RETIRED", "NEEDED BY")
+				for _, r := range answer.GetRetired() {
+					row(w, r.GetScope(), or(numbers(r.GetGenerations()), "-"), clip(or(strings.Join(r.GetNeededBy(), "; "), "-"), 58))
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&request.Vault, "vault", "", "vault, by ID or as ACCOUNT/NAME")
+	c.Flags().StringVar(&request.Account, "account", "", "or an account")
+	c.MarkFlagsMutuallyExclusive("vault", "account")
+	return c
+}
+
+func numbers(all []uint32) string {
+	text := make([]string, len(all))
+	for i, n := range all {
+		text[i] = strconv.FormatUint(uint64(n), 10)
+	}
+	return strings.Join(text, ", ")
+}
