@@ -19,7 +19,15 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // echo starts a server that sends back what it gets.
-func echo(t *testing.T) string {
+func echo(t testing.TB) string {
+	t.Helper()
+	return serve(t, func(c net.Conn) {
+		_, _ = io.Copy(c, c)
+		_ = c.(*net.TCPConn).CloseWrite()
+	})
+}
+
+func serve(t testing.TB, handle func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,8 +42,7 @@ func echo(t *testing.T) string {
 			}
 			running.Go(func() {
 				defer c.Close()
-				_, _ = io.Copy(c, c)
-				_ = c.(*net.TCPConn).CloseWrite()
+				handle(c)
 			})
 		}
 	})
@@ -46,7 +53,24 @@ func echo(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func start(t *testing.T, target string) *faultproxy.Proxy {
+// sink starts a server that answers a byte whenever it gets one that is not zero.
+func sink(t testing.TB) string {
+	t.Helper()
+	return serve(t, func(c net.Conn) {
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := c.Read(buf)
+			if n > 0 && buf[n-1] != 0 {
+				_, err = c.Write(buf[n-1 : n])
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+}
+
+func start(t testing.TB, target string) *faultproxy.Proxy {
 	t.Helper()
 	p, err := faultproxy.Start(faultproxy.Options{Target: target})
 	if err != nil {
@@ -60,7 +84,7 @@ func start(t *testing.T, target string) *faultproxy.Proxy {
 	return p
 }
 
-func dial(t *testing.T, p *faultproxy.Proxy) *net.TCPConn {
+func dial(t testing.TB, p *faultproxy.Proxy) *net.TCPConn {
 	t.Helper()
 	c, err := net.Dial("tcp", p.Address())
 	if err != nil {
