@@ -50,6 +50,24 @@ func (p *Process) prepare() error {
 	return nil
 }
 
+// forget removes what the process keeps of the region, but for certificates and
+// logs.
+func (p *Process) forget() error {
+	entries, err := os.ReadDir(p.Dir())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext == ".pem" || ext == ".log" || e.Name() == filepath.Base(p.LogFile()) {
+			continue
+		}
+		if err := os.RemoveAll(p.path(e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (p *Process) config() *config.Config {
 	r := p.region
 	c := config.Default()

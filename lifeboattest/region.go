@@ -150,6 +150,23 @@ func (r *Region) Start(ctx context.Context) error {
 	return r.WaitReady(ctx)
 }
 
+// Remake makes the region anew: another life under its name, at the same addresses
+// and with the same certificates and keys, but without any data. So do a clone of
+// it and a restored one look to other regions.
+func (r *Region) Remake(ctx context.Context) error {
+	if err := r.Kill(); err != nil {
+		return err
+	}
+	for _, p := range r.Processes() {
+		if err := p.forget(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	return r.start(ctx)
+}
+
 // startProcesses starts the processes side by side, as the hosts wait for the
 // store.
 func (r *Region) startProcesses(ctx context.Context) error {

@@ -2,8 +2,11 @@ package lifeboattest_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
+
+	"connectrpc.com/connect"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
@@ -63,4 +66,36 @@ func TestRegionsSeeEachOtherAndLoseTheirLinks(t *testing.T) {
 	must(t, west.Start(t.Context()))
 	wait(t, east, "west", lifeboattest.Linked)
 	wait(t, west, "east", lifeboattest.Linked)
+}
+
+// A region that was made anew, or a clone of one, is another one to its peers.
+func TestAnotherLifeOfARegionMustBeAdmitted(t *testing.T) {
+	r := lifeboattest.StartRegions(t, lifeboattest.Options{}, "east", "west")
+	east, west := r.Region("east"), r.Region("west")
+	first, err := east.Peer(t.Context(), "west")
+	must(t, err)
+	must(t, west.Remake(t.Context()))
+	refused := func(p *lifeboatv1.Peer) bool {
+		return p.GetReachable() && p.GetIncarnation() != first.GetIncarnation() && p.GetPinnedIncarnation() == first.GetIncarnation()
+	}
+	wait(t, east, "west", refused)
+	wait(t, west, "east", lifeboattest.Linked) // it has forgotten whom it knew
+	must(t, east.Control().Restart(t.Context()))
+	wait(t, east, "west", refused)
+	seen, err := east.Peer(t.Context(), "west")
+	must(t, err)
+	_, err = east.Operator().AdmitPeer(t.Context(), connect.NewRequest(&lifeboatv1.AdmitPeerRequest{Region: "west", Incarnation: first.GetIncarnation()}))
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		t.Errorf("admitting a life that is gone: %v", err)
+	}
+	_, err = east.Operator().AdmitPeer(t.Context(), connect.NewRequest(&lifeboatv1.AdmitPeerRequest{Region: "west", Incarnation: seen.GetIncarnation()}))
+	must(t, err)
+	wait(t, east, "west", lifeboattest.Linked)
+	lines, err := east.AuditLines()
+	must(t, err)
+	for _, want := range []string{"PinPeer", "AdmitPeer"} {
+		if !slices.ContainsFunc(lines, func(l lifeboattest.AuditLine) bool { return l.Action == want && l.Name == "west" && l.Outcome == "ok" }) {
+			t.Errorf("there is no line of %s", want)
+		}
+	}
 }

@@ -24,7 +24,7 @@ func newPeerMetrics(status func() []link.Status) *peerMetrics {
 		roundTrip: desc("round_trip_seconds", "Round trip of the last answer of the other region."),
 		clock:     desc("clock_difference_seconds", "How far the clock of the other region is ahead."),
 		unknown:   desc("unknown_incarnation", "1 while an incarnation of the other region answers that is not admitted."),
-		refused:   desc("refused_requests_total", "Requests of the other region that its link refused, by code.", "code"),
+		refused:   desc("refused_requests_total", "Requests of the other region that its link refused, by the code of the refusal.", "outcome"),
 	}
 }
 

@@ -70,25 +70,28 @@ func TestIncidentsRaiseAlerts(t *testing.T) {
 	t.Parallel()
 	b := startBroken(t)
 	for _, i := range b.incidents() {
-		t.Run(i.name, func(t *testing.T) {
-			before := b.tell(t)
-			i.provoke(t)
-			eventually(t, fmt.Sprint(i.metric, i.labels, " of ", i.told.ID), func() bool {
-				v, ok := scrape(t, i.told).value(i.metric, i.labels...)
-				return ok && i.holds(v)
-			})
-			after := b.tell(t)
-			for name, told := range before { // a process that was stopped tells nothing
-				if after[name] == nil {
-					before[name] = told
-				}
-			}
-			if i.mend != nil {
-				i.mend(t)
-			}
-			evaluate(t, lookPromtool(t), i.alerts, before, after)
-		})
+		t.Run(i.name, func(t *testing.T) { b.check(t, i) })
 	}
+}
+
+// check provokes an incident and has its alerts evaluated.
+func (b *broken) check(t *testing.T, i incident) {
+	before := b.tell(t)
+	i.provoke(t)
+	eventually(t, fmt.Sprint(i.metric, i.labels, " of ", i.told.ID), func() bool {
+		v, ok := scrape(t, i.told).value(i.metric, i.labels...)
+		return ok && i.holds(v)
+	})
+	after := b.tell(t)
+	for name, told := range before { // a process that was stopped tells nothing
+		if after[name] == nil {
+			before[name] = told
+		}
+	}
+	if i.mend != nil {
+		i.mend(t)
+	}
+	evaluate(t, lookPromtool(t), i.alerts, before, after)
 }
 
 func (b *broken) tell(t *testing.T) map[string]metrics {
