@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/faultproxy"
 	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
@@ -77,6 +78,9 @@ func (r *RegionProcesses) Isolate(region string) { r.links.each(region, (*faultp
 
 // Rejoin heals all links from and to a region.
 func (r *RegionProcesses) Rejoin(region string) { r.links.each(region, (*faultproxy.Proxy).Heal) }
+
+// RoundTrip is as that of Regions.
+func (r *RegionProcesses) RoundTrip(d time.Duration) { r.links.roundTrip(d) }
 
 // Close stops all processes and removes the regions' files unless Options.Dir was
 // given.

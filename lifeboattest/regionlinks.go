@@ -2,6 +2,7 @@ package lifeboattest
 
 import (
 	"errors"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/faultproxy"
 )
@@ -33,6 +34,12 @@ func (l links) each(region string, do func(*faultproxy.Proxy)) {
 		if ends[0] == region || ends[1] == region {
 			do(proxy)
 		}
+	}
+}
+
+func (l links) roundTrip(d time.Duration) {
+	for _, proxy := range l {
+		proxy.Delay(d / 2)
 	}
 }
 

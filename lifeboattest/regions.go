@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
@@ -114,6 +115,10 @@ func (r *Regions) Isolate(region string) { r.links.each(region, (*faultproxy.Pro
 
 // Rejoin heals all links from and to a region.
 func (r *Regions) Rejoin(region string) { r.links.each(region, (*faultproxy.Proxy).Heal) }
+
+// RoundTrip has each round trip between two regions take so long, without a bound
+// on what they send: 80 ms are those between two coasts. Healing a link ends it.
+func (r *Regions) RoundTrip(d time.Duration) { r.links.roundTrip(d) }
 
 // WaitLinked waits until each region that runs reaches every other one and has
 // admitted it.

@@ -2,6 +2,7 @@ package lifeboattest_test
 
 import (
 	"context"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ func wait(t testing.TB, r *lifeboattest.Region, peer string, wanted func(*lifebo
 }
 
 func TestRegionsSeeEachOtherAndLoseTheirLinks(t *testing.T) {
+	t.Parallel()
 	begin := time.Now()
 	r := lifeboattest.StartRegions(t, lifeboattest.Options{}, "east", "west", "south")
 	t.Log("started in", time.Since(begin))
@@ -42,18 +44,18 @@ func TestRegionsSeeEachOtherAndLoseTheirLinks(t *testing.T) {
 
 	// One direction at a time.
 	r.Link("east", "west").Cut()
+	r.Link("west", "south").Blackhole()
 	wait(t, east, "west", unreachable)
+	wait(t, west, "south", unreachable)
 	wait(t, east, "south", lifeboattest.Linked)
 	wait(t, west, "east", lifeboattest.Linked)
 	r.Link("east", "west").Heal()
-	wait(t, east, "west", lifeboattest.Linked)
-	r.Link("west", "south").Blackhole()
-	wait(t, west, "south", unreachable)
-	wait(t, west, "east", lifeboattest.Linked)
 	r.Link("west", "south").Heal()
+	r.RoundTrip(60 * time.Millisecond)
 	wait(t, west, "south", lifeboattest.Linked)
-	r.Link("south", "east").Delay(30 * time.Millisecond)
-	wait(t, south, "east", func(p *lifeboatv1.Peer) bool { return p.GetReachable() && p.GetRoundTripSeconds() >= 0.06 })
+	for _, peer := range []string{"west", "south"} {
+		wait(t, east, peer, func(p *lifeboatv1.Peer) bool { return p.GetReachable() && p.GetRoundTripSeconds() >= 0.06 })
+	}
 
 	// All of a region.
 	r.Isolate("south")
@@ -70,6 +72,7 @@ func TestRegionsSeeEachOtherAndLoseTheirLinks(t *testing.T) {
 
 // A region that was made anew, or a clone of one, is another one to its peers.
 func TestAnotherLifeOfARegionMustBeAdmitted(t *testing.T) {
+	t.Parallel()
 	r := lifeboattest.StartRegions(t, lifeboattest.Options{}, "east", "west")
 	east, west := r.Region("east"), r.Region("west")
 	first, err := east.Peer(t.Context(), "west")
@@ -98,4 +101,45 @@ func TestAnotherLifeOfARegionMustBeAdmitted(t *testing.T) {
 			t.Errorf("there is no line of %s", want)
 		}
 	}
+}
+
+// Regions of real processes lose and find each other like those in one process,
+// also after kill -9.
+func TestRegionsOfProcesses(t *testing.T) {
+	t.Parallel()
+	binary, err := os.Executable()
+	must(t, err)
+	r := lifeboattest.StartRegionProcesses(t, binary, lifeboattest.Options{}, "east", "west")
+	token, err := r.Region("east").OperatorToken()
+	must(t, err)
+	c, err := r.Region("east").Client(r.Region("east").Control(), token)
+	must(t, err)
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	await := func(wanted func(*lifeboatv1.Peer) bool) {
+		t.Helper()
+		for {
+			answer, err := c.ListPeers(ctx, &lifeboatv1.ListPeersRequest{})
+			must(t, err)
+			if wanted(answer.GetPeers()[0]) {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	await(lifeboattest.Linked)
+	r.Link("east", "west").Cut()
+	await(unreachable)
+	r.Link("east", "west").Heal()
+	await(lifeboattest.Linked)
+	control := r.Region("west").Control()
+	must(t, control.Kill())
+	await(unreachable)
+	must(t, control.Start(ctx))
+	await(lifeboattest.Linked)
+	r.Isolate("west")
+	await(unreachable)
+	r.Rejoin("west")
+	must(t, r.WaitLinked(ctx))
 }
