@@ -5,6 +5,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
@@ -55,6 +56,9 @@ func Main(ctx context.Context, args []string, env Environment) int {
 	a.closeClient()
 	if err == nil {
 		return exitOK
+	}
+	if e, ok := errors.AsType[*exitError](err); ok {
+		return e.code
 	}
 	if !a.started {
 		err = usage(err)
@@ -123,7 +127,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("use", a.secretCommand(), a.vaultCommand(), a.importCommand(), a.whoAmICommand())
+	add("use", a.secretCommand(), a.vaultCommand(), a.importCommand(), a.execCommand(), a.templateCommand(), a.whoAmICommand())
 	add("manage", a.accountCommand(), a.principalCommand(), a.tokenCommand(), a.accessKeyCommand(), a.policyCommand())
 	add("try", a.devCommand(), a.demoCommand(), a.benchCommand())
 	add("run", a.serverCommand(), a.canaryCommand(), a.configCommand(), a.operatorCommand(), a.regionCommand(), a.pipelineCommand(), a.kmsCommand(), a.pkiCommand())

@@ -37,6 +37,12 @@ func usage(err error) error {
 
 func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
 
+// exitError is the end of a command that ran another program, which has said
+// itself what there was to say.
+type exitError struct{ code int }
+
+func (e *exitError) Error() string { return fmt.Sprintf("the program ended with code %d", e.code) }
+
 // hinted is an error with what to do about it.
 type hinted struct {
 	err  error

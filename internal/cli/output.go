@@ -38,6 +38,13 @@ func writeJSON(w io.Writer, v any) error {
 	return encoder.Encode(v)
 }
 
+// writeJSONLine writes a value as JSON on one line.
+func writeJSONLine(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
+
 // protoJSON returns the JSON of a message as the API gives it, with every field,
 // and without the spaces that protojson varies on purpose.
 func protoJSON(m proto.Message) ([]byte, error) {
