@@ -54,7 +54,7 @@ unless --keep-token says so. With --watch the program is restarted when a value 
 changed, or gets the signal that --on-change names and finds new files.`,
 		Example: `  lifeboat exec --secret db/password=DB_PASSWORD -- ./migrate
   lifeboat exec --secrets-under payments/ --env-prefix PAY_ -- ./server
-  lifeboat exec --file tls/key=key.pem -- sh -c 'nginx -g "ssl_certificate_key $LIFEBOAT_SECRETS_DIR/key.pem;"'
+  lifeboat exec --file tls/key=key.pem -- sh -c './server --key "$LIFEBOAT_SECRETS_DIR/key.pem"'
   lifeboat exec --secret db#user=PGUSER --secret db#password=PGPASSWORD --watch -- ./server
   lifeboat exec --file tls/key=key.pem --watch --on-change HUP -- ./server`,
 		Args: func(_ *cobra.Command, given []string) error {
