@@ -28,11 +28,13 @@ type demoOptions struct {
 func (a *app) demoCommand() *cobra.Command {
 	var o demoOptions
 	c := &cobra.Command{
-		Use: "demo", Short: "Show what a region does when parts of it fail", Args: args(),
-		Long: `Start a region with three hosts on this machine, import sample secrets, read them
-back through each host, kill the process with the store and the control plane,
-and show that the hosts still answer, also one that restarts meanwhile; that a
-write is refused; and that all is well again when the process comes back.
+		Use: "demo", Short: "Show what regions do when parts of them fail", Args: args(),
+		Long: `Start three regions on this machine. Import sample secrets into the first, which has
+three hosts, read them back through each, kill the process with the store and the
+control plane, and show that the hosts still answer, also one that restarts
+meanwhile; that a write is refused; and that all is well again when the process
+comes back. Then cut one region off from the two others, and show that these go on
+and that it is found again when the network heals.
 
 It checks everything it shows and fails if anything differs. It works in a
 temporary directory and leaves nothing behind.`,
@@ -47,7 +49,10 @@ temporary directory and leaves nothing behind.`,
 // demo is one run of the demonstration.
 type demo struct {
 	app     *app
+	regions *localregion.Regions
+	// region is the first one, ways are the network between them.
 	region  *localregion.Region
+	ways    []way
 	tenant  localregion.Tenant
 	entries []importfile.Entry
 	clients []*client.Client
@@ -74,18 +79,14 @@ func (a *app) runDemo(ctx context.Context, o demoOptions) (err error) {
 	if d.entries, err = a.demoEntries(o.examples); err != nil {
 		return err
 	}
-	if d.region, err = localregion.Plan(localregion.Options{Dir: filepath.Join(dir, "region"), Release: a.Release}); err != nil {
+	defer func() { err = errors.Join(err, d.close()) }()
+	if err := d.plan(dir); err != nil {
 		return err
 	}
-	defer func() {
-		for _, c := range d.clients {
-			c.Close()
-		}
-		err = errors.Join(err, d.region.Close())
-	}()
 	began := time.Now()
 	for _, step := range []func(context.Context, string) error{
 		d.start, d.importSamples, d.readEverywhere, d.killControl, d.readOn, d.restartHost, d.refuseWrite, d.bringBack, d.catchUp,
+		d.cutOff, d.heal,
 	} {
 		if err := d.run(ctx, binary, step); err != nil {
 			return err
@@ -133,9 +134,9 @@ func (d *demo) saw(format string, args ...any) {
 }
 
 func (d *demo) start(ctx context.Context, binary string) error {
-	d.title("Start a region: a process with the store and the control plane, and three hosts")
+	d.title("Start three regions, each with its own store, keys and authority; %s has three hosts", d.region.Name())
 	began := time.Now()
-	if err := d.region.StartChildren(ctx, binary); err != nil {
+	if err := d.regions.StartChildren(ctx, binary); err != nil {
 		return err
 	}
 	var err error
@@ -149,7 +150,7 @@ func (d *demo) start(ctx context.Context, binary string) error {
 		}
 		d.clients = append(d.clients, c)
 	}
-	d.saw("ready after %.1f s, with the account demo and the vault demo", time.Since(began).Seconds())
+	d.saw("ready after %.1f s, and each has met the two others; the account demo is in %s", time.Since(began).Seconds(), d.region.Name())
 	return nil
 }
 

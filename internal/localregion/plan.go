@@ -31,6 +31,8 @@ type Options struct {
 	Name secret.RegionName
 	// Hosts is how many data-plane hosts it has, 1 to 9; default 3.
 	Hosts int
+	// HostsIn is how many some regions of PlanRegions have instead.
+	HostsIn map[secret.RegionName]int
 	// Release is what processes inside this one show as theirs.
 	Release string
 	// Logger takes the log of processes inside this one; default none. Children

@@ -50,6 +50,9 @@ func PlanRegions(o Options, names ...secret.RegionName) (*Regions, error) {
 		}
 		one := o
 		one.Name, one.Dir = name, filepath.Join(o.Dir, string(name))
+		if hosts, ok := o.HostsIn[name]; ok {
+			one.Hosts = hosts
+		}
 		region, err := open(one)
 		if err != nil {
 			return nil, fmt.Errorf("region %s: %w", name, err)
