@@ -93,7 +93,7 @@ func (a *Authenticator) Bearer(view record.View, token string, now time.Time) (C
 		return Caller{}, secret.Errorf(secret.CodeUnauthenticated, "the token is malformed").
 			WithHint("a token begins with lbt_ and has 81 characters; check that it was copied whole")
 	}
-	e, cached, err := a.load(view, id)
+	e, state, err := a.load(view, id)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -107,7 +107,7 @@ func (a *Authenticator) Bearer(view record.View, token string, now time.Time) (C
 	if equal := subtle.ConstantTimeCompare(got[:], want[:]) == 1; !equal || !known {
 		return Caller{}, refused()
 	}
-	return a.admit(view, e, cached, now, MethodToken)
+	return a.admit(view, e, state, now, MethodToken)
 }
 
 // Signature returns who signed a request with the access key id. It calls prove
@@ -122,7 +122,7 @@ func (a *Authenticator) Signature(
 	if !IsAccessKey(string(id)) {
 		return Caller{}, refused()
 	}
-	e, cached, err := a.load(view, id)
+	e, state, err := a.load(view, id)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -132,7 +132,7 @@ func (a *Authenticator) Signature(
 	if err := prove(e.credential); err != nil {
 		return Caller{}, err
 	}
-	return a.admit(view, e, cached, now, MethodSignature)
+	return a.admit(view, e, state, now, MethodSignature)
 }
 
 // hash returns what is stored of a token's secret half.
@@ -146,43 +146,62 @@ func refused() error {
 	return secret.Errorf(secret.CodeUnauthenticated, "the credential is not valid")
 }
 
-// load returns the credential, nil if there is none. cached says that e also
-// holds a principal, which is to be compared with the view's.
-func (a *Authenticator) load(view record.View, id secret.CredentialID) (e *entry, cached bool, err error) {
-	e = a.cache.get(id)
+// knowledge is what is known of an entry.
+type knowledge int
+
+const (
+	// bare: the entry has no principal.
+	bare knowledge = iota
+	// older: it has one, which is to be compared with the view's.
+	older
+	// present: it is what the view holds.
+	present
+)
+
+// load returns the credential, nil if there is none, and what is known of it.
+func (a *Authenticator) load(view record.View, id secret.CredentialID) (*entry, knowledge, error) {
+	e := a.cache.get(id)
 	var key record.Key
 	if e != nil {
 		key = e.credentialKey
 	} else {
 		key = record.CredentialKey(id)
 	}
+	if m, ok := view.(record.Memory); ok {
+		if e, ok := m.Recall(key).(*entry); ok {
+			return e, present, nil
+		}
+	}
 	stored, ok, err := view.Get(key)
 	if err != nil || !ok {
-		return nil, false, err
+		return nil, bare, err
 	}
 	if e != nil && bytes.Equal(stored.Value, e.credentialValue) {
-		a.hits.Add(1)
-		return e, true, nil
+		return e, older, nil
 	}
-	a.misses.Add(1)
 	c, err := record.Credentials.Decode(stored.Value)
 	if err != nil {
-		return nil, false, secret.Wrap(secret.CodeOf(err), err, "record "+string(key))
+		return nil, bare, secret.Wrap(secret.CodeOf(err), err, "record "+string(key))
 	}
 	if c.ID != id {
-		return nil, false, secret.Errorf(secret.CodeCorrupt, "record %s holds credential %s", key, c.ID)
+		return nil, bare, secret.Errorf(secret.CodeCorrupt, "record %s holds credential %s", key, c.ID)
 	}
-	return &entry{credential: c, credentialKey: key, credentialValue: bytes.Clone(stored.Value)}, false, nil
+	return &entry{credential: c, credentialKey: key, credentialValue: bytes.Clone(stored.Value)}, bare, nil
 }
 
 // admit decides whether a credential that was proven works now.
-func (a *Authenticator) admit(view record.View, e *entry, cached bool, now time.Time, method string) (Caller, error) {
+func (a *Authenticator) admit(view record.View, e *entry, state knowledge, now time.Time, method string) (Caller, error) {
 	if err := e.credential.Usable(now); err != nil {
 		return Caller{}, err
 	}
-	e, err := a.withPrincipal(view, e, cached)
-	if err != nil {
-		return Caller{}, err
+	if state != present {
+		var err error
+		if e, err = a.withPrincipal(view, e, state == older); err != nil {
+			return Caller{}, err
+		}
+		if m, ok := view.(record.Memory); ok {
+			m.Keep(e.credentialKey, e)
+		}
 	}
 	if e.principal.Disabled {
 		return Caller{}, secret.Errorf(secret.CodeUnauthenticated, "the principal is disabled")

@@ -63,7 +63,12 @@ func (v *verdict) evaluate(q *question, actions *actionTable) {
 	for _, p := range v.conditional {
 		n |= p.needs
 	}
-	e := newEnvironment(q, actions, n)
+	e := actions.environments.Get().(*environment)
+	defer func() {
+		*e = environment{}
+		actions.environments.Put(e)
+	}()
+	e.fill(q, actions, n)
 	allow, diagnostic := cedar.Authorize(slice(v.conditional), e, e.cedar())
 	for _, r := range diagnostic.Reasons {
 		if allow {

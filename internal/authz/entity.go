@@ -1,6 +1,8 @@
 package authz
 
 import (
+	"sync"
+
 	"github.com/cedar-policy/cedar-go"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -63,13 +65,19 @@ type actionTable struct {
 	bits     map[Action]uint64
 	masks    map[cedar.EntityUID]uint64 // of an action or a group: what is in it
 	entities map[cedar.EntityUID]cedar.Entity
+	// untagged are the attributes of what has no tags, where nothing else is looked at.
+	untagged cedar.Record
+	// environments are pooled.
+	environments sync.Pool
 }
 
 // newActionTable builds the table; there are fewer than 64 actions.
 func newActionTable() *actionTable {
 	t := &actionTable{
 		bits: map[Action]uint64{}, masks: map[cedar.EntityUID]uint64{}, entities: map[cedar.EntityUID]cedar.Entity{},
+		untagged: cedar.NewRecord(cedar.RecordMap{"tags": cedar.Record{}}),
 	}
+	t.environments.New = func() any { return new(environment) }
 	for i, d := range definitions() {
 		bit := uint64(1) << i
 		id := uid(typeAction, d.action)

@@ -2,7 +2,6 @@ package authz
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/x/exp/ast"
@@ -83,20 +82,21 @@ func conditionNeeds(condition ast.IsNode) needs {
 // and the context. Policies can name other entities, but not look into them.
 type environment struct {
 	needs      needs
-	request    *Request
+	request    Request
 	actions    *actionTable
 	principals []cedar.EntityUID
 	resources  []cedar.EntityUID
 	// principal and resource are made when they are first asked for.
-	principal, resource *cedar.Entity
+	principal, resource       cedar.Entity
+	hasPrincipal, hasResource bool
+	room                      room
 }
 
-func newEnvironment(q *question, actions *actionTable, n needs) *environment {
-	r := *q.request
-	return &environment{
-		needs: n, request: &r, actions: actions,
-		principals: slices.Clone(q.principals), resources: slices.Clone(q.resources),
-	}
+// fill makes e that of a request. What q points to is copied: it is on a stack.
+func (e *environment) fill(q *question, actions *actionTable, n needs) {
+	e.needs, e.request, e.actions = n, *q.request, actions
+	e.principals = append(e.room.principals[:0], q.principals...)
+	e.resources = append(e.room.resources[:0], q.resources...)
 }
 
 // cedar returns the request for Cedar's evaluator.
@@ -137,22 +137,22 @@ func (e *environment) Get(id cedar.EntityUID) (cedar.Entity, bool) {
 		entity, ok := e.actions.entities[id]
 		return entity, ok
 	case id == e.principals[0]:
-		if e.principal == nil {
-			e.principal = e.principalEntity()
+		if !e.hasPrincipal {
+			e.principal, e.hasPrincipal = e.principalEntity(), true
 		}
-		return *e.principal, true
+		return e.principal, true
 	case id == e.resources[0]:
-		if e.resource == nil {
-			e.resource = e.resourceEntity()
+		if !e.hasResource {
+			e.resource, e.hasResource = e.resourceEntity(), true
 		}
-		return *e.resource, true
+		return e.resource, true
 	case len(e.resources) == 3 && id == e.resources[1]:
 		return e.container(), true
 	}
 	return cedar.Entity{}, false
 }
 
-func (e *environment) principalEntity() *cedar.Entity {
+func (e *environment) principalEntity() cedar.Entity {
 	p := e.request.Caller
 	m := cedar.RecordMap{}
 	e.text(m, needName, "name", p.Name)
@@ -161,14 +161,18 @@ func (e *environment) principalEntity() *cedar.Entity {
 	return e.entity(e.principals, m)
 }
 
-func (e *environment) resourceEntity() *cedar.Entity {
+func (e *environment) resourceEntity() cedar.Entity {
 	r := &e.request.Resource
+	tagged := r.Kind == SecretResource || r.Kind == VaultResource
+	if tagged && len(r.Tags) == 0 && e.needs&^needContext == needTags {
+		return cedar.Entity{UID: e.resources[0], Attributes: e.actions.untagged}
+	}
 	m := cedar.RecordMap{}
 	e.text(m, needName, "name", r.Name)
 	if r.Kind == SecretResource {
 		e.text(m, needVault, "vault", r.VaultName)
 	}
-	if e.needs&needTags != 0 && (r.Kind == SecretResource || r.Kind == VaultResource) {
+	if e.needs&needTags != 0 && tagged {
 		m["tags"] = tagRecord(r.Tags)
 	}
 	return e.entity(e.resources, m)
@@ -180,12 +184,12 @@ func (e *environment) container() cedar.Entity {
 	if e.request.Resource.Kind == SecretResource {
 		e.text(m, needName, "name", e.request.Resource.VaultName)
 	}
-	return *e.entity(e.resources[1:], m)
+	return e.entity(e.resources[1:], m)
 }
 
 // entity is the first of a line of ancestors.
-func (e *environment) entity(line []cedar.EntityUID, attributes cedar.RecordMap) *cedar.Entity {
-	entity := &cedar.Entity{UID: line[0]}
+func (e *environment) entity(line []cedar.EntityUID, attributes cedar.RecordMap) cedar.Entity {
+	entity := cedar.Entity{UID: line[0]}
 	if len(attributes) > 0 {
 		entity.Attributes = cedar.NewRecord(attributes)
 	}

@@ -20,22 +20,23 @@ func (x *exchange) limitBody(r *http.Request, after time.Duration) {
 	if r.ProtoMajor == 1 {
 		// There the deadline is one of the connection, on which the server waits
 		// for the caller to go away once the body is read.
-		r.Body = &timedBody{ReadCloser: r.Body, read: func() { _ = x.deadlines.SetReadDeadline(time.Time{}) }}
+		x.body = timedBody{ReadCloser: r.Body, exchange: x}
+		r.Body = &x.body
 	}
 }
 
-// timedBody calls read when it has been read to its end.
+// timedBody takes the limit away when it has been read to its end.
 type timedBody struct {
 	io.ReadCloser
-	read func()
+	exchange *exchange // nil once it is taken away
 }
 
 // Read implements io.Reader.
 func (b *timedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && b.read != nil {
-		b.read()
-		b.read = nil
+	if err != nil && b.exchange != nil {
+		_ = b.exchange.deadlines.SetReadDeadline(time.Time{})
+		b.exchange = nil
 	}
 	return n, err
 }

@@ -35,6 +35,7 @@ type exchange struct {
 	deadlines    http.ResponseController
 	limited      bool
 	writeTimeout time.Duration
+	body         timedBody
 }
 
 // Unwrap lets http.ResponseController reach the connection.

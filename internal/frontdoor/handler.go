@@ -120,10 +120,10 @@ func (h *Handler) bound(x *exchange, r *http.Request) error {
 	if r.ContentLength > h.MaxRequestBytes {
 		return h.tooLarge()
 	}
-	r.Body = http.MaxBytesReader(x, r.Body, h.MaxRequestBytes)
 	if r.ContentLength >= 0 {
-		return nil
+		return nil // of which the server reads no more
 	}
+	r.Body = http.MaxBytesReader(x, r.Body, h.MaxRequestBytes)
 	body, err := readAll(r)
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return h.tooLarge()

@@ -27,7 +27,7 @@ type Sealer struct {
 // view must hold the scope's active-data-key and data-key records. Errors:
 // secret.CodeKeyUnavailable, secret.CodeTampered, those of the view.
 func (k *Keyring) Sealer(ctx context.Context, view record.View, scope string) (*Sealer, error) {
-	active, revision, err := record.Load(view, record.ActiveDataKeys, record.ActiveDataKeyKey(scope))
+	active, revision, err := record.LoadShared(view, record.ActiveDataKeys, record.ActiveDataKeyKey(scope))
 	if errors.Is(err, record.ErrNotFound) {
 		return nil, secret.Wrap(secret.CodeKeyUnavailable, err, fmt.Sprintf("scope %s has no active data key", scope))
 	}

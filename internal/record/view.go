@@ -84,3 +84,58 @@ func Load[T any](v View, kind Kind[T], key Key) (*T, int64, error) {
 	}
 	return t, stored.Revision, nil
 }
+
+// Memory is a View that keeps what was made of its records, for all who see the
+// same state.
+type Memory interface {
+	// Recall returns what was kept for a key, nil if nothing is.
+	Recall(key Key) any
+	// Keep keeps a value that follows from what the view shows alone, does not
+	// alias it, and is never changed.
+	Keep(key Key, value any)
+}
+
+// shared is what LoadShared keeps.
+type shared[T any] struct {
+	record   *T
+	revision int64
+}
+
+// LoadShared is Load for records that nearly every request needs: the result may
+// be shared with others and must not be changed.
+func LoadShared[T any](v View, kind Kind[T], key Key) (*T, int64, error) {
+	m, remembers := v.(Memory)
+	if remembers {
+		if s, ok := m.Recall(key).(*shared[T]); ok {
+			return s.record, s.revision, nil
+		}
+	}
+	t, revision, err := Load(v, kind, key)
+	if err == nil && remembers {
+		m.Keep(key, &shared[T]{t, revision})
+	}
+	return t, revision, err
+}
+
+// Lookup follows an index entry to the ID that it names; ok is false if there is
+// no such entry.
+func Lookup(v View, key Key) (id string, ok bool, err error) {
+	m, remembers := v.(Memory)
+	if remembers {
+		if id, ok := m.Recall(key).(string); ok {
+			return id, true, nil
+		}
+	}
+	stored, ok, err := v.Get(key)
+	if err != nil || !ok {
+		return "", false, err
+	}
+	id, err = DecodeReference(stored.Value)
+	if err != nil {
+		return "", false, err
+	}
+	if remembers {
+		m.Keep(key, id)
+	}
+	return id, true, nil
+}

@@ -3,6 +3,7 @@ package replica
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"os"
 	"runtime"
@@ -50,6 +51,7 @@ type file struct {
 	// mapped is how much address space the file is mapped into.
 	mapped  int64
 	closing sync.Mutex
+	seed    maphash.Seed // of the snapshots' memories
 }
 
 // errDamaged is the cause of every failure that a damaged file explains.
@@ -113,7 +115,7 @@ func open(path string, noSync bool) (f *file, err error) {
 	if err != nil {
 		return nil, openError(err)
 	}
-	f = &file{db: db, mapped: space}
+	f = &file{db: db, mapped: space, seed: maphash.MakeSeed()}
 	err = f.update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{recordsBucket, metaBucket, quarantineBucket, suspectsBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {

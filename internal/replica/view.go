@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,8 @@ type snapshot struct {
 	quarantines bool
 	refs        atomic.Int64 // 1 for being current, 1 for each view
 	views       sync.Pool    // of *view
+	memory      memory
+	seed        maphash.Seed
 }
 
 func (f *file) newSnapshot() (*snapshot, error) {
@@ -33,7 +36,7 @@ func (f *file) newSnapshot() (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshot{tx: tx, records: tx.Bucket(recordsBucket)}
+	s := &snapshot{tx: tx, records: tx.Bucket(recordsBucket), seed: f.seed}
 	if s.records == nil {
 		return nil, errors.Join(damage("no records bucket"), tx.Rollback())
 	}

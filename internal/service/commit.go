@@ -92,14 +92,11 @@ func (c *call) mutationIn(region *recordpb.Region) secret.Mutation {
 // newTxn starts the transaction of any mutation: it holds only if this life of
 // the region may still acknowledge mutations in this shard.
 func newTxn(view record.View) (*record.Txn, *recordpb.Region, error) {
-	region, _, err := record.Load(view, record.Regions, record.RegionKey)
-	if errors.Is(err, record.ErrNotFound) {
-		return nil, nil, notInitialized()
-	}
+	region, err := RegionRecord(view)
 	if err != nil {
 		return nil, nil, err
 	}
-	fence, revision, err := record.Load(view, record.Fences, record.FenceKey)
+	fence, revision, err := record.LoadShared(view, record.Fences, record.FenceKey)
 	if errors.Is(err, record.ErrNotFound) {
 		return nil, nil, notInitialized()
 	}

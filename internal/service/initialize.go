@@ -106,9 +106,9 @@ func Initialize(ctx context.Context, store Store, keys *keyring.Keyring, region 
 }
 
 // RegionRecord returns the region's identity as the view holds it, or
-// CodeUnavailable if the region is not initialised.
+// CodeUnavailable if the region is not initialised. It must not be changed.
 func RegionRecord(view record.View) (*recordpb.Region, error) {
-	region, _, err := record.Load(view, record.Regions, record.RegionKey)
+	region, _, err := record.LoadShared(view, record.Regions, record.RegionKey)
 	if errors.Is(err, record.ErrNotFound) {
 		return nil, notInitialized()
 	}

@@ -110,14 +110,8 @@ func notReached() error {
 }
 
 func incarnationOf(view record.View) (secret.Incarnation, error) {
-	stored, ok, err := view.Get(record.RegionKey)
-	if err != nil {
-		return "", err
-	}
-	if !ok {
-		return "", notInitialized()
-	}
-	return record.IncarnationOf(stored.Value)
+	region, err := RegionRecord(view)
+	return secret.Incarnation(region.GetIncarnation()), err
 }
 
 func notInitialized() error {

@@ -20,14 +20,11 @@ type SecretRef struct {
 
 // lookup follows an index entry to an ID.
 func lookup(view record.View, key record.Key, what string) (string, error) {
-	stored, ok, err := view.Get(key)
-	if err != nil {
-		return "", err
+	id, ok, err := record.Lookup(view, key)
+	if err == nil && !ok {
+		err = notFound(what, what)
 	}
-	if !ok {
-		return "", notFound(what, what)
-	}
-	return record.DecodeReference(stored.Value)
+	return id, err
 }
 
 func notFound(field, what string) *secret.Error {
@@ -37,6 +34,15 @@ func notFound(field, what string) *secret.Error {
 // load is record.Load with a typed error for a missing record.
 func load[T any](view record.View, kind record.Kind[T], key record.Key, field, what string) (*T, int64, error) {
 	t, revision, err := record.Load(view, kind, key)
+	if errors.Is(err, record.ErrNotFound) {
+		return nil, 0, notFound(field, what)
+	}
+	return t, revision, err
+}
+
+// loadShared is record.LoadShared with a typed error for a missing record.
+func loadShared[T any](view record.View, kind record.Kind[T], key record.Key, field, what string) (*T, int64, error) {
+	t, revision, err := record.LoadShared(view, kind, key)
 	if errors.Is(err, record.ErrNotFound) {
 		return nil, 0, notFound(field, what)
 	}
@@ -66,7 +72,8 @@ func (c *call) account(view record.View, ref string) (*secret.Account, error) {
 	return account, nil
 }
 
-// vault finds the vault that ref means.
+// vault finds the vault that ref means. It may be shared with other calls and
+// must not be changed.
 func (c *call) vault(view record.View, ref string) (*secret.Vault, int64, error) {
 	if ref == "" {
 		return nil, 0, secret.Invalid("vault", "must not be empty")
@@ -89,7 +96,7 @@ func (c *call) vault(view record.View, ref string) (*secret.Vault, int64, error)
 		}
 		id = secret.VaultID(found)
 	}
-	vault, revision, err := load(view, record.Vaults, record.VaultKey(id), "vault", "vault")
+	vault, revision, err := loadShared(view, record.Vaults, record.VaultKey(id), "vault", "vault")
 	if err != nil {
 		c.entry.Resource = audit.Resource{Kind: string(authz.VaultResource), ID: string(id)}
 	}
