@@ -45,7 +45,7 @@ func New(o Options) http.Handler {
 	mux.Handle(lifeboatv1connect.NewAccountServiceHandler(accountHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewOperatorServiceHandler(operatorHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewKeyServiceHandler(keyHandler{d}, options))
-	return newValueReader(d, mux)
+	return newUnary(d, mux)
 }
 
 type dialect struct{ Options }
