@@ -3,6 +3,7 @@ package record
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -28,6 +29,8 @@ type Kind[T any] struct {
 	wire func([]byte) (*T, error)
 	// known, if set, takes what it knows out of the unknown fields of a message.
 	known func(proto.Message)
+	// layout is that of the message.
+	layout func() *layout
 }
 
 // Encode returns the stored form of t.
@@ -74,6 +77,16 @@ func (k Kind[T]) decodeSlowly(b []byte) (*T, error) {
 // Check reports whether b can be decoded and holds no field that this release
 // does not know.
 func (k Kind[T]) Check(b []byte) error {
+	if err := checkFormat(k.name, k.reads, b); err != nil {
+		return err
+	}
+	if k.layout().fits(b[1:], deepest) {
+		return nil
+	}
+	return k.checkSlowly(b)
+}
+
+func (k Kind[T]) checkSlowly(b []byte) error {
 	m := k.message()
 	if err := unmarshal(k.name, k.reads, b, m); err != nil {
 		return err
@@ -147,6 +160,7 @@ func newKind[T any, M any, PM interface {
 		encode:  func(t *T) proto.Message { return encode(t) },
 		message: func() proto.Message { return PM(new(M)) },
 		decode:  func(m proto.Message) *T { return decode(m.(PM)) },
+		layout:  sync.OnceValue(func() *layout { return newLayout(PM(new(M)).ProtoReflect().Descriptor()) }),
 	}
 }
 

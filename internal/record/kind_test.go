@@ -23,6 +23,8 @@ type tested struct {
 	// and decoding that again gives the same record and the same bytes.
 	decode func(b []byte) (err error, stable bool)
 	check  func(b []byte) error
+	// slow is check by the protobuf library.
+	slow func(b []byte) error
 }
 
 func test[T any](kind record.Kind[T], generator *rapid.Generator[*T]) tested {
@@ -41,6 +43,9 @@ func test[T any](kind record.Kind[T], generator *rapid.Generator[*T]) tested {
 			}
 			if err := kind.Check(b); err != nil {
 				t.Fatal(err)
+			}
+			if !kind.Fits(b) {
+				t.Fatalf("the layout does not know %+v", want)
 			}
 			got, err := kind.Decode(b)
 			if err != nil {
@@ -61,6 +66,7 @@ func test[T any](kind record.Kind[T], generator *rapid.Generator[*T]) tested {
 			return err, same(first, second) && bytes.Equal(encoded, kind.Encode(second))
 		},
 		check: kind.Check,
+		slow:  kind.CheckSlowly,
 	}
 }
 
@@ -266,6 +272,9 @@ func FuzzKinds(f *testing.F) {
 			if code := secret.CodeOf(e); e != nil && code != secret.CodeCorrupt && code != secret.CodeUnknownFormat {
 				t.Fatalf("%s: untyped error %v", name, e)
 			}
+		}
+		if slow := kind.slow(b); secret.CodeOf(kind.check(b)) != secret.CodeOf(slow) {
+			t.Fatalf("%s: the check says %v, the library %v", name, kind.check(b), slow)
 		}
 		if checked == nil && err != nil {
 			t.Fatalf("%s passed the check but cannot be decoded: %v", name, err)

@@ -21,9 +21,12 @@ const (
 	commitBytes   = 2 << 20
 	// commitEvery is the least time between the starts of two commits. Each costs
 	// fsyncs and the rewriting of pages however little it changes, so that under
-	// load a few ms of waiting, which a change on its own never meets, save most
-	// of that.
-	commitEvery = 2 * time.Millisecond
+	// load some ms of waiting, which a change on its own never meets, save most of
+	// that. It grows by commitEach with each change of the last commit, up to
+	// commitAtMost, so that more is waited for the more there is to gain.
+	commitEvery  = 2 * time.Millisecond
+	commitEach   = 100 * time.Microsecond
+	commitAtMost = 10 * time.Millisecond
 	// persistEvery bounds how old the stored progress of an idle feed gets.
 	persistEvery = 30 * time.Second
 	fetchTimeout = 10 * time.Second
@@ -231,7 +234,7 @@ func (l *Local) pace(ctx context.Context) {
 		}
 		now = l.commitAfter
 	}
-	l.commitAfter = now.Add(commitEvery)
+	l.commitAfter = now.Add(min(commitEvery+time.Duration(l.lastChanges)*commitEach, commitAtMost))
 }
 
 // takeRest applies what the feed delivered before it ended.
@@ -275,6 +278,7 @@ func (l *Local) take(batches []record.Batch) error {
 	for _, b := range batches {
 		changes += len(b.Changes)
 	}
+	l.lastChanges = changes
 	if changes == 0 && l.catchUp == nil && l.isolate == nil && len(l.absent) == 0 {
 		l.meta.Applied = max(l.meta.Applied, batches[len(batches)-1].Revision)
 		l.publish()

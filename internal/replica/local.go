@@ -124,6 +124,8 @@ type Local struct {
 	absent  map[record.Key]int64
 	// commitAfter is when the next commit of what the feed delivers may start.
 	commitAfter time.Time
+	// lastChanges is how many changes the last batches had.
+	lastChanges int
 }
 
 // Open opens the local store at o.Path or creates an empty one. A damaged file

@@ -133,11 +133,11 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 func firstVersion(s *secret.Secret) *secret.VersionInfo { return s.VersionByNumber(1) }
 
 // mac is the digest of all content of the request, by which a repeated request
-// token is judged.
+// token is judged; without a token there is none.
 func (n *NewSecret) mac(sealer *keyring.Sealer) (secret.MAC, []byte, error) {
 	metadata, err := encodeMetadata(n.Metadata)
-	if err != nil {
-		return nil, nil, err
+	if err != nil || n.RequestToken == "" {
+		return nil, metadata, err
 	}
 	tags, _ := json.Marshal(n.Tags)
 	rules, _ := json.Marshal(struct {

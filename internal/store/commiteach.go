@@ -53,7 +53,7 @@ func (s *Shard) CommitEach(ctx context.Context, txns []record.Txn) (results []Tx
 // batchSize returns how many of the first transactions can be one transaction
 // of etcd. A refused one ends a batch.
 func batchSize(txns []record.Txn, results []TxnResult) int {
-	var b assembly
+	b := assembly{most: maxBatchBytes}
 	for i, txn := range txns {
 		if results[i].Err != nil || !b.take(txn) {
 			return max(i, 1)
@@ -67,6 +67,8 @@ func batchSize(txns []record.Txn, results []TxnResult) int {
 // etcd compares everything before it writes anything, none may depend on what an
 // earlier one writes.
 type assembly struct {
+	// most is how many bytes of keys and values several transactions may have.
+	most         int
 	written      map[record.Key]struct{}
 	n, ops, size int
 }
@@ -86,7 +88,7 @@ func (a *assembly) take(txn record.Txn) bool {
 		}
 		size += len(w.Key) + len(w.Value)
 	}
-	if a.n > 0 && (a.n+1+ops > MaxOps || size > maxBatchBytes) {
+	if a.n > 0 && (a.n+1+ops > MaxOps || size > a.most) {
 		return false
 	}
 	if a.written == nil {

@@ -15,6 +15,11 @@ import (
 // 16 writers, and no writer gains.
 const maxFlights = 1
 
+// maxGroupBytes bounds the keys and values that callers' transactions have
+// together: members of the store keep a number of entries in memory, whatever
+// their size, and little is gained by larger ones.
+const maxGroupBytes = 64 << 10
+
 // group gathers the transactions that are wanted while others are under way.
 type group struct {
 	mu      sync.Mutex
@@ -100,7 +105,7 @@ func (s *Shard) fly() bool {
 func (g *group) board(f *flight) (batch []*waiter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var a assembly
+	a := assembly{most: maxGroupBytes}
 	rest := g.waiting[:0]
 	for _, w := range g.waiting {
 		if a.take(w.txn) {
