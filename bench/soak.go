@@ -36,7 +36,9 @@ const (
 type soakOptions struct {
 	duration, sampleEach time.Duration
 	dir                  string
-	log                  func(format string, args ...any)
+	// steady has the region begin with as many events as the load keeps there.
+	steady bool
+	log    func(format string, args ...any)
 }
 
 // use is what a process occupies at one moment.
@@ -75,7 +77,7 @@ func (s *soaked) growthPercent() float64 {
 // soakMain is `bench soak`.
 func soakMain(args []string) (err error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
-	o := soakOptions{log: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }}
+	o := soakOptions{steady: true, log: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }}
 	flags.DurationVar(&o.duration, "duration", 30*time.Minute, "how long the load lasts")
 	flags.DurationVar(&o.sampleEach, "sample", 10*time.Second, "time between samples")
 	dir := flags.String("dir", "", "directory for the data; a temporary one if empty")
@@ -134,9 +136,14 @@ func soak(ctx context.Context, o soakOptions) (found []*soaked, requests int64, 
 	processes := c.processes()
 	// What is made at first use, connections between processes above all, is there
 	// after a short load.
-	warm := c.mixedLoad()
-	if err := warm.run(ctx, min(10*time.Second, o.duration/4)); err != nil {
+	warm, length := c.mixedLoad(), min(10*time.Second, o.duration/4)
+	if err := warm.run(ctx, length); err != nil {
 		return nil, 0, err
+	}
+	if o.steady {
+		if err := c.fillOutbox(ctx, float64(warm.mutations.Load())/length.Seconds()); err != nil {
+			return nil, 0, err
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(processes)) {
 		found = append(found, &soaked{process: name})

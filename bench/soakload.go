@@ -10,10 +10,13 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 )
 
 // newSoakRegion makes a region whose processes tell their goroutines and keep as
@@ -38,8 +41,8 @@ func (c *cluster) processes() map[string]*child {
 // delete, list, watch, connect anew, and make mistakes.
 type mixedLoad struct {
 	cluster *cluster
-	// done counts requests.
-	done atomic.Int64
+	// done counts requests, mutations those that change something.
+	done, mutations atomic.Int64
 }
 
 func (c *cluster) mixedLoad() *mixedLoad { return &mixedLoad{cluster: c} }
@@ -101,6 +104,7 @@ func (l *mixedLoad) one(ctx context.Context, a *api, worker, n int) error {
 		value := make([]byte, valueBytes)
 		_, _ = rand.Read(value)                       // never fails
 		name = secretName(mathrand.IntN(mostWritten)) //nolint:gosec // as said
+		l.mutations.Add(1)
 		_, err := a.secrets.PutSecretVersion(ctx, auth(token, &lifeboatv1.PutSecretVersionRequest{Vault: vaultName, Secret: name, Value: value}))
 		return unlessCode(err, connect.CodeUnavailable) // two workers may write to one secret
 	case draw < 85:
@@ -123,6 +127,7 @@ func (l *mixedLoad) one(ctx context.Context, a *api, worker, n int) error {
 }
 
 func (l *mixedLoad) createAndDelete(ctx context.Context, a *api, name string) error {
+	l.mutations.Add(2)
 	_, err := a.secrets.CreateSecret(ctx, auth(l.cluster.admin, &lifeboatv1.CreateSecretRequest{Vault: vaultName, Name: name, Value: []byte("passing")}))
 	if err != nil {
 		return err
@@ -162,4 +167,41 @@ func unlessCode(err error, code connect.Code) error {
 		return nil
 	}
 	return err
+}
+
+// eventsKept is how long the outbox keeps events, its margin included.
+const eventsKept = 70 * time.Minute
+
+// fillOutbox makes the events that a load of that many mutations a second would
+// have left in the time for which they are kept. Without them a soak of half an
+// hour would see the outbox grow, and nothing of it go.
+func (c *cluster) fillOutbox(ctx context.Context, perSecond float64) error {
+	client, err := c.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	shard := shardOf(client)
+	n := int(perSecond * eventsKept.Seconds())
+	began := time.Now().Add(-eventsKept)
+	var g errgroup.Group
+	g.SetLimit(4)
+	const batch = 120
+	for first := 0; first < n; first += batch {
+		g.Go(func() error {
+			var txns []record.Txn
+			for i := first; i < min(first+batch, n); i++ {
+				at := began.Add(time.Duration(float64(i) / perSecond * float64(time.Second)))
+				id := ulid.MustNewDefault(at).String()
+				var txn record.Txn
+				txn.Put(record.OutboxKey(id), record.Events.Encode(&recordpb.Event{
+					Id: id, Type: "updated", Vault: "01J00000000000000000000000", Subject: "01J00000000000000000000000/" + id, At: at.UnixNano(),
+				}))
+				txns = append(txns, txn)
+			}
+			_, _, err := shard.CommitEach(ctx, txns)
+			return err
+		})
+	}
+	return g.Wait()
 }

@@ -1,6 +1,7 @@
 package operations_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func TestCanaryTellsWhatIsWrong(t *testing.T) {
 		}
 	}
 	answer := httptest.NewRecorder()
-	metrics.Handler().ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	metrics.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, want := range []string{
 		`lifeboat_canary_reads_total{host="host-1",result="late"}`, `lifeboat_canary_rounds_total{result="failed"}`,
 		`lifeboat_canary_visible_duration_seconds_count{host="host-2"}`, `lifeboat_canary_last_success_timestamp_seconds{host="host-1"}`,
