@@ -92,6 +92,16 @@ type checkAnswer struct {
 	Detail  string `json:"detail,omitempty"`
 }
 
+// health is what all checks say together.
+func (p *Process) health(ctx context.Context) healthAnswer {
+	answer := healthAnswer{Ready: true, Checks: map[string]checkAnswer{}}
+	for _, c := range p.checks(ctx) {
+		answer.Checks[c.name] = checkAnswer{Healthy: c.err == nil, Detail: c.detail()}
+		answer.Ready = answer.Ready && (c.err == nil || !c.vital)
+	}
+	return answer
+}
+
 // addHealth adds the two questions of load balancers and supervisors: /healthz,
 // is the process alive, and /readyz, can it do its main job.
 func (p *Process) addHealth(mux *http.ServeMux) {
@@ -101,11 +111,7 @@ func (p *Process) addHealth(mux *http.ServeMux) {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		answer := healthAnswer{Ready: true, Checks: map[string]checkAnswer{}}
-		for _, c := range p.checks(ctx) {
-			answer.Checks[c.name] = checkAnswer{Healthy: c.err == nil, Detail: c.detail()}
-			answer.Ready = answer.Ready && (c.err == nil || !c.vital)
-		}
+		answer := p.health(ctx)
 		w.Header().Set("Content-Type", "application/json")
 		if !answer.Ready {
 			w.WriteHeader(http.StatusServiceUnavailable)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/link"
+	"github.com/lifeboat-secrets/lifeboat/internal/logring"
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
@@ -37,7 +39,10 @@ type Process struct {
 	config  *config.Config
 	release string
 	log     *slog.Logger
-	noFsync bool
+	// recent are the last lines of log.
+	recent    *logring.Ring
+	startedAt time.Time
+	noFsync   bool
 
 	serverCert, peerCert *pki.Reloader
 
@@ -96,8 +101,10 @@ type Options struct {
 // requests; the store may still be on its way up, which health shows. Close it
 // after use.
 func Start(ctx context.Context, o Options) (*Process, error) {
+	recent := logring.New(0)
+	o.Logger = slog.New(recent.Handler(o.Logger.Handler()))
 	p := &Process{
-		config: o.Config, release: o.Release, log: o.Logger, events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
+		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
 		noFsync:  o.UnsafeNoFsync,
 		requests: newRequestMetrics(), times: newTimes(), sweeps: newSweeps(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),

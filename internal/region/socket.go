@@ -44,6 +44,7 @@ func (p *Process) startControlSocket(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/break-glass", p.answerBreakGlass)
 	mux.HandleFunc("POST /v1/backup", p.answerBackup)
 	mux.HandleFunc("POST /v1/restore", p.answerRestore)
+	mux.HandleFunc("POST /v1/support-bundle", p.answerSupportBundle)
 	p.serveOn(ctx, "control socket", listener, nil, mux)
 	return nil
 }
