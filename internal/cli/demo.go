@@ -64,7 +64,7 @@ func (a *app) runDemo(ctx context.Context, o demoOptions) (err error) {
 	if err != nil {
 		return err
 	}
-	dir, err := os.MkdirTemp("", "lifeboat-demo-")
+	dir, err := os.MkdirTemp("", "lb-demo-") // short: the path of a socket is bounded
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
@@ -29,7 +28,7 @@ type way struct {
 // plan prepares the regions, with a network between them that can fail.
 func (d *demo) plan(dir string) (err error) {
 	d.regions, err = localregion.PlanRegions(localregion.Options{
-		Dir: filepath.Join(dir, "regions"), Hosts: 1, HostsIn: map[secret.RegionName]int{demoFirst: 3}, Release: d.app.Release,
+		Dir: dir, Hosts: 1, HostsIn: map[secret.RegionName]int{demoFirst: 3}, Release: d.app.Release,
 		Via: func(from, to secret.RegionName, target string) (string, error) {
 			proxy, err := faultproxy.Start(faultproxy.Options{Target: target})
 			if err != nil {
