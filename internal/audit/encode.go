@@ -15,6 +15,9 @@ import (
 // MaxLineBytes bounds a line, its newline included.
 const MaxLineBytes = 800
 
+// GapAction is the action of a line that says how many lines are missing.
+const GapAction = "audit:Gap"
+
 // The variable fields, in the order in which a line that is too long cuts them.
 const (
 	fieldName = iota

@@ -319,7 +319,7 @@ func (l *Log) gapLine() []byte {
 	return c.encode(l.identity, &Entry{
 		Time:     l.since,
 		Duration: time.Since(l.since),
-		Action:   "audit:Gap",
+		Action:   GapAction,
 		Resource: Resource{Kind: "audit", Name: fmt.Sprintf("%d lines of refused requests and %d of committed mutations are missing", l.refused, l.lost)},
 		Outcome:  secret.CodeAuditUnavailable,
 	})

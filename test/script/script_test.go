@@ -120,6 +120,7 @@ func setup(env *testscript.Env) error {
 	env.Setenv("HOST2", region.Hosts()[1].URL())
 	env.Setenv("CONTROL", region.Control().URL())
 	env.Setenv("SOCKET", region.Control().SocketPath())
+	env.Setenv("AUDIT_LOG", filepath.Join(filepath.Dir(host.SocketPath()), "audit.log"))
 	env.Setenv("KMS_FILE", filepath.Join(filepath.Dir(filepath.Dir(region.Control().SocketPath())), "kms-keys"))
 	env.Setenv("OPERATOR_TOKEN_FILE", region.OperatorTokenFile())
 	// Under the race detector each command would sleep for a second at its end.
