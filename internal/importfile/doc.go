@@ -1,5 +1,5 @@
 // Package importfile reads the files that secrets are imported from: dotenv
-// files and JSON objects. A file is taken whole or refused whole. Errors are
+// files, JSON objects and manifests of Kubernetes Secrets. A file is taken whole or refused whole. Errors are
 // secret.CodeInvalid, name the line, and never quote the file, because what
 // stands in the wrong place may be a value.
 package importfile
@@ -24,6 +24,9 @@ type Entry struct {
 	Value secret.Plaintext
 	// Line is where the entry begins, from 1.
 	Line int
+	// ContentType and Tags are those that the file gives.
+	ContentType string
+	Tags        map[string]string
 }
 
 // read returns the text of a file without its byte order mark.
