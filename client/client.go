@@ -46,15 +46,16 @@ type Config struct {
 
 // Client talks to a region. It is safe for concurrent use.
 type Client struct {
-	secrets   lifeboatv1connect.SecretServiceClient
-	vaults    lifeboatv1connect.VaultServiceClient
-	accounts  lifeboatv1connect.AccountServiceClient
-	operator  lifeboatv1connect.OperatorServiceClient
-	keys      lifeboatv1connect.KeyServiceClient
-	token     func(context.Context) (Value, error)
-	timeout   time.Duration
-	userAgent string
-	http      *http.Client
+	secrets     lifeboatv1connect.SecretServiceClient
+	vaults      lifeboatv1connect.VaultServiceClient
+	accounts    lifeboatv1connect.AccountServiceClient
+	operator    lifeboatv1connect.OperatorServiceClient
+	keys        lifeboatv1connect.KeyServiceClient
+	replication lifeboatv1connect.ReplicationServiceClient
+	token       func(context.Context) (Value, error)
+	timeout     time.Duration
+	userAgent   string
+	http        *http.Client
 }
 
 // New returns a client. It does not connect yet. Close it after use.
@@ -88,6 +89,7 @@ func New(c Config) (*Client, error) {
 	client.accounts = lifeboatv1connect.NewAccountServiceClient(httpClient, base)
 	client.operator = lifeboatv1connect.NewOperatorServiceClient(httpClient, base)
 	client.keys = lifeboatv1connect.NewKeyServiceClient(httpClient, base)
+	client.replication = lifeboatv1connect.NewReplicationServiceClient(httpClient, base)
 	return client, nil
 }
 

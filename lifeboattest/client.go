@@ -18,6 +18,7 @@ type Client struct {
 	lifeboatv1connect.SecretServiceClient
 	lifeboatv1connect.OperatorServiceClient
 	lifeboatv1connect.KeyServiceClient
+	lifeboatv1connect.ReplicationServiceClient
 	// URL is the process's, Token what the client presents, HTTP what it sends
 	// requests with, which trusts the region and adds no token by itself.
 	URL, Token string
@@ -33,12 +34,13 @@ func (r *Region) Client(p *Process, token string, options ...connect.ClientOptio
 		options = append(options, connect.WithInterceptors(bearer(token)))
 	}
 	return &Client{
-		AccountServiceClient:  lifeboatv1connect.NewAccountServiceClient(h, url, options...),
-		VaultServiceClient:    lifeboatv1connect.NewVaultServiceClient(h, url, options...),
-		SecretServiceClient:   lifeboatv1connect.NewSecretServiceClient(h, url, options...),
-		OperatorServiceClient: lifeboatv1connect.NewOperatorServiceClient(h, url, options...),
-		KeyServiceClient:      lifeboatv1connect.NewKeyServiceClient(h, url, options...),
-		URL:                   url, Token: token, HTTP: h,
+		KeyServiceClient:         lifeboatv1connect.NewKeyServiceClient(h, url, options...),
+		AccountServiceClient:     lifeboatv1connect.NewAccountServiceClient(h, url, options...),
+		VaultServiceClient:       lifeboatv1connect.NewVaultServiceClient(h, url, options...),
+		SecretServiceClient:      lifeboatv1connect.NewSecretServiceClient(h, url, options...),
+		OperatorServiceClient:    lifeboatv1connect.NewOperatorServiceClient(h, url, options...),
+		ReplicationServiceClient: lifeboatv1connect.NewReplicationServiceClient(h, url, options...),
+		URL:                      url, Token: token, HTTP: h,
 	}
 }
 

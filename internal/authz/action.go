@@ -52,6 +52,7 @@ const (
 	RemoveHost          Action = "RemoveHost"
 	ListFailedMutations Action = "ListFailedMutations"
 	RetryFailedMutation Action = "RetryFailedMutation"
+	ManageQueue         Action = "ManageQueue"
 	GetFormats          Action = "GetFormats"
 	HoldFormats         Action = "HoldFormats"
 	ListPeers           Action = "ListPeers"
@@ -125,7 +126,7 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(VaultResource, AccountResource), RotateDataKey, GetDataKeys)
 	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,
-		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation, GetFormats, HoldFormats, ListPeers, AdmitPeer)
+		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation, ManageQueue, GetFormats, HoldFormats, ListPeers, AdmitPeer)
 	return all
 }
 

@@ -37,6 +37,9 @@ func newEntry(key record.Key) *entry {
 func (e *entry) set(m *recordpb.Message, revision int64, now time.Time) {
 	e.revision, e.committed, e.since, e.attempts = revision, m.GetCommittedAt(), m.GetSince(), m.GetAttempts()
 	e.due = min(e.since, now.UnixNano())
+	if !e.record.Value().HasPrefix(record.SecretPrefix) {
+		e.due = 0 // who may do what goes before what is kept: a revocation must not wait
+	}
 	if e.attempts > 0 {
 		e.due = min(m.GetNextTryAt(), now.Add(longestWait).UnixNano())
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"time"
+	"unique"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
@@ -55,6 +56,15 @@ func (q *Queue) Status(name secret.RegionName) Status {
 		s.NextTryAt = t.notBefore
 	}
 	return s
+}
+
+// InFlight reports whether the message of a record is in flight in this process.
+func (q *Queue) InFlight(name secret.RegionName, key record.Key) bool {
+	t := q.target(name)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entries[unique.Make(key)]
+	return e != nil && e.taken != 0
 }
 
 // rateWindow is how many seconds a rate is counted over.

@@ -26,7 +26,12 @@ const (
 )
 
 func (p *Process) newPipeline() {
-	p.pipeline = pipeline.New(pipeline.Options{Store: p.records(), Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.noteCleared})
+	p.pipeline = pipeline.New(pipeline.Options{
+		Store: p.records(), Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.noteCleared,
+		Enqueue: func(view record.View, txn *record.Txn, key record.Key, committed time.Time) error {
+			return p.outbound.Enqueue(view, txn, key, committed)
+		},
+	})
 }
 
 // startPipeline starts what follows a commit: the local store, which feeds
@@ -43,6 +48,7 @@ func (p *Process) startPipeline(ctx context.Context) error {
 		p.run(ctx, "formats", p.gate.Run)
 		p.run(ctx, "pipeline", p.pipeline.Run)
 		p.startKeyWork(ctx)
+		p.runReplication(ctx)
 		p.run(ctx, "sweep", func(ctx context.Context) error { return p.store.Hold(ctx, "sweep", p.sweep) })
 	}
 	if p.isHost() {
@@ -60,11 +66,19 @@ func (p *Process) loadPipeline(ctx context.Context) error {
 			return ctx.Err()
 		case <-p.reload:
 		}
-		for err := p.pipeline.Load(); err != nil && ctx.Err() == nil; err = p.pipeline.Load() {
+		for err := p.load(); err != nil && ctx.Err() == nil; err = p.load() {
 			p.log.Warn("the pipeline cannot read the local store yet", "error", err)
 			sleep(ctx, 200*time.Millisecond)
 		}
 	}
+}
+
+// load has what other regions must be told taken up before what clears mutations.
+func (p *Process) load() error {
+	if err := p.outbound.Load(); err != nil {
+		return err
+	}
+	return p.pipeline.Load()
 }
 
 // sweep runs while this process holds the sweep's lease.

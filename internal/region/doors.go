@@ -28,10 +28,14 @@ func nativeCode(err error) connect.Code { return frontdoor.StatusOf(err).Native 
 
 func (p *Process) startFrontDoor(ctx context.Context) error {
 	limits := p.config.Limits
-	dialect := native.New(native.Options{
+	api := native.Options{
 		Service: p.service, Operations: operations{p}, Region: p.config.Region.Name, StatusOf: nativeCode,
 		MaxMessageBytes: int(limits.MaxRequestBytes),
-	})
+	}
+	if p.isControl() {
+		api.Replication = replications{p}
+	}
+	dialect := native.New(api)
 	options := frontdoor.Options{
 		Service: p.service, Authenticator: p.authn, Dialect: dialect, MaxRequestBytes: limits.MaxRequestBytes,
 		Limiter: p.limiter, Watch: native.IsWatch, Process: p.config.Process.ID,

@@ -13,13 +13,11 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/link"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/replication"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 const (
-	// replicationSchema is the highest version of what regions send each other
-	// that this release reads.
-	replicationSchema = 1
 	// pinCheck bounds how late a peer is pinned if no event tells of it, as when
 	// the fence forbade it at first.
 	pinCheck = 5 * time.Second
@@ -34,7 +32,7 @@ func (p *Process) startLinks(ctx context.Context) error {
 		return nil
 	}
 	o := link.Options{
-		Region: p.config.Region.Name, Process: p.config.Process.ID, Release: p.release, ReplicationSchema: replicationSchema,
+		Region: p.config.Region.Name, Process: p.config.Process.ID, Release: p.release, ReplicationSchema: replication.SchemaVersion,
 		Certificate: p.peerCert, Life: p.life, Pinned: p.pinned, StatusOf: nativeCode, Logger: p.log.With("part", "links"),
 	}
 	for _, peer := range p.config.Peers {
@@ -64,6 +62,7 @@ func (p *Process) startRegionListener(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle(p.links.Hello())
+	mux.Handle(p.receiver().Handler())
 	_, err := p.serve(ctx, "region listener", p.config.Listen.RegionAddress, p.links.ServerTLS(), p.links.Accept(mux), func(s *http.Server) {
 		s.HTTP2 = link.HTTP2()
 	})

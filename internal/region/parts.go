@@ -123,6 +123,9 @@ func (p *Process) applied(changes []record.Change) {
 	}
 	p.events.Changed(changes)
 	if p.pipeline != nil {
+		if err := p.outbound.Changed(changes); err != nil {
+			p.log.Error("it is not known where the secrets of a vault go", "error", err)
+		}
 		p.pipeline.Changed(changes)
 	}
 	for _, c := range changes {
@@ -210,6 +213,7 @@ func (p *Process) startService(context.Context) (err error) {
 	if p.isControl() {
 		p.newPipeline()
 		options.Clearing, options.Hosts = clearing{p}, p.pipeline
+		options.Replication, options.Peers = received{p}, p.peerNames
 	}
 	if p.tracer != nil {
 		options.Tracer = p.tracer

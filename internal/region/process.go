@@ -28,6 +28,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
+	"github.com/lifeboat-secrets/lifeboat/internal/replication"
 	"github.com/lifeboat-secrets/lifeboat/internal/router"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 	"github.com/lifeboat-secrets/lifeboat/internal/throttle"
@@ -50,21 +51,23 @@ type Process struct {
 	kms     kms.Wrapper
 	keyring *keyring.Keyring
 
-	store    *lateStore
-	gate     *formatgate.Gate
-	local    *replica.Local
-	events   *event.Hub
-	authn    *authn.Authenticator
-	authz    *authz.Authorizer
-	pipeline *pipeline.Pipeline // nil without the role control
-	service  *service.Service
-	limiter  *throttle.Limiter
-	requests *requestMetrics
-	times    *times
-	tracer   *tracing.Tracer // nil if requests are not traced
-	sweeps   *prometheus.CounterVec
-	forward  *router.Forwarder // nil if nothing is forwarded
-	links    *link.Links       // nil without the role control
+	store      *lateStore
+	gate       *formatgate.Gate
+	local      *replica.Local
+	events     *event.Hub
+	authn      *authn.Authenticator
+	authz      *authz.Authorizer
+	pipeline   *pipeline.Pipeline    // nil without the role control
+	outbound   *replication.Outbound // nil without the role control
+	replicated *replicationMetrics
+	service    *service.Service
+	limiter    *throttle.Limiter
+	requests   *requestMetrics
+	times      *times
+	tracer     *tracing.Tracer // nil if requests are not traced
+	sweeps     *prometheus.CounterVec
+	forward    *router.Forwarder // nil if nothing is forwarded
+	links      *link.Links       // nil without the role control
 
 	handler    http.Handler
 	listener   net.Listener
@@ -106,7 +109,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
 		noFsync:  o.UnsafeNoFsync,
-		requests: newRequestMetrics(), times: newTimes(), sweeps: newSweeps(), retries: newRetries(), keyWork: newKeyWork(),
+		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	p.gate = formatgate.New(formatgate.Options{
@@ -148,6 +151,7 @@ func (p *Process) steps() []step {
 		{"store", p.startStore},
 		{"service", p.startService},
 		{"links", p.startLinks},
+		{"replication", p.startReplication},
 		{"pipeline", p.startPipeline},
 		{"front door", p.startFrontDoor},
 		{"peer listener", p.startPeerListener},

@@ -42,6 +42,8 @@ type Store interface {
 // Copy is this process's copy of the shard.
 type Copy interface {
 	LocalStore
+	// Applied returns the revision that the copy has reached.
+	Applied() int64
 	// WaitApplied returns when the copy has reached a revision, or ctx ends, with its
 	// error.
 	WaitApplied(ctx context.Context, revision int64) error

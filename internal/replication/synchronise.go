@@ -333,7 +333,7 @@ func (s *Sender) sendDiffering(ctx context.Context, limit *rate.Limiter, prefix 
 // lacking returns those of the records that are meant for the target and of which
 // it has another order.
 func (s *Sender) lacking(ctx context.Context, keys []record.Key) (lacking []record.Key, err error) {
-	orders, err := s.held(ctx, keys)
+	theirs, err := s.held(ctx, keys)
 	if err != nil {
 		return nil, err
 	}
@@ -354,7 +354,7 @@ func (s *Sender) lacking(ctx context.Context, keys []record.Key) (lacking []reco
 			if err != nil {
 				return err
 			}
-			if slices.Contains(targets, s.Target) && orders[key] != owner.Ownership.Order.String() {
+			if slices.Contains(targets, s.Target) && theirs[key].order != owner.Ownership.Order.String() {
 				lacking = append(lacking, key)
 			}
 		}
@@ -363,8 +363,14 @@ func (s *Sender) lacking(ctx context.Context, keys []record.Key) (lacking []reco
 	return lacking, err
 }
 
-// held asks the target for its orders of some records.
-func (s *Sender) held(ctx context.Context, keys []record.Key) (map[record.Key]string, error) {
+// held is what the target has of a record.
+type held struct {
+	order   string
+	cleared bool
+}
+
+// held asks the target what it has of some records.
+func (s *Sender) held(ctx context.Context, keys []record.Key) (map[record.Key]held, error) {
 	ctx, cancel := context.WithTimeout(ctx, deliverTimeout)
 	defer cancel()
 	req := &peerv1.GetHeldRequest{}
@@ -375,11 +381,11 @@ func (s *Sender) held(ctx context.Context, keys []record.Key) (map[record.Key]st
 	if err != nil {
 		return nil, err
 	}
-	orders := make(map[record.Key]string, len(keys))
+	all := make(map[record.Key]held, len(keys))
 	for _, h := range answer.Msg.GetHeld() {
-		orders[record.Key(h.GetRecord())] = h.GetOrder()
+		all[record.Key(h.GetRecord())] = held{order: h.GetOrder(), cleared: h.GetCleared()}
 	}
-	return orders, nil
+	return all, nil
 }
 
 // sendTombstones sends what is left of deleted records that the target may hold.

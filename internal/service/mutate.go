@@ -27,6 +27,10 @@ type Outcome struct {
 	Replayed bool
 	// Cleared is set if every live host is known to have applied the mutation.
 	Cleared bool
+	// AckTargets is by how many targets the mutation was to be received; Received are
+	// those that have, Outstanding those of which it is not known.
+	AckTargets            int
+	Received, Outstanding []secret.RegionName
 }
 
 // NewSecret is what CreateSecret makes.
@@ -44,6 +48,9 @@ type NewSecret struct {
 	VersionID    secret.VersionID
 	RequestToken string
 	WaitCleared  bool
+	// AckTargets is by how many targets it is to be received before the answer; 0
+	// means what the vault says.
+	AckTargets int
 }
 
 func (n *NewSecret) check() error {
@@ -104,6 +111,9 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 			return nil, err
 		}
 		if err := refuseReplica("vault", vault.Ownership, secret.RegionName(e.region.GetName())); err != nil {
+			return nil, err
+		}
+		if err := e.ack(n.AckTargets); err != nil {
 			return nil, err
 		}
 		// A vault that is being deleted is marked first: with the mark this
@@ -204,6 +214,8 @@ type NewValue struct {
 	// ExpectedCurrent, if set, is the version that must be CURRENT.
 	ExpectedCurrent secret.VersionID
 	WaitCleared     bool
+	// AckTargets is as in NewSecret.
+	AckTargets int
 }
 
 // PutSecretVersion adds a version. Errors: those of secret.Secret.PutVersion,
@@ -218,6 +230,9 @@ func (s *Service) PutSecretVersion(ctx context.Context, n NewValue) (Outcome, er
 	}
 	return s.mutateSecret(ctx, authz.PutSecretVersion, n.SecretRef, n.WaitCleared, n.Expected, check,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
+			if err := e.ack(n.AckTargets); err != nil {
+				return "", err
+			}
 			err := e.put(c, sec, secret.NewVersion{
 				ID: n.VersionID, Stages: n.Stages, ExpiresAt: n.ExpiresAt, RequestToken: n.RequestToken,
 			}, n.Value)
@@ -365,6 +380,8 @@ type edit struct {
 	replayed bool
 	// nothing is set if the secret already is as asked.
 	nothing bool
+	// ackTargets is by how many targets the mutation is to be received.
+	ackTargets int
 }
 
 func (c *call) newEdit(ctx context.Context, view record.View, vault *secret.Vault) (*edit, error) {
@@ -377,7 +394,18 @@ func (c *call) newEdit(ctx context.Context, view record.View, vault *secret.Vaul
 		return nil, err
 	}
 	txn.Conditions = append(txn.Conditions, sealer.Condition())
-	return &edit{vault: vault, region: region, sealer: sealer, txn: txn}, nil
+	return &edit{vault: vault, region: region, sealer: sealer, txn: txn, ackTargets: vault.Replication.AckTargets}, nil
+}
+
+// ack has the mutation wait for n targets; 0 leaves it at what the vault says.
+func (e *edit) ack(n int) error {
+	if most := len(e.vault.Replication.Targets); n < 0 || n > most {
+		return secret.Invalid("ack_targets", "is %d; the vault has %d targets", n, most)
+	}
+	if n > 0 {
+		e.ackTargets = n
+	}
+	return nil
 }
 
 func (e *edit) replay(s *secret.Secret, version *secret.VersionInfo) *edit {
@@ -540,11 +568,17 @@ func (s *Service) mutate(ctx context.Context, action authz.Action, wait bool, pl
 	if err := c.end(nil); err != nil {
 		return Outcome{}, err
 	}
+	if revision == 0 {
+		revision = last.revision
+	}
+	key := record.SecretKey(last.after.ID)
 	if wait {
-		if revision == 0 {
-			revision = last.revision
-		}
-		outcome.Cleared = s.cleared(ctx, record.SecretKey(last.after.ID), revision)
+		outcome.Cleared = s.cleared(ctx, key, revision)
+	}
+	if outcome.AckTargets = last.ackTargets; outcome.AckTargets > 0 && s.Replication != nil {
+		limited, cancel := context.WithTimeout(ctx, s.WaitReceived)
+		defer cancel()
+		outcome.Received, outcome.Outstanding = s.Replication.WaitReceived(limited, key, revision, outcome.AckTargets)
 	}
 	return outcome, nil
 }

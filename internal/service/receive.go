@@ -17,8 +17,7 @@ import (
 // Source is the region that a shipment comes from, as its certificate and the
 // admitted incarnation prove.
 type Source struct {
-	Region      secret.RegionName
-	Incarnation secret.Incarnation
+	Region secret.RegionName
 }
 
 // Receipt says what became of a shipment.

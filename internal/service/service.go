@@ -45,6 +45,14 @@ type Formats interface {
 	Writes(kind string) uint32
 }
 
+// Replication tells what other regions have received.
+type Replication interface {
+	// WaitReceived waits until at least n targets have received the state of a record
+	// that committed at revision, or ctx ends. It answers which have, and of which
+	// that is not known.
+	WaitReceived(ctx context.Context, key record.Key, revision int64, n int) (received, outstanding []secret.RegionName)
+}
+
 // Throttle protects accounts and vaults from noisy neighbours.
 type Throttle interface {
 	// Allow returns CodeThrottled if a request must wait.
@@ -66,6 +74,8 @@ type Options struct {
 	Throttle      Throttle
 	// Observe is told of each request when it ends; it must not block.
 	Observe func(action authz.Action, outcome secret.Code, took time.Duration)
+	// Replication is nil in a process without the control role.
+	Replication Replication
 	// Peers are the regions that this one can replicate to; nil means none.
 	Peers func() []secret.RegionName
 	// Tracer is nil where steps are not recorded.
@@ -91,6 +101,8 @@ type Options struct {
 	Unchecked func(context.Context) record.View
 	// Hosts is nil in a process without the control role.
 	Hosts Hosts
+	// WaitReceived bounds how long a mutation waits for targets; default 10 s.
+	WaitReceived time.Duration
 }
 
 // Service carries out the use cases. It is safe for concurrent use.
@@ -121,6 +133,9 @@ func New(o Options) *Service {
 	}
 	if o.Formats == nil {
 		o.Formats = firstFormats{}
+	}
+	if o.WaitReceived == 0 {
+		o.WaitReceived = 10 * time.Second
 	}
 	if o.Observe == nil {
 		o.Observe = func(authz.Action, secret.Code, time.Duration) {}

@@ -267,6 +267,125 @@ func (x *Ownership) GetOrder() *Order {
 	return nil
 }
 
+// Target is a region that a vault or a secret is replicated to.
+type Target struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	// A secret takes its name from one that the target has itself, which the target
+	// keeps as a deleted secret that can be restored.
+	ForceOverwrite bool `protobuf:"varint,2,opt,name=force_overwrite,json=forceOverwrite,proto3" json:"force_overwrite,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Target) Reset() {
+	*x = Target{}
+	mi := &file_lifeboat_v1_common_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Target) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Target) ProtoMessage() {}
+
+func (x *Target) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_common_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Target.ProtoReflect.Descriptor instead.
+func (*Target) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_common_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Target) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Target) GetForceOverwrite() bool {
+	if x != nil {
+		return x.ForceOverwrite
+	}
+	return false
+}
+
+// Replicated says which targets a mutation has reached.
+type Replicated struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Targets that have received it, in their own store.
+	Received []string `protobuf:"bytes,1,rep,name=received,proto3" json:"received,omitempty"`
+	// Targets of which that is not known yet.
+	Outstanding []string `protobuf:"bytes,2,rep,name=outstanding,proto3" json:"outstanding,omitempty"`
+	// At least as many have received it as were asked for.
+	Satisfied     bool `protobuf:"varint,3,opt,name=satisfied,proto3" json:"satisfied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replicated) Reset() {
+	*x = Replicated{}
+	mi := &file_lifeboat_v1_common_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replicated) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replicated) ProtoMessage() {}
+
+func (x *Replicated) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_common_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replicated.ProtoReflect.Descriptor instead.
+func (*Replicated) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_common_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Replicated) GetReceived() []string {
+	if x != nil {
+		return x.Received
+	}
+	return nil
+}
+
+func (x *Replicated) GetOutstanding() []string {
+	if x != nil {
+		return x.Outstanding
+	}
+	return nil
+}
+
+func (x *Replicated) GetSatisfied() bool {
+	if x != nil {
+		return x.Satisfied
+	}
+	return false
+}
+
 // Retention says which versions are pruned. A version that a stage or label
 // names, and the newest, never is.
 type Retention struct {
@@ -281,7 +400,7 @@ type Retention struct {
 
 func (x *Retention) Reset() {
 	*x = Retention{}
-	mi := &file_lifeboat_v1_common_proto_msgTypes[2]
+	mi := &file_lifeboat_v1_common_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +412,7 @@ func (x *Retention) String() string {
 func (*Retention) ProtoMessage() {}
 
 func (x *Retention) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_common_proto_msgTypes[2]
+	mi := &file_lifeboat_v1_common_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,7 +425,7 @@ func (x *Retention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retention.ProtoReflect.Descriptor instead.
 func (*Retention) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_common_proto_rawDescGZIP(), []int{2}
+	return file_lifeboat_v1_common_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Retention) GetMaxVersions() uint32 {
@@ -338,7 +457,7 @@ type Rules struct {
 
 func (x *Rules) Reset() {
 	*x = Rules{}
-	mi := &file_lifeboat_v1_common_proto_msgTypes[3]
+	mi := &file_lifeboat_v1_common_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -350,7 +469,7 @@ func (x *Rules) String() string {
 func (*Rules) ProtoMessage() {}
 
 func (x *Rules) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_common_proto_msgTypes[3]
+	mi := &file_lifeboat_v1_common_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -363,7 +482,7 @@ func (x *Rules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rules.ProtoReflect.Descriptor instead.
 func (*Rules) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_common_proto_rawDescGZIP(), []int{3}
+	return file_lifeboat_v1_common_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Rules) GetExpiresAt() *timestamppb.Timestamp {
@@ -404,7 +523,7 @@ type ErrorInfo struct {
 
 func (x *ErrorInfo) Reset() {
 	*x = ErrorInfo{}
-	mi := &file_lifeboat_v1_common_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_common_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +535,7 @@ func (x *ErrorInfo) String() string {
 func (*ErrorInfo) ProtoMessage() {}
 
 func (x *ErrorInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_common_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_common_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +548,7 @@ func (x *ErrorInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ErrorInfo.ProtoReflect.Descriptor instead.
 func (*ErrorInfo) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_common_proto_rawDescGZIP(), []int{4}
+	return file_lifeboat_v1_common_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ErrorInfo) GetCode() string {
@@ -473,7 +592,15 @@ const file_lifeboat_v1_common_proto_rawDesc = "" +
 	"\vhome_region\x18\x01 \x01(\tR\n" +
 	"homeRegion\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12(\n" +
-	"\x05order\x18\x03 \x01(\v2\x12.lifeboat.v1.OrderR\x05order\"b\n" +
+	"\x05order\x18\x03 \x01(\v2\x12.lifeboat.v1.OrderR\x05order\"I\n" +
+	"\x06Target\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12'\n" +
+	"\x0fforce_overwrite\x18\x02 \x01(\bR\x0eforceOverwrite\"h\n" +
+	"\n" +
+	"Replicated\x12\x1a\n" +
+	"\breceived\x18\x01 \x03(\tR\breceived\x12 \n" +
+	"\voutstanding\x18\x02 \x03(\tR\voutstanding\x12\x1c\n" +
+	"\tsatisfied\x18\x03 \x01(\bR\tsatisfied\"b\n" +
 	"\tRetention\x12!\n" +
 	"\fmax_versions\x18\x01 \x01(\rR\vmaxVersions\x122\n" +
 	"\amax_age\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06maxAge\"\xa1\x01\n" +
@@ -515,28 +642,30 @@ func file_lifeboat_v1_common_proto_rawDescGZIP() []byte {
 }
 
 var file_lifeboat_v1_common_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_lifeboat_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_lifeboat_v1_common_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_lifeboat_v1_common_proto_goTypes = []any{
 	(State)(0),                    // 0: lifeboat.v1.State
 	(Wait)(0),                     // 1: lifeboat.v1.Wait
 	(*Order)(nil),                 // 2: lifeboat.v1.Order
 	(*Ownership)(nil),             // 3: lifeboat.v1.Ownership
-	(*Retention)(nil),             // 4: lifeboat.v1.Retention
-	(*Rules)(nil),                 // 5: lifeboat.v1.Rules
-	(*ErrorInfo)(nil),             // 6: lifeboat.v1.ErrorInfo
-	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Target)(nil),                // 4: lifeboat.v1.Target
+	(*Replicated)(nil),            // 5: lifeboat.v1.Replicated
+	(*Retention)(nil),             // 6: lifeboat.v1.Retention
+	(*Rules)(nil),                 // 7: lifeboat.v1.Rules
+	(*ErrorInfo)(nil),             // 8: lifeboat.v1.ErrorInfo
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 10: google.protobuf.Timestamp
 }
 var file_lifeboat_v1_common_proto_depIdxs = []int32{
-	2, // 0: lifeboat.v1.Ownership.order:type_name -> lifeboat.v1.Order
-	7, // 1: lifeboat.v1.Retention.max_age:type_name -> google.protobuf.Duration
-	8, // 2: lifeboat.v1.Rules.expires_at:type_name -> google.protobuf.Timestamp
-	7, // 3: lifeboat.v1.Rules.version_ttl:type_name -> google.protobuf.Duration
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2,  // 0: lifeboat.v1.Ownership.order:type_name -> lifeboat.v1.Order
+	9,  // 1: lifeboat.v1.Retention.max_age:type_name -> google.protobuf.Duration
+	10, // 2: lifeboat.v1.Rules.expires_at:type_name -> google.protobuf.Timestamp
+	9,  // 3: lifeboat.v1.Rules.version_ttl:type_name -> google.protobuf.Duration
+	4,  // [4:4] is the sub-list for method output_type
+	4,  // [4:4] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_common_proto_init() }
@@ -550,7 +679,7 @@ func file_lifeboat_v1_common_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_common_proto_rawDesc), len(file_lifeboat_v1_common_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

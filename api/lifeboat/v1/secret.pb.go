@@ -140,7 +140,9 @@ type Secret struct {
 	// Only from DescribeSecret.
 	Metadata map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Newest last. Only from DescribeSecret.
-	Versions      []*SecretVersion `protobuf:"bytes,17,rep,name=versions,proto3" json:"versions,omitempty"`
+	Versions []*SecretVersion `protobuf:"bytes,17,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Regions that it is replicated to besides those of its vault.
+	Targets       []*Target `protobuf:"bytes,20,rep,name=targets,proto3" json:"targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -294,6 +296,13 @@ func (x *Secret) GetVersions() []*SecretVersion {
 	return nil
 }
 
+func (x *Secret) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
 type CreateSecretRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Vault       string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
@@ -306,9 +315,12 @@ type CreateSecretRequest struct {
 	Rules       *Rules                 `protobuf:"bytes,8,opt,name=rules,proto3" json:"rules,omitempty"`
 	Retention   *Retention             `protobuf:"bytes,9,opt,name=retention,proto3" json:"retention,omitempty"`
 	// Chosen by the caller; empty means a new ULID.
-	VersionId     string `protobuf:"bytes,10,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
-	RequestToken  string `protobuf:"bytes,11,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
-	Wait          Wait   `protobuf:"varint,12,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
+	VersionId    string `protobuf:"bytes,10,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
+	RequestToken string `protobuf:"bytes,11,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
+	Wait         Wait   `protobuf:"varint,12,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
+	// Waits, within bounds, until at least as many targets have received the
+	// mutation; 0 means what the vault says.
+	AckTargets    uint32 `protobuf:"varint,20,opt,name=ack_targets,json=ackTargets,proto3" json:"ack_targets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -427,6 +439,13 @@ func (x *CreateSecretRequest) GetWait() Wait {
 	return Wait_WAIT_UNSPECIFIED
 }
 
+func (x *CreateSecretRequest) GetAckTargets() uint32 {
+	if x != nil {
+		return x.AckTargets
+	}
+	return 0
+}
+
 type CreateSecretResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Secret *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
@@ -436,7 +455,9 @@ type CreateSecretResponse struct {
 	// The same request had been done before; nothing changed.
 	Replayed bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	// The first version; absent if the secret was made without a value.
-	Version       *SecretVersion `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	Version *SecretVersion `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	// Present if targets were waited for.
+	Replicated    *Replicated `protobuf:"bytes,20,opt,name=replicated,proto3" json:"replicated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -506,6 +527,13 @@ func (x *CreateSecretResponse) GetVersion() *SecretVersion {
 	return nil
 }
 
+func (x *CreateSecretResponse) GetReplicated() *Replicated {
+	if x != nil {
+		return x.Replicated
+	}
+	return nil
+}
+
 type PutSecretVersionRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Vault  string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
@@ -521,8 +549,10 @@ type PutSecretVersionRequest struct {
 	// If set, this version must be CURRENT now.
 	ExpectedCurrentVersionId string `protobuf:"bytes,9,opt,name=expected_current_version_id,json=expectedCurrentVersionId,proto3" json:"expected_current_version_id,omitempty"`
 	Wait                     Wait   `protobuf:"varint,10,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
-	unknownFields            protoimpl.UnknownFields
-	sizeCache                protoimpl.SizeCache
+	// As in CreateSecretRequest.
+	AckTargets    uint32 `protobuf:"varint,20,opt,name=ack_targets,json=ackTargets,proto3" json:"ack_targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PutSecretVersionRequest) Reset() {
@@ -625,6 +655,13 @@ func (x *PutSecretVersionRequest) GetWait() Wait {
 	return Wait_WAIT_UNSPECIFIED
 }
 
+func (x *PutSecretVersionRequest) GetAckTargets() uint32 {
+	if x != nil {
+		return x.AckTargets
+	}
+	return 0
+}
+
 type PutSecretVersionResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
@@ -632,6 +669,7 @@ type PutSecretVersionResponse struct {
 	RevisionToken string                 `protobuf:"bytes,3,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
 	Cleared       bool                   `protobuf:"varint,4,opt,name=cleared,proto3" json:"cleared,omitempty"`
 	Replayed      bool                   `protobuf:"varint,5,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	Replicated    *Replicated            `protobuf:"bytes,20,opt,name=replicated,proto3" json:"replicated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -699,6 +737,13 @@ func (x *PutSecretVersionResponse) GetReplayed() bool {
 		return x.Replayed
 	}
 	return false
+}
+
+func (x *PutSecretVersionResponse) GetReplicated() *Replicated {
+	if x != nil {
+		return x.Replicated
+	}
+	return nil
 }
 
 type UpdateSecretRequest struct {
@@ -2031,6 +2076,127 @@ func (x *RestoreSecretResponse) GetCleared() bool {
 	return false
 }
 
+type ReplicateSecretRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Vault  string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	Secret string                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// All of them; none ends the secret's own replication.
+	Targets       []*Target `protobuf:"bytes,3,rep,name=targets,proto3" json:"targets,omitempty"`
+	ExpectedOrder *Order    `protobuf:"bytes,4,opt,name=expected_order,json=expectedOrder,proto3" json:"expected_order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateSecretRequest) Reset() {
+	*x = ReplicateSecretRequest{}
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateSecretRequest) ProtoMessage() {}
+
+func (x *ReplicateSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateSecretRequest.ProtoReflect.Descriptor instead.
+func (*ReplicateSecretRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ReplicateSecretRequest) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *ReplicateSecretRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *ReplicateSecretRequest) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *ReplicateSecretRequest) GetExpectedOrder() *Order {
+	if x != nil {
+		return x.ExpectedOrder
+	}
+	return nil
+}
+
+type ReplicateSecretResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	RevisionToken string                 `protobuf:"bytes,2,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateSecretResponse) Reset() {
+	*x = ReplicateSecretResponse{}
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateSecretResponse) ProtoMessage() {}
+
+func (x *ReplicateSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateSecretResponse.ProtoReflect.Descriptor instead.
+func (*ReplicateSecretResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ReplicateSecretResponse) GetSecret() *Secret {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *ReplicateSecretResponse) GetRevisionToken() string {
+	if x != nil {
+		return x.RevisionToken
+	}
+	return ""
+}
+
 type PasswordRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 4 to 4096; 0 means 32.
@@ -2049,7 +2215,7 @@ type PasswordRules struct {
 
 func (x *PasswordRules) Reset() {
 	*x = PasswordRules{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2227,7 @@ func (x *PasswordRules) String() string {
 func (*PasswordRules) ProtoMessage() {}
 
 func (x *PasswordRules) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2240,7 @@ func (x *PasswordRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PasswordRules.ProtoReflect.Descriptor instead.
 func (*PasswordRules) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{24}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PasswordRules) GetLength() uint32 {
@@ -2146,7 +2312,7 @@ type GenerateValueRequest struct {
 
 func (x *GenerateValueRequest) Reset() {
 	*x = GenerateValueRequest{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2324,7 @@ func (x *GenerateValueRequest) String() string {
 func (*GenerateValueRequest) ProtoMessage() {}
 
 func (x *GenerateValueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2337,7 @@ func (x *GenerateValueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateValueRequest.ProtoReflect.Descriptor instead.
 func (*GenerateValueRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{25}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GenerateValueRequest) GetRule() isGenerateValueRequest_Rule {
@@ -2225,7 +2391,7 @@ type GenerateValueResponse struct {
 
 func (x *GenerateValueResponse) Reset() {
 	*x = GenerateValueResponse{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2403,7 @@ func (x *GenerateValueResponse) String() string {
 func (*GenerateValueResponse) ProtoMessage() {}
 
 func (x *GenerateValueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2416,7 @@ func (x *GenerateValueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateValueResponse.ProtoReflect.Descriptor instead.
 func (*GenerateValueResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{26}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GenerateValueResponse) GetValue() []byte {
@@ -2271,7 +2437,7 @@ type WatchSecretsRequest struct {
 
 func (x *WatchSecretsRequest) Reset() {
 	*x = WatchSecretsRequest{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2449,7 @@ func (x *WatchSecretsRequest) String() string {
 func (*WatchSecretsRequest) ProtoMessage() {}
 
 func (x *WatchSecretsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2462,7 @@ func (x *WatchSecretsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSecretsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSecretsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{27}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *WatchSecretsRequest) GetVault() string {
@@ -2326,7 +2492,7 @@ type WatchSecretsResponse struct {
 
 func (x *WatchSecretsResponse) Reset() {
 	*x = WatchSecretsResponse{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2338,7 +2504,7 @@ func (x *WatchSecretsResponse) String() string {
 func (*WatchSecretsResponse) ProtoMessage() {}
 
 func (x *WatchSecretsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2351,7 +2517,7 @@ func (x *WatchSecretsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSecretsResponse.ProtoReflect.Descriptor instead.
 func (*WatchSecretsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{28}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WatchSecretsResponse) GetEvent() *SecretEvent {
@@ -2387,7 +2553,7 @@ type SecretEvent struct {
 
 func (x *SecretEvent) Reset() {
 	*x = SecretEvent{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2565,7 @@ func (x *SecretEvent) String() string {
 func (*SecretEvent) ProtoMessage() {}
 
 func (x *SecretEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2578,7 @@ func (x *SecretEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretEvent.ProtoReflect.Descriptor instead.
 func (*SecretEvent) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{29}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SecretEvent) GetId() string {
@@ -2493,7 +2659,7 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"created_by\x18\x05 \x01(\tR\tcreatedBy\x129\n" +
 	"\n" +
 	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x12\n" +
-	"\x04size\x18\a \x01(\rR\x04size\"\xdd\x06\n" +
+	"\x04size\x18\a \x01(\rR\x04size\"\x8c\a\n" +
 	"\x06Secret\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -2515,13 +2681,14 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\tdelete_at\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\bdeleteAt\x12 \n" +
 	"\vdescription\x18\x0f \x01(\tR\vdescription\x12=\n" +
 	"\bmetadata\x18\x10 \x03(\v2!.lifeboat.v1.Secret.MetadataEntryR\bmetadata\x126\n" +
-	"\bversions\x18\x11 \x03(\v2\x1a.lifeboat.v1.SecretVersionR\bversions\x1a7\n" +
+	"\bversions\x18\x11 \x03(\v2\x1a.lifeboat.v1.SecretVersionR\bversions\x12-\n" +
+	"\atargets\x18\x14 \x03(\v2\x13.lifeboat.v1.TargetR\atargets\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf6\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x97\x05\n" +
 	"\x13CreateSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x19\n" +
@@ -2536,19 +2703,24 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"version_id\x18\n" +
 	" \x01(\tR\tversionId\x12#\n" +
 	"\rrequest_token\x18\v \x01(\tR\frequestToken\x12%\n" +
-	"\x04wait\x18\f \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x1a7\n" +
+	"\x04wait\x18\f \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12\x1f\n" +
+	"\vack_targets\x18\x14 \x01(\rR\n" +
+	"ackTargets\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd6\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x02\n" +
 	"\x14CreateSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
 	"\acleared\x18\x03 \x01(\bR\acleared\x12\x1a\n" +
 	"\breplayed\x18\x04 \x01(\bR\breplayed\x124\n" +
-	"\aversion\x18\x05 \x01(\v2\x1a.lifeboat.v1.SecretVersionR\aversion\"\x9a\x03\n" +
+	"\aversion\x18\x05 \x01(\v2\x1a.lifeboat.v1.SecretVersionR\aversion\x127\n" +
+	"\n" +
+	"replicated\x18\x14 \x01(\v2\x17.lifeboat.v1.ReplicatedR\n" +
+	"replicated\"\xbb\x03\n" +
 	"\x17PutSecretVersionRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x19\n" +
@@ -2562,13 +2734,18 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x0eexpected_order\x18\b \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\x12=\n" +
 	"\x1bexpected_current_version_id\x18\t \x01(\tR\x18expectedCurrentVersionId\x12%\n" +
 	"\x04wait\x18\n" +
-	" \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\"\xda\x01\n" +
+	" \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12\x1f\n" +
+	"\vack_targets\x18\x14 \x01(\rR\n" +
+	"ackTargets\"\x93\x02\n" +
 	"\x18PutSecretVersionResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x124\n" +
 	"\aversion\x18\x02 \x01(\v2\x1a.lifeboat.v1.SecretVersionR\aversion\x12%\n" +
 	"\x0erevision_token\x18\x03 \x01(\tR\rrevisionToken\x12\x18\n" +
 	"\acleared\x18\x04 \x01(\bR\acleared\x12\x1a\n" +
-	"\breplayed\x18\x05 \x01(\bR\breplayed\"\xd2\x05\n" +
+	"\breplayed\x18\x05 \x01(\bR\breplayed\x127\n" +
+	"\n" +
+	"replicated\x18\x14 \x01(\v2\x17.lifeboat.v1.ReplicatedR\n" +
+	"replicated\"\xd2\x05\n" +
 	"\x13UpdateSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12*\n" +
@@ -2692,7 +2869,15 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x15RestoreSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
-	"\acleared\x18\x03 \x01(\bR\acleared\"\xdd\x02\n" +
+	"\acleared\x18\x03 \x01(\bR\acleared\"\xb0\x01\n" +
+	"\x16ReplicateSecretRequest\x12\x14\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x12-\n" +
+	"\atargets\x18\x03 \x03(\v2\x13.lifeboat.v1.TargetR\atargets\x129\n" +
+	"\x0eexpected_order\x18\x04 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\"m\n" +
+	"\x17ReplicateSecretResponse\x12+\n" +
+	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
+	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\"\xdd\x02\n" +
 	"\rPasswordRules\x12\x16\n" +
 	"\x06length\x18\x01 \x01(\rR\x06length\x12-\n" +
 	"\x12exclude_characters\x18\x02 \x01(\tR\x11excludeCharacters\x12+\n" +
@@ -2724,7 +2909,7 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"version_id\x18\x06 \x01(\tR\tversionId\x12(\n" +
 	"\x05order\x18\a \x01(\v2\x12.lifeboat.v1.OrderR\x05order\x12!\n" +
 	"\fprincipal_id\x18\b \x01(\tR\vprincipalId\x12*\n" +
-	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at2\xcb\b\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at2\xa9\t\n" +
 	"\rSecretService\x12S\n" +
 	"\fCreateSecret\x12 .lifeboat.v1.CreateSecretRequest\x1a!.lifeboat.v1.CreateSecretResponse\x12_\n" +
 	"\x10PutSecretVersion\x12$.lifeboat.v1.PutSecretVersionRequest\x1a%.lifeboat.v1.PutSecretVersionResponse\x12S\n" +
@@ -2735,7 +2920,8 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\vListSecrets\x12\x1f.lifeboat.v1.ListSecretsRequest\x1a .lifeboat.v1.ListSecretsResponse\"\x03\x90\x02\x01\x12J\n" +
 	"\tMoveStage\x12\x1d.lifeboat.v1.MoveStageRequest\x1a\x1e.lifeboat.v1.MoveStageResponse\x12S\n" +
 	"\fDeleteSecret\x12 .lifeboat.v1.DeleteSecretRequest\x1a!.lifeboat.v1.DeleteSecretResponse\x12V\n" +
-	"\rRestoreSecret\x12!.lifeboat.v1.RestoreSecretRequest\x1a\".lifeboat.v1.RestoreSecretResponse\x12V\n" +
+	"\rRestoreSecret\x12!.lifeboat.v1.RestoreSecretRequest\x1a\".lifeboat.v1.RestoreSecretResponse\x12\\\n" +
+	"\x0fReplicateSecret\x12#.lifeboat.v1.ReplicateSecretRequest\x1a$.lifeboat.v1.ReplicateSecretResponse\x12V\n" +
 	"\rGenerateValue\x12!.lifeboat.v1.GenerateValueRequest\x1a\".lifeboat.v1.GenerateValueResponse\x12U\n" +
 	"\fWatchSecrets\x12 .lifeboat.v1.WatchSecretsRequest\x1a!.lifeboat.v1.WatchSecretsResponse0\x01BAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
 
@@ -2751,7 +2937,7 @@ func file_lifeboat_v1_secret_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_secret_proto_rawDescData
 }
 
-var file_lifeboat_v1_secret_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_lifeboat_v1_secret_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_lifeboat_v1_secret_proto_goTypes = []any{
 	(*SecretVersion)(nil),                // 0: lifeboat.v1.SecretVersion
 	(*Secret)(nil),                       // 1: lifeboat.v1.Secret
@@ -2777,113 +2963,125 @@ var file_lifeboat_v1_secret_proto_goTypes = []any{
 	(*DeleteSecretResponse)(nil),         // 21: lifeboat.v1.DeleteSecretResponse
 	(*RestoreSecretRequest)(nil),         // 22: lifeboat.v1.RestoreSecretRequest
 	(*RestoreSecretResponse)(nil),        // 23: lifeboat.v1.RestoreSecretResponse
-	(*PasswordRules)(nil),                // 24: lifeboat.v1.PasswordRules
-	(*GenerateValueRequest)(nil),         // 25: lifeboat.v1.GenerateValueRequest
-	(*GenerateValueResponse)(nil),        // 26: lifeboat.v1.GenerateValueResponse
-	(*WatchSecretsRequest)(nil),          // 27: lifeboat.v1.WatchSecretsRequest
-	(*WatchSecretsResponse)(nil),         // 28: lifeboat.v1.WatchSecretsResponse
-	(*SecretEvent)(nil),                  // 29: lifeboat.v1.SecretEvent
-	nil,                                  // 30: lifeboat.v1.Secret.TagsEntry
-	nil,                                  // 31: lifeboat.v1.Secret.MetadataEntry
-	nil,                                  // 32: lifeboat.v1.CreateSecretRequest.TagsEntry
-	nil,                                  // 33: lifeboat.v1.CreateSecretRequest.MetadataEntry
-	nil,                                  // 34: lifeboat.v1.UpdateSecretRequest.SetTagsEntry
-	nil,                                  // 35: lifeboat.v1.UpdateSecretRequest.MetadataEntry
-	nil,                                  // 36: lifeboat.v1.ListSecretsRequest.TagsEntry
-	(*timestamppb.Timestamp)(nil),        // 37: google.protobuf.Timestamp
-	(State)(0),                           // 38: lifeboat.v1.State
-	(*Rules)(nil),                        // 39: lifeboat.v1.Rules
-	(*Retention)(nil),                    // 40: lifeboat.v1.Retention
-	(*Ownership)(nil),                    // 41: lifeboat.v1.Ownership
-	(Wait)(0),                            // 42: lifeboat.v1.Wait
-	(*Order)(nil),                        // 43: lifeboat.v1.Order
-	(*durationpb.Duration)(nil),          // 44: google.protobuf.Duration
+	(*ReplicateSecretRequest)(nil),       // 24: lifeboat.v1.ReplicateSecretRequest
+	(*ReplicateSecretResponse)(nil),      // 25: lifeboat.v1.ReplicateSecretResponse
+	(*PasswordRules)(nil),                // 26: lifeboat.v1.PasswordRules
+	(*GenerateValueRequest)(nil),         // 27: lifeboat.v1.GenerateValueRequest
+	(*GenerateValueResponse)(nil),        // 28: lifeboat.v1.GenerateValueResponse
+	(*WatchSecretsRequest)(nil),          // 29: lifeboat.v1.WatchSecretsRequest
+	(*WatchSecretsResponse)(nil),         // 30: lifeboat.v1.WatchSecretsResponse
+	(*SecretEvent)(nil),                  // 31: lifeboat.v1.SecretEvent
+	nil,                                  // 32: lifeboat.v1.Secret.TagsEntry
+	nil,                                  // 33: lifeboat.v1.Secret.MetadataEntry
+	nil,                                  // 34: lifeboat.v1.CreateSecretRequest.TagsEntry
+	nil,                                  // 35: lifeboat.v1.CreateSecretRequest.MetadataEntry
+	nil,                                  // 36: lifeboat.v1.UpdateSecretRequest.SetTagsEntry
+	nil,                                  // 37: lifeboat.v1.UpdateSecretRequest.MetadataEntry
+	nil,                                  // 38: lifeboat.v1.ListSecretsRequest.TagsEntry
+	(*timestamppb.Timestamp)(nil),        // 39: google.protobuf.Timestamp
+	(State)(0),                           // 40: lifeboat.v1.State
+	(*Rules)(nil),                        // 41: lifeboat.v1.Rules
+	(*Retention)(nil),                    // 42: lifeboat.v1.Retention
+	(*Ownership)(nil),                    // 43: lifeboat.v1.Ownership
+	(*Target)(nil),                       // 44: lifeboat.v1.Target
+	(Wait)(0),                            // 45: lifeboat.v1.Wait
+	(*Replicated)(nil),                   // 46: lifeboat.v1.Replicated
+	(*Order)(nil),                        // 47: lifeboat.v1.Order
+	(*durationpb.Duration)(nil),          // 48: google.protobuf.Duration
 }
 var file_lifeboat_v1_secret_proto_depIdxs = []int32{
-	37, // 0: lifeboat.v1.SecretVersion.created_at:type_name -> google.protobuf.Timestamp
-	37, // 1: lifeboat.v1.SecretVersion.expires_at:type_name -> google.protobuf.Timestamp
-	38, // 2: lifeboat.v1.Secret.state:type_name -> lifeboat.v1.State
-	30, // 3: lifeboat.v1.Secret.tags:type_name -> lifeboat.v1.Secret.TagsEntry
-	39, // 4: lifeboat.v1.Secret.rules:type_name -> lifeboat.v1.Rules
-	40, // 5: lifeboat.v1.Secret.retention:type_name -> lifeboat.v1.Retention
-	41, // 6: lifeboat.v1.Secret.ownership:type_name -> lifeboat.v1.Ownership
-	37, // 7: lifeboat.v1.Secret.created_at:type_name -> google.protobuf.Timestamp
-	37, // 8: lifeboat.v1.Secret.updated_at:type_name -> google.protobuf.Timestamp
-	37, // 9: lifeboat.v1.Secret.delete_at:type_name -> google.protobuf.Timestamp
-	31, // 10: lifeboat.v1.Secret.metadata:type_name -> lifeboat.v1.Secret.MetadataEntry
+	39, // 0: lifeboat.v1.SecretVersion.created_at:type_name -> google.protobuf.Timestamp
+	39, // 1: lifeboat.v1.SecretVersion.expires_at:type_name -> google.protobuf.Timestamp
+	40, // 2: lifeboat.v1.Secret.state:type_name -> lifeboat.v1.State
+	32, // 3: lifeboat.v1.Secret.tags:type_name -> lifeboat.v1.Secret.TagsEntry
+	41, // 4: lifeboat.v1.Secret.rules:type_name -> lifeboat.v1.Rules
+	42, // 5: lifeboat.v1.Secret.retention:type_name -> lifeboat.v1.Retention
+	43, // 6: lifeboat.v1.Secret.ownership:type_name -> lifeboat.v1.Ownership
+	39, // 7: lifeboat.v1.Secret.created_at:type_name -> google.protobuf.Timestamp
+	39, // 8: lifeboat.v1.Secret.updated_at:type_name -> google.protobuf.Timestamp
+	39, // 9: lifeboat.v1.Secret.delete_at:type_name -> google.protobuf.Timestamp
+	33, // 10: lifeboat.v1.Secret.metadata:type_name -> lifeboat.v1.Secret.MetadataEntry
 	0,  // 11: lifeboat.v1.Secret.versions:type_name -> lifeboat.v1.SecretVersion
-	32, // 12: lifeboat.v1.CreateSecretRequest.tags:type_name -> lifeboat.v1.CreateSecretRequest.TagsEntry
-	33, // 13: lifeboat.v1.CreateSecretRequest.metadata:type_name -> lifeboat.v1.CreateSecretRequest.MetadataEntry
-	39, // 14: lifeboat.v1.CreateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	40, // 15: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	42, // 16: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 17: lifeboat.v1.CreateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	0,  // 18: lifeboat.v1.CreateSecretResponse.version:type_name -> lifeboat.v1.SecretVersion
-	37, // 19: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
-	43, // 20: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
-	42, // 21: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 22: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
-	0,  // 23: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
-	34, // 24: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
-	35, // 25: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
-	39, // 26: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	40, // 27: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	43, // 28: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	42, // 29: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 30: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	1,  // 31: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	10, // 32: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
-	37, // 33: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
-	37, // 34: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
-	10, // 35: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
-	12, // 36: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
-	15, // 37: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
-	36, // 38: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
-	38, // 39: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
-	1,  // 40: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
-	10, // 41: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
-	43, // 42: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
-	42, // 43: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 44: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
-	44, // 45: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
-	43, // 46: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	42, // 47: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 48: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	42, // 49: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 50: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	24, // 51: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
-	29, // 52: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
-	43, // 53: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
-	37, // 54: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
-	2,  // 55: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
-	4,  // 56: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
-	6,  // 57: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
-	8,  // 58: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
-	11, // 59: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
-	13, // 60: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
-	16, // 61: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
-	18, // 62: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
-	20, // 63: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
-	22, // 64: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
-	25, // 65: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
-	27, // 66: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
-	3,  // 67: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
-	5,  // 68: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
-	7,  // 69: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
-	9,  // 70: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
-	12, // 71: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
-	14, // 72: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
-	17, // 73: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
-	19, // 74: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
-	21, // 75: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
-	23, // 76: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
-	26, // 77: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
-	28, // 78: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
-	67, // [67:79] is the sub-list for method output_type
-	55, // [55:67] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	44, // 12: lifeboat.v1.Secret.targets:type_name -> lifeboat.v1.Target
+	34, // 13: lifeboat.v1.CreateSecretRequest.tags:type_name -> lifeboat.v1.CreateSecretRequest.TagsEntry
+	35, // 14: lifeboat.v1.CreateSecretRequest.metadata:type_name -> lifeboat.v1.CreateSecretRequest.MetadataEntry
+	41, // 15: lifeboat.v1.CreateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	42, // 16: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	45, // 17: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 18: lifeboat.v1.CreateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	0,  // 19: lifeboat.v1.CreateSecretResponse.version:type_name -> lifeboat.v1.SecretVersion
+	46, // 20: lifeboat.v1.CreateSecretResponse.replicated:type_name -> lifeboat.v1.Replicated
+	39, // 21: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
+	47, // 22: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
+	45, // 23: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 24: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
+	0,  // 25: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
+	46, // 26: lifeboat.v1.PutSecretVersionResponse.replicated:type_name -> lifeboat.v1.Replicated
+	36, // 27: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
+	37, // 28: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
+	41, // 29: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	42, // 30: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	47, // 31: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	45, // 32: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 33: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	1,  // 34: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	10, // 35: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
+	39, // 36: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
+	39, // 37: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
+	10, // 38: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
+	12, // 39: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
+	15, // 40: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
+	38, // 41: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
+	40, // 42: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
+	1,  // 43: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
+	10, // 44: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
+	47, // 45: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
+	45, // 46: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 47: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
+	48, // 48: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
+	47, // 49: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	45, // 50: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 51: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	45, // 52: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 53: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	44, // 54: lifeboat.v1.ReplicateSecretRequest.targets:type_name -> lifeboat.v1.Target
+	47, // 55: lifeboat.v1.ReplicateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	1,  // 56: lifeboat.v1.ReplicateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	26, // 57: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
+	31, // 58: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
+	47, // 59: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
+	39, // 60: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
+	2,  // 61: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
+	4,  // 62: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
+	6,  // 63: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
+	8,  // 64: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
+	11, // 65: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
+	13, // 66: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
+	16, // 67: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
+	18, // 68: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
+	20, // 69: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
+	22, // 70: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
+	24, // 71: lifeboat.v1.SecretService.ReplicateSecret:input_type -> lifeboat.v1.ReplicateSecretRequest
+	27, // 72: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
+	29, // 73: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
+	3,  // 74: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
+	5,  // 75: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
+	7,  // 76: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
+	9,  // 77: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
+	12, // 78: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
+	14, // 79: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
+	17, // 80: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
+	19, // 81: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
+	21, // 82: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
+	23, // 83: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
+	25, // 84: lifeboat.v1.SecretService.ReplicateSecret:output_type -> lifeboat.v1.ReplicateSecretResponse
+	28, // 85: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
+	30, // 86: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
+	74, // [74:87] is the sub-list for method output_type
+	61, // [61:74] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_secret_proto_init() }
@@ -2893,7 +3091,7 @@ func file_lifeboat_v1_secret_proto_init() {
 	}
 	file_lifeboat_v1_common_proto_init()
 	file_lifeboat_v1_secret_proto_msgTypes[6].OneofWrappers = []any{}
-	file_lifeboat_v1_secret_proto_msgTypes[25].OneofWrappers = []any{
+	file_lifeboat_v1_secret_proto_msgTypes[27].OneofWrappers = []any{
 		(*GenerateValueRequest_Password)(nil),
 		(*GenerateValueRequest_Bytes)(nil),
 	}
@@ -2903,7 +3101,7 @@ func file_lifeboat_v1_secret_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_secret_proto_rawDesc), len(file_lifeboat_v1_secret_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,7 @@ type Vault struct {
 	Ownership        *Ownership             `protobuf:"bytes,8,opt,name=ownership,proto3" json:"ownership,omitempty"`
 	CreatedAt        *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt        *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	Replication      *Replication           `protobuf:"bytes,20,opt,name=replication,proto3" json:"replication,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -138,6 +139,209 @@ func (x *Vault) GetUpdatedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Vault) GetReplication() *Replication {
+	if x != nil {
+		return x.Replication
+	}
+	return nil
+}
+
+// Replication says where the secrets of a vault are replicated to.
+type Replication struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// They receive every secret; at most 10.
+	Targets []*Target `protobuf:"bytes,1,rep,name=targets,proto3" json:"targets,omitempty"`
+	// Regions that hold the vault because some of its secrets name them.
+	Partial []string `protobuf:"bytes,2,rep,name=partial,proto3" json:"partial,omitempty"`
+	// If any, the only regions besides the home that may hold the vault.
+	AllowedRegions []string `protobuf:"bytes,3,rep,name=allowed_regions,json=allowedRegions,proto3" json:"allowed_regions,omitempty"`
+	// By how many targets a mutation must have been received before it is
+	// acknowledged as replicated.
+	AckTargets    uint32 `protobuf:"varint,4,opt,name=ack_targets,json=ackTargets,proto3" json:"ack_targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replication) Reset() {
+	*x = Replication{}
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replication) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replication) ProtoMessage() {}
+
+func (x *Replication) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replication.ProtoReflect.Descriptor instead.
+func (*Replication) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Replication) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *Replication) GetPartial() []string {
+	if x != nil {
+		return x.Partial
+	}
+	return nil
+}
+
+func (x *Replication) GetAllowedRegions() []string {
+	if x != nil {
+		return x.AllowedRegions
+	}
+	return nil
+}
+
+func (x *Replication) GetAckTargets() uint32 {
+	if x != nil {
+		return x.AckTargets
+	}
+	return 0
+}
+
+type ReplicateVaultRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Vault string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// Replaces all targets if present.
+	Targets *ReplicateVaultRequest_Targets `protobuf:"bytes,2,opt,name=targets,proto3" json:"targets,omitempty"`
+	// Replaces the allowed regions if present; none in it allows all.
+	AllowedRegions *ReplicateVaultRequest_Regions `protobuf:"bytes,3,opt,name=allowed_regions,json=allowedRegions,proto3" json:"allowed_regions,omitempty"`
+	AckTargets     *uint32                        `protobuf:"varint,4,opt,name=ack_targets,json=ackTargets,proto3,oneof" json:"ack_targets,omitempty"`
+	ExpectedOrder  *Order                         `protobuf:"bytes,5,opt,name=expected_order,json=expectedOrder,proto3" json:"expected_order,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReplicateVaultRequest) Reset() {
+	*x = ReplicateVaultRequest{}
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateVaultRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateVaultRequest) ProtoMessage() {}
+
+func (x *ReplicateVaultRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateVaultRequest.ProtoReflect.Descriptor instead.
+func (*ReplicateVaultRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ReplicateVaultRequest) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *ReplicateVaultRequest) GetTargets() *ReplicateVaultRequest_Targets {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+func (x *ReplicateVaultRequest) GetAllowedRegions() *ReplicateVaultRequest_Regions {
+	if x != nil {
+		return x.AllowedRegions
+	}
+	return nil
+}
+
+func (x *ReplicateVaultRequest) GetAckTargets() uint32 {
+	if x != nil && x.AckTargets != nil {
+		return *x.AckTargets
+	}
+	return 0
+}
+
+func (x *ReplicateVaultRequest) GetExpectedOrder() *Order {
+	if x != nil {
+		return x.ExpectedOrder
+	}
+	return nil
+}
+
+type ReplicateVaultResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vault         *Vault                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateVaultResponse) Reset() {
+	*x = ReplicateVaultResponse{}
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateVaultResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateVaultResponse) ProtoMessage() {}
+
+func (x *ReplicateVaultResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateVaultResponse.ProtoReflect.Descriptor instead.
+func (*ReplicateVaultResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReplicateVaultResponse) GetVault() *Vault {
+	if x != nil {
+		return x.Vault
+	}
+	return nil
+}
+
 type CreateVaultRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty means the caller's account.
@@ -154,7 +358,7 @@ type CreateVaultRequest struct {
 
 func (x *CreateVaultRequest) Reset() {
 	*x = CreateVaultRequest{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[1]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -166,7 +370,7 @@ func (x *CreateVaultRequest) String() string {
 func (*CreateVaultRequest) ProtoMessage() {}
 
 func (x *CreateVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[1]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -179,7 +383,7 @@ func (x *CreateVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVaultRequest.ProtoReflect.Descriptor instead.
 func (*CreateVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{1}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CreateVaultRequest) GetAccount() string {
@@ -241,7 +445,7 @@ type CreateVaultResponse struct {
 
 func (x *CreateVaultResponse) Reset() {
 	*x = CreateVaultResponse{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[2]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -253,7 +457,7 @@ func (x *CreateVaultResponse) String() string {
 func (*CreateVaultResponse) ProtoMessage() {}
 
 func (x *CreateVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[2]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -266,7 +470,7 @@ func (x *CreateVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateVaultResponse.ProtoReflect.Descriptor instead.
 func (*CreateVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{2}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CreateVaultResponse) GetVault() *Vault {
@@ -292,7 +496,7 @@ type GetVaultRequest struct {
 
 func (x *GetVaultRequest) Reset() {
 	*x = GetVaultRequest{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[3]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +508,7 @@ func (x *GetVaultRequest) String() string {
 func (*GetVaultRequest) ProtoMessage() {}
 
 func (x *GetVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[3]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +521,7 @@ func (x *GetVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVaultRequest.ProtoReflect.Descriptor instead.
 func (*GetVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{3}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetVaultRequest) GetVault() string {
@@ -336,7 +540,7 @@ type GetVaultResponse struct {
 
 func (x *GetVaultResponse) Reset() {
 	*x = GetVaultResponse{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -348,7 +552,7 @@ func (x *GetVaultResponse) String() string {
 func (*GetVaultResponse) ProtoMessage() {}
 
 func (x *GetVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -361,7 +565,7 @@ func (x *GetVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVaultResponse.ProtoReflect.Descriptor instead.
 func (*GetVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{4}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetVaultResponse) GetVault() *Vault {
@@ -382,7 +586,7 @@ type ListVaultsRequest struct {
 
 func (x *ListVaultsRequest) Reset() {
 	*x = ListVaultsRequest{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +598,7 @@ func (x *ListVaultsRequest) String() string {
 func (*ListVaultsRequest) ProtoMessage() {}
 
 func (x *ListVaultsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +611,7 @@ func (x *ListVaultsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVaultsRequest.ProtoReflect.Descriptor instead.
 func (*ListVaultsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{5}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListVaultsRequest) GetAccount() string {
@@ -441,7 +645,7 @@ type ListVaultsResponse struct {
 
 func (x *ListVaultsResponse) Reset() {
 	*x = ListVaultsResponse{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +657,7 @@ func (x *ListVaultsResponse) String() string {
 func (*ListVaultsResponse) ProtoMessage() {}
 
 func (x *ListVaultsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +670,7 @@ func (x *ListVaultsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVaultsResponse.ProtoReflect.Descriptor instead.
 func (*ListVaultsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{6}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListVaultsResponse) GetVaults() []*Vault {
@@ -497,7 +701,7 @@ type UpdateVaultRequest struct {
 
 func (x *UpdateVaultRequest) Reset() {
 	*x = UpdateVaultRequest{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +713,7 @@ func (x *UpdateVaultRequest) String() string {
 func (*UpdateVaultRequest) ProtoMessage() {}
 
 func (x *UpdateVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +726,7 @@ func (x *UpdateVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateVaultRequest.ProtoReflect.Descriptor instead.
 func (*UpdateVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{7}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateVaultRequest) GetVault() string {
@@ -576,7 +780,7 @@ type UpdateVaultResponse struct {
 
 func (x *UpdateVaultResponse) Reset() {
 	*x = UpdateVaultResponse{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +792,7 @@ func (x *UpdateVaultResponse) String() string {
 func (*UpdateVaultResponse) ProtoMessage() {}
 
 func (x *UpdateVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +805,7 @@ func (x *UpdateVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateVaultResponse.ProtoReflect.Descriptor instead.
 func (*UpdateVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{8}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateVaultResponse) GetVault() *Vault {
@@ -620,7 +824,7 @@ type DeleteVaultRequest struct {
 
 func (x *DeleteVaultRequest) Reset() {
 	*x = DeleteVaultRequest{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +836,7 @@ func (x *DeleteVaultRequest) String() string {
 func (*DeleteVaultRequest) ProtoMessage() {}
 
 func (x *DeleteVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +849,7 @@ func (x *DeleteVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVaultRequest.ProtoReflect.Descriptor instead.
 func (*DeleteVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{9}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteVaultRequest) GetVault() string {
@@ -663,7 +867,7 @@ type DeleteVaultResponse struct {
 
 func (x *DeleteVaultResponse) Reset() {
 	*x = DeleteVaultResponse{}
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +879,7 @@ func (x *DeleteVaultResponse) String() string {
 func (*DeleteVaultResponse) ProtoMessage() {}
 
 func (x *DeleteVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_vault_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,14 +892,102 @@ func (x *DeleteVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteVaultResponse.ProtoReflect.Descriptor instead.
 func (*DeleteVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{10}
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{13}
+}
+
+type ReplicateVaultRequest_Targets struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Targets       []*Target              `protobuf:"bytes,1,rep,name=targets,proto3" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateVaultRequest_Targets) Reset() {
+	*x = ReplicateVaultRequest_Targets{}
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateVaultRequest_Targets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateVaultRequest_Targets) ProtoMessage() {}
+
+func (x *ReplicateVaultRequest_Targets) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateVaultRequest_Targets.ProtoReflect.Descriptor instead.
+func (*ReplicateVaultRequest_Targets) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{2, 0}
+}
+
+func (x *ReplicateVaultRequest_Targets) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+type ReplicateVaultRequest_Regions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Regions       []string               `protobuf:"bytes,1,rep,name=regions,proto3" json:"regions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplicateVaultRequest_Regions) Reset() {
+	*x = ReplicateVaultRequest_Regions{}
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplicateVaultRequest_Regions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplicateVaultRequest_Regions) ProtoMessage() {}
+
+func (x *ReplicateVaultRequest_Regions) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_vault_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplicateVaultRequest_Regions.ProtoReflect.Descriptor instead.
+func (*ReplicateVaultRequest_Regions) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_vault_proto_rawDescGZIP(), []int{2, 1}
+}
+
+func (x *ReplicateVaultRequest_Regions) GetRegions() []string {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
 }
 
 var File_lifeboat_v1_vault_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"\n" +
-	"\x17lifeboat/v1/vault.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"\xf2\x03\n" +
+	"\x17lifeboat/v1/vault.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"\xae\x04\n" +
 	"\x05Vault\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -710,10 +1002,31 @@ const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x1a7\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12:\n" +
+	"\vreplication\x18\x14 \x01(\v2\x18.lifeboat.v1.ReplicationR\vreplication\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xed\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa0\x01\n" +
+	"\vReplication\x12-\n" +
+	"\atargets\x18\x01 \x03(\v2\x13.lifeboat.v1.TargetR\atargets\x12\x18\n" +
+	"\apartial\x18\x02 \x03(\tR\apartial\x12'\n" +
+	"\x0fallowed_regions\x18\x03 \x03(\tR\x0eallowedRegions\x12\x1f\n" +
+	"\vack_targets\x18\x04 \x01(\rR\n" +
+	"ackTargets\"\x98\x03\n" +
+	"\x15ReplicateVaultRequest\x12\x14\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12D\n" +
+	"\atargets\x18\x02 \x01(\v2*.lifeboat.v1.ReplicateVaultRequest.TargetsR\atargets\x12S\n" +
+	"\x0fallowed_regions\x18\x03 \x01(\v2*.lifeboat.v1.ReplicateVaultRequest.RegionsR\x0eallowedRegions\x12$\n" +
+	"\vack_targets\x18\x04 \x01(\rH\x00R\n" +
+	"ackTargets\x88\x01\x01\x129\n" +
+	"\x0eexpected_order\x18\x05 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\x1a8\n" +
+	"\aTargets\x12-\n" +
+	"\atargets\x18\x01 \x03(\v2\x13.lifeboat.v1.TargetR\atargets\x1a#\n" +
+	"\aRegions\x12\x18\n" +
+	"\aregions\x18\x01 \x03(\tR\aregionsB\x0e\n" +
+	"\f_ack_targets\"B\n" +
+	"\x16ReplicateVaultResponse\x12(\n" +
+	"\x05vault\x18\x01 \x01(\v2\x12.lifeboat.v1.VaultR\x05vault\"\xed\x02\n" +
 	"\x12CreateVaultRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
@@ -756,13 +1069,14 @@ const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"\x05vault\x18\x01 \x01(\v2\x12.lifeboat.v1.VaultR\x05vault\"*\n" +
 	"\x12DeleteVaultRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\"\x15\n" +
-	"\x13DeleteVaultResponse2\xa6\x03\n" +
+	"\x13DeleteVaultResponse2\x81\x04\n" +
 	"\fVaultService\x12P\n" +
 	"\vCreateVault\x12\x1f.lifeboat.v1.CreateVaultRequest\x1a .lifeboat.v1.CreateVaultResponse\x12L\n" +
 	"\bGetVault\x12\x1c.lifeboat.v1.GetVaultRequest\x1a\x1d.lifeboat.v1.GetVaultResponse\"\x03\x90\x02\x01\x12R\n" +
 	"\n" +
 	"ListVaults\x12\x1e.lifeboat.v1.ListVaultsRequest\x1a\x1f.lifeboat.v1.ListVaultsResponse\"\x03\x90\x02\x01\x12P\n" +
-	"\vUpdateVault\x12\x1f.lifeboat.v1.UpdateVaultRequest\x1a .lifeboat.v1.UpdateVaultResponse\x12P\n" +
+	"\vUpdateVault\x12\x1f.lifeboat.v1.UpdateVaultRequest\x1a .lifeboat.v1.UpdateVaultResponse\x12Y\n" +
+	"\x0eReplicateVault\x12\".lifeboat.v1.ReplicateVaultRequest\x1a#.lifeboat.v1.ReplicateVaultResponse\x12P\n" +
 	"\vDeleteVault\x12\x1f.lifeboat.v1.DeleteVaultRequest\x1a .lifeboat.v1.DeleteVaultResponseBAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
 
 var (
@@ -777,61 +1091,76 @@ func file_lifeboat_v1_vault_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_vault_proto_rawDescData
 }
 
-var file_lifeboat_v1_vault_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_lifeboat_v1_vault_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_lifeboat_v1_vault_proto_goTypes = []any{
-	(*Vault)(nil),                 // 0: lifeboat.v1.Vault
-	(*CreateVaultRequest)(nil),    // 1: lifeboat.v1.CreateVaultRequest
-	(*CreateVaultResponse)(nil),   // 2: lifeboat.v1.CreateVaultResponse
-	(*GetVaultRequest)(nil),       // 3: lifeboat.v1.GetVaultRequest
-	(*GetVaultResponse)(nil),      // 4: lifeboat.v1.GetVaultResponse
-	(*ListVaultsRequest)(nil),     // 5: lifeboat.v1.ListVaultsRequest
-	(*ListVaultsResponse)(nil),    // 6: lifeboat.v1.ListVaultsResponse
-	(*UpdateVaultRequest)(nil),    // 7: lifeboat.v1.UpdateVaultRequest
-	(*UpdateVaultResponse)(nil),   // 8: lifeboat.v1.UpdateVaultResponse
-	(*DeleteVaultRequest)(nil),    // 9: lifeboat.v1.DeleteVaultRequest
-	(*DeleteVaultResponse)(nil),   // 10: lifeboat.v1.DeleteVaultResponse
-	nil,                           // 11: lifeboat.v1.Vault.TagsEntry
-	nil,                           // 12: lifeboat.v1.CreateVaultRequest.TagsEntry
-	nil,                           // 13: lifeboat.v1.UpdateVaultRequest.SetTagsEntry
-	(State)(0),                    // 14: lifeboat.v1.State
-	(*Retention)(nil),             // 15: lifeboat.v1.Retention
-	(*Ownership)(nil),             // 16: lifeboat.v1.Ownership
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(Wait)(0),                     // 18: lifeboat.v1.Wait
-	(*Order)(nil),                 // 19: lifeboat.v1.Order
+	(*Vault)(nil),                         // 0: lifeboat.v1.Vault
+	(*Replication)(nil),                   // 1: lifeboat.v1.Replication
+	(*ReplicateVaultRequest)(nil),         // 2: lifeboat.v1.ReplicateVaultRequest
+	(*ReplicateVaultResponse)(nil),        // 3: lifeboat.v1.ReplicateVaultResponse
+	(*CreateVaultRequest)(nil),            // 4: lifeboat.v1.CreateVaultRequest
+	(*CreateVaultResponse)(nil),           // 5: lifeboat.v1.CreateVaultResponse
+	(*GetVaultRequest)(nil),               // 6: lifeboat.v1.GetVaultRequest
+	(*GetVaultResponse)(nil),              // 7: lifeboat.v1.GetVaultResponse
+	(*ListVaultsRequest)(nil),             // 8: lifeboat.v1.ListVaultsRequest
+	(*ListVaultsResponse)(nil),            // 9: lifeboat.v1.ListVaultsResponse
+	(*UpdateVaultRequest)(nil),            // 10: lifeboat.v1.UpdateVaultRequest
+	(*UpdateVaultResponse)(nil),           // 11: lifeboat.v1.UpdateVaultResponse
+	(*DeleteVaultRequest)(nil),            // 12: lifeboat.v1.DeleteVaultRequest
+	(*DeleteVaultResponse)(nil),           // 13: lifeboat.v1.DeleteVaultResponse
+	nil,                                   // 14: lifeboat.v1.Vault.TagsEntry
+	(*ReplicateVaultRequest_Targets)(nil), // 15: lifeboat.v1.ReplicateVaultRequest.Targets
+	(*ReplicateVaultRequest_Regions)(nil), // 16: lifeboat.v1.ReplicateVaultRequest.Regions
+	nil,                                   // 17: lifeboat.v1.CreateVaultRequest.TagsEntry
+	nil,                                   // 18: lifeboat.v1.UpdateVaultRequest.SetTagsEntry
+	(State)(0),                            // 19: lifeboat.v1.State
+	(*Retention)(nil),                     // 20: lifeboat.v1.Retention
+	(*Ownership)(nil),                     // 21: lifeboat.v1.Ownership
+	(*timestamppb.Timestamp)(nil),         // 22: google.protobuf.Timestamp
+	(*Target)(nil),                        // 23: lifeboat.v1.Target
+	(*Order)(nil),                         // 24: lifeboat.v1.Order
+	(Wait)(0),                             // 25: lifeboat.v1.Wait
 }
 var file_lifeboat_v1_vault_proto_depIdxs = []int32{
-	14, // 0: lifeboat.v1.Vault.state:type_name -> lifeboat.v1.State
-	11, // 1: lifeboat.v1.Vault.tags:type_name -> lifeboat.v1.Vault.TagsEntry
-	15, // 2: lifeboat.v1.Vault.default_retention:type_name -> lifeboat.v1.Retention
-	16, // 3: lifeboat.v1.Vault.ownership:type_name -> lifeboat.v1.Ownership
-	17, // 4: lifeboat.v1.Vault.created_at:type_name -> google.protobuf.Timestamp
-	17, // 5: lifeboat.v1.Vault.updated_at:type_name -> google.protobuf.Timestamp
-	12, // 6: lifeboat.v1.CreateVaultRequest.tags:type_name -> lifeboat.v1.CreateVaultRequest.TagsEntry
-	15, // 7: lifeboat.v1.CreateVaultRequest.default_retention:type_name -> lifeboat.v1.Retention
-	18, // 8: lifeboat.v1.CreateVaultRequest.wait:type_name -> lifeboat.v1.Wait
-	0,  // 9: lifeboat.v1.CreateVaultResponse.vault:type_name -> lifeboat.v1.Vault
-	0,  // 10: lifeboat.v1.GetVaultResponse.vault:type_name -> lifeboat.v1.Vault
-	0,  // 11: lifeboat.v1.ListVaultsResponse.vaults:type_name -> lifeboat.v1.Vault
-	13, // 12: lifeboat.v1.UpdateVaultRequest.set_tags:type_name -> lifeboat.v1.UpdateVaultRequest.SetTagsEntry
-	15, // 13: lifeboat.v1.UpdateVaultRequest.default_retention:type_name -> lifeboat.v1.Retention
-	19, // 14: lifeboat.v1.UpdateVaultRequest.expected_order:type_name -> lifeboat.v1.Order
-	0,  // 15: lifeboat.v1.UpdateVaultResponse.vault:type_name -> lifeboat.v1.Vault
-	1,  // 16: lifeboat.v1.VaultService.CreateVault:input_type -> lifeboat.v1.CreateVaultRequest
-	3,  // 17: lifeboat.v1.VaultService.GetVault:input_type -> lifeboat.v1.GetVaultRequest
-	5,  // 18: lifeboat.v1.VaultService.ListVaults:input_type -> lifeboat.v1.ListVaultsRequest
-	7,  // 19: lifeboat.v1.VaultService.UpdateVault:input_type -> lifeboat.v1.UpdateVaultRequest
-	9,  // 20: lifeboat.v1.VaultService.DeleteVault:input_type -> lifeboat.v1.DeleteVaultRequest
-	2,  // 21: lifeboat.v1.VaultService.CreateVault:output_type -> lifeboat.v1.CreateVaultResponse
-	4,  // 22: lifeboat.v1.VaultService.GetVault:output_type -> lifeboat.v1.GetVaultResponse
-	6,  // 23: lifeboat.v1.VaultService.ListVaults:output_type -> lifeboat.v1.ListVaultsResponse
-	8,  // 24: lifeboat.v1.VaultService.UpdateVault:output_type -> lifeboat.v1.UpdateVaultResponse
-	10, // 25: lifeboat.v1.VaultService.DeleteVault:output_type -> lifeboat.v1.DeleteVaultResponse
-	21, // [21:26] is the sub-list for method output_type
-	16, // [16:21] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	19, // 0: lifeboat.v1.Vault.state:type_name -> lifeboat.v1.State
+	14, // 1: lifeboat.v1.Vault.tags:type_name -> lifeboat.v1.Vault.TagsEntry
+	20, // 2: lifeboat.v1.Vault.default_retention:type_name -> lifeboat.v1.Retention
+	21, // 3: lifeboat.v1.Vault.ownership:type_name -> lifeboat.v1.Ownership
+	22, // 4: lifeboat.v1.Vault.created_at:type_name -> google.protobuf.Timestamp
+	22, // 5: lifeboat.v1.Vault.updated_at:type_name -> google.protobuf.Timestamp
+	1,  // 6: lifeboat.v1.Vault.replication:type_name -> lifeboat.v1.Replication
+	23, // 7: lifeboat.v1.Replication.targets:type_name -> lifeboat.v1.Target
+	15, // 8: lifeboat.v1.ReplicateVaultRequest.targets:type_name -> lifeboat.v1.ReplicateVaultRequest.Targets
+	16, // 9: lifeboat.v1.ReplicateVaultRequest.allowed_regions:type_name -> lifeboat.v1.ReplicateVaultRequest.Regions
+	24, // 10: lifeboat.v1.ReplicateVaultRequest.expected_order:type_name -> lifeboat.v1.Order
+	0,  // 11: lifeboat.v1.ReplicateVaultResponse.vault:type_name -> lifeboat.v1.Vault
+	17, // 12: lifeboat.v1.CreateVaultRequest.tags:type_name -> lifeboat.v1.CreateVaultRequest.TagsEntry
+	20, // 13: lifeboat.v1.CreateVaultRequest.default_retention:type_name -> lifeboat.v1.Retention
+	25, // 14: lifeboat.v1.CreateVaultRequest.wait:type_name -> lifeboat.v1.Wait
+	0,  // 15: lifeboat.v1.CreateVaultResponse.vault:type_name -> lifeboat.v1.Vault
+	0,  // 16: lifeboat.v1.GetVaultResponse.vault:type_name -> lifeboat.v1.Vault
+	0,  // 17: lifeboat.v1.ListVaultsResponse.vaults:type_name -> lifeboat.v1.Vault
+	18, // 18: lifeboat.v1.UpdateVaultRequest.set_tags:type_name -> lifeboat.v1.UpdateVaultRequest.SetTagsEntry
+	20, // 19: lifeboat.v1.UpdateVaultRequest.default_retention:type_name -> lifeboat.v1.Retention
+	24, // 20: lifeboat.v1.UpdateVaultRequest.expected_order:type_name -> lifeboat.v1.Order
+	0,  // 21: lifeboat.v1.UpdateVaultResponse.vault:type_name -> lifeboat.v1.Vault
+	23, // 22: lifeboat.v1.ReplicateVaultRequest.Targets.targets:type_name -> lifeboat.v1.Target
+	4,  // 23: lifeboat.v1.VaultService.CreateVault:input_type -> lifeboat.v1.CreateVaultRequest
+	6,  // 24: lifeboat.v1.VaultService.GetVault:input_type -> lifeboat.v1.GetVaultRequest
+	8,  // 25: lifeboat.v1.VaultService.ListVaults:input_type -> lifeboat.v1.ListVaultsRequest
+	10, // 26: lifeboat.v1.VaultService.UpdateVault:input_type -> lifeboat.v1.UpdateVaultRequest
+	2,  // 27: lifeboat.v1.VaultService.ReplicateVault:input_type -> lifeboat.v1.ReplicateVaultRequest
+	12, // 28: lifeboat.v1.VaultService.DeleteVault:input_type -> lifeboat.v1.DeleteVaultRequest
+	5,  // 29: lifeboat.v1.VaultService.CreateVault:output_type -> lifeboat.v1.CreateVaultResponse
+	7,  // 30: lifeboat.v1.VaultService.GetVault:output_type -> lifeboat.v1.GetVaultResponse
+	9,  // 31: lifeboat.v1.VaultService.ListVaults:output_type -> lifeboat.v1.ListVaultsResponse
+	11, // 32: lifeboat.v1.VaultService.UpdateVault:output_type -> lifeboat.v1.UpdateVaultResponse
+	3,  // 33: lifeboat.v1.VaultService.ReplicateVault:output_type -> lifeboat.v1.ReplicateVaultResponse
+	13, // 34: lifeboat.v1.VaultService.DeleteVault:output_type -> lifeboat.v1.DeleteVaultResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_vault_proto_init() }
@@ -840,14 +1169,15 @@ func file_lifeboat_v1_vault_proto_init() {
 		return
 	}
 	file_lifeboat_v1_common_proto_init()
-	file_lifeboat_v1_vault_proto_msgTypes[7].OneofWrappers = []any{}
+	file_lifeboat_v1_vault_proto_msgTypes[2].OneofWrappers = []any{}
+	file_lifeboat_v1_vault_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_vault_proto_rawDesc), len(file_lifeboat_v1_vault_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

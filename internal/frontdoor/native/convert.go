@@ -126,7 +126,7 @@ func summary(s *secret.Secret, state secret.State, reason string) *lifeboatv1.Se
 	return &lifeboatv1.Secret{
 		Id: string(s.ID), AccountId: string(s.Account), VaultId: string(s.ID.Vault()), Name: s.Name,
 		State: states[state], StateReason: reason, ContentType: s.ContentType, Tags: s.Tags,
-		Rules: rules(s.Rules), Retention: retention(s.Retention), Ownership: ownership(s.Ownership),
+		Rules: rules(s.Rules), Retention: retention(s.Retention), Ownership: ownership(s.Ownership), Targets: each(s.Targets, target),
 		CreatedAt: timestamp(s.CreatedAt), UpdatedAt: timestamp(s.UpdatedAt), DeleteAt: timestamp(s.DeleteAt),
 	}
 }
@@ -172,7 +172,7 @@ func freshness(f service.Freshness) *lifeboatv1.Freshness {
 func vault(v *secret.Vault) *lifeboatv1.Vault {
 	return &lifeboatv1.Vault{
 		Id: string(v.ID), AccountId: string(v.Account), Name: v.Name, State: states[v.State], Description: v.Description, Tags: v.Tags,
-		DefaultRetention: retention(v.Retention), Ownership: ownership(v.Ownership),
+		DefaultRetention: retention(v.Retention), Ownership: ownership(v.Ownership), Replication: replication(v.Replication),
 		CreatedAt: timestamp(v.CreatedAt), UpdatedAt: timestamp(v.UpdatedAt),
 	}
 }

@@ -21,7 +21,10 @@ import (
 type Options struct {
 	Service    *service.Service
 	Operations Operations
-	Region     secret.RegionName
+	// Replication is nil where its service is not served: in a process that forwards
+	// what is asked of it.
+	Replication Replication
+	Region      secret.RegionName
 	// StatusOf maps a typed error to the protocol's code.
 	StatusOf func(error) connect.Code
 	// MaxMessageBytes bounds a decoded message.
@@ -45,6 +48,9 @@ func New(o Options) http.Handler {
 	mux.Handle(lifeboatv1connect.NewAccountServiceHandler(accountHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewOperatorServiceHandler(operatorHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewKeyServiceHandler(keyHandler{d}, options))
+	if o.Replication != nil {
+		mux.Handle(lifeboatv1connect.NewReplicationServiceHandler(replicationHandler{d}, options))
+	}
 	return newUnary(d, mux)
 }
 

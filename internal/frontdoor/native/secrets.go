@@ -50,13 +50,13 @@ func (h secretHandler) CreateSecret(ctx context.Context, req *connect.Request[li
 		Vault: m.GetVault(), Name: m.GetName(), Value: secret.NewPlaintext(m.GetValue()),
 		Description: secret.NewPlaintext([]byte(m.GetDescription())), Metadata: m.GetMetadata(), ContentType: m.GetContentType(),
 		Tags: m.GetTags(), Rules: rules, Retention: retention, VersionID: secret.VersionID(m.GetVersionId()),
-		RequestToken: m.GetRequestToken(), WaitCleared: waits(m.GetWait()),
+		RequestToken: m.GetRequestToken(), WaitCleared: waits(m.GetWait()), AckTargets: int(m.GetAckTargets()),
 	})
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
 	answer := &lifeboatv1.CreateSecretResponse{
-		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
+		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed, Replicated: replicated(o),
 	}
 	if o.Version != nil {
 		answer.Version = version(o.Secret, o.Version)
@@ -76,13 +76,14 @@ func (h secretHandler) PutSecretVersion(ctx context.Context, req *connect.Reques
 		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, Value: secret.NewPlaintext(m.GetValue()),
 		Stages: stagesOf(m.GetStages()), VersionID: secret.VersionID(m.GetVersionId()), ExpiresAt: expires,
 		RequestToken: m.GetRequestToken(), Expected: orderOf(m.GetExpectedOrder()),
-		ExpectedCurrent: secret.VersionID(m.GetExpectedCurrentVersionId()), WaitCleared: waits(m.GetWait()),
+		ExpectedCurrent: secret.VersionID(m.GetExpectedCurrentVersionId()), WaitCleared: waits(m.GetWait()), AckTargets: int(m.GetAckTargets()),
 	})
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
 	return connect.NewResponse(&lifeboatv1.PutSecretVersionResponse{
 		Secret: mutated(o), Version: version(o.Secret, o.Version), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
+		Replicated: replicated(o),
 	}), nil
 }
 

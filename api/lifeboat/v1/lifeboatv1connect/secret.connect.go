@@ -62,6 +62,9 @@ const (
 	// SecretServiceRestoreSecretProcedure is the fully-qualified name of the SecretService's
 	// RestoreSecret RPC.
 	SecretServiceRestoreSecretProcedure = "/lifeboat.v1.SecretService/RestoreSecret"
+	// SecretServiceReplicateSecretProcedure is the fully-qualified name of the SecretService's
+	// ReplicateSecret RPC.
+	SecretServiceReplicateSecretProcedure = "/lifeboat.v1.SecretService/ReplicateSecret"
 	// SecretServiceGenerateValueProcedure is the fully-qualified name of the SecretService's
 	// GenerateValue RPC.
 	SecretServiceGenerateValueProcedure = "/lifeboat.v1.SecretService/GenerateValue"
@@ -92,6 +95,9 @@ type SecretServiceClient interface {
 	// purges at once, which needs the action PurgeSecret.
 	DeleteSecret(context.Context, *connect.Request[v1.DeleteSecretRequest]) (*connect.Response[v1.DeleteSecretResponse], error)
 	RestoreSecret(context.Context, *connect.Request[v1.RestoreSecretRequest]) (*connect.Response[v1.RestoreSecretResponse], error)
+	// ReplicateSecret sets to which regions a secret is replicated besides those of
+	// its vault.
+	ReplicateSecret(context.Context, *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error)
 	// GenerateValue makes random bytes or a password; nothing is stored.
 	GenerateValue(context.Context, *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error)
 	// WatchSecrets streams the events of a vault: first those after
@@ -174,6 +180,12 @@ func NewSecretServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(secretServiceMethods.ByName("RestoreSecret")),
 			connect.WithClientOptions(opts...),
 		),
+		replicateSecret: connect.NewClient[v1.ReplicateSecretRequest, v1.ReplicateSecretResponse](
+			httpClient,
+			baseURL+SecretServiceReplicateSecretProcedure,
+			connect.WithSchema(secretServiceMethods.ByName("ReplicateSecret")),
+			connect.WithClientOptions(opts...),
+		),
 		generateValue: connect.NewClient[v1.GenerateValueRequest, v1.GenerateValueResponse](
 			httpClient,
 			baseURL+SecretServiceGenerateValueProcedure,
@@ -201,6 +213,7 @@ type secretServiceClient struct {
 	moveStage            *connect.Client[v1.MoveStageRequest, v1.MoveStageResponse]
 	deleteSecret         *connect.Client[v1.DeleteSecretRequest, v1.DeleteSecretResponse]
 	restoreSecret        *connect.Client[v1.RestoreSecretRequest, v1.RestoreSecretResponse]
+	replicateSecret      *connect.Client[v1.ReplicateSecretRequest, v1.ReplicateSecretResponse]
 	generateValue        *connect.Client[v1.GenerateValueRequest, v1.GenerateValueResponse]
 	watchSecrets         *connect.Client[v1.WatchSecretsRequest, v1.WatchSecretsResponse]
 }
@@ -255,6 +268,11 @@ func (c *secretServiceClient) RestoreSecret(ctx context.Context, req *connect.Re
 	return c.restoreSecret.CallUnary(ctx, req)
 }
 
+// ReplicateSecret calls lifeboat.v1.SecretService.ReplicateSecret.
+func (c *secretServiceClient) ReplicateSecret(ctx context.Context, req *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error) {
+	return c.replicateSecret.CallUnary(ctx, req)
+}
+
 // GenerateValue calls lifeboat.v1.SecretService.GenerateValue.
 func (c *secretServiceClient) GenerateValue(ctx context.Context, req *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error) {
 	return c.generateValue.CallUnary(ctx, req)
@@ -287,6 +305,9 @@ type SecretServiceHandler interface {
 	// purges at once, which needs the action PurgeSecret.
 	DeleteSecret(context.Context, *connect.Request[v1.DeleteSecretRequest]) (*connect.Response[v1.DeleteSecretResponse], error)
 	RestoreSecret(context.Context, *connect.Request[v1.RestoreSecretRequest]) (*connect.Response[v1.RestoreSecretResponse], error)
+	// ReplicateSecret sets to which regions a secret is replicated besides those of
+	// its vault.
+	ReplicateSecret(context.Context, *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error)
 	// GenerateValue makes random bytes or a password; nothing is stored.
 	GenerateValue(context.Context, *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error)
 	// WatchSecrets streams the events of a vault: first those after
@@ -365,6 +386,12 @@ func NewSecretServiceHandler(svc SecretServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(secretServiceMethods.ByName("RestoreSecret")),
 		connect.WithHandlerOptions(opts...),
 	)
+	secretServiceReplicateSecretHandler := connect.NewUnaryHandler(
+		SecretServiceReplicateSecretProcedure,
+		svc.ReplicateSecret,
+		connect.WithSchema(secretServiceMethods.ByName("ReplicateSecret")),
+		connect.WithHandlerOptions(opts...),
+	)
 	secretServiceGenerateValueHandler := connect.NewUnaryHandler(
 		SecretServiceGenerateValueProcedure,
 		svc.GenerateValue,
@@ -399,6 +426,8 @@ func NewSecretServiceHandler(svc SecretServiceHandler, opts ...connect.HandlerOp
 			secretServiceDeleteSecretHandler.ServeHTTP(w, r)
 		case SecretServiceRestoreSecretProcedure:
 			secretServiceRestoreSecretHandler.ServeHTTP(w, r)
+		case SecretServiceReplicateSecretProcedure:
+			secretServiceReplicateSecretHandler.ServeHTTP(w, r)
 		case SecretServiceGenerateValueProcedure:
 			secretServiceGenerateValueHandler.ServeHTTP(w, r)
 		case SecretServiceWatchSecretsProcedure:
@@ -450,6 +479,10 @@ func (UnimplementedSecretServiceHandler) DeleteSecret(context.Context, *connect.
 
 func (UnimplementedSecretServiceHandler) RestoreSecret(context.Context, *connect.Request[v1.RestoreSecretRequest]) (*connect.Response[v1.RestoreSecretResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.SecretService.RestoreSecret is not implemented"))
+}
+
+func (UnimplementedSecretServiceHandler) ReplicateSecret(context.Context, *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.SecretService.ReplicateSecret is not implemented"))
 }
 
 func (UnimplementedSecretServiceHandler) GenerateValue(context.Context, *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error) {

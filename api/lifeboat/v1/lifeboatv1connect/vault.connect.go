@@ -43,6 +43,9 @@ const (
 	// VaultServiceUpdateVaultProcedure is the fully-qualified name of the VaultService's UpdateVault
 	// RPC.
 	VaultServiceUpdateVaultProcedure = "/lifeboat.v1.VaultService/UpdateVault"
+	// VaultServiceReplicateVaultProcedure is the fully-qualified name of the VaultService's
+	// ReplicateVault RPC.
+	VaultServiceReplicateVaultProcedure = "/lifeboat.v1.VaultService/ReplicateVault"
 	// VaultServiceDeleteVaultProcedure is the fully-qualified name of the VaultService's DeleteVault
 	// RPC.
 	VaultServiceDeleteVaultProcedure = "/lifeboat.v1.VaultService/DeleteVault"
@@ -54,6 +57,9 @@ type VaultServiceClient interface {
 	GetVault(context.Context, *connect.Request[v1.GetVaultRequest]) (*connect.Response[v1.GetVaultResponse], error)
 	ListVaults(context.Context, *connect.Request[v1.ListVaultsRequest]) (*connect.Response[v1.ListVaultsResponse], error)
 	UpdateVault(context.Context, *connect.Request[v1.UpdateVaultRequest]) (*connect.Response[v1.UpdateVaultResponse], error)
+	// ReplicateVault sets to which regions the secrets of a vault are replicated,
+	// present and future ones. A region that is left out drops its copies.
+	ReplicateVault(context.Context, *connect.Request[v1.ReplicateVaultRequest]) (*connect.Response[v1.ReplicateVaultResponse], error)
 	// DeleteVault deletes an empty vault: one all of whose secrets are purged.
 	DeleteVault(context.Context, *connect.Request[v1.DeleteVaultRequest]) (*connect.Response[v1.DeleteVaultResponse], error)
 }
@@ -95,6 +101,12 @@ func NewVaultServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(vaultServiceMethods.ByName("UpdateVault")),
 			connect.WithClientOptions(opts...),
 		),
+		replicateVault: connect.NewClient[v1.ReplicateVaultRequest, v1.ReplicateVaultResponse](
+			httpClient,
+			baseURL+VaultServiceReplicateVaultProcedure,
+			connect.WithSchema(vaultServiceMethods.ByName("ReplicateVault")),
+			connect.WithClientOptions(opts...),
+		),
 		deleteVault: connect.NewClient[v1.DeleteVaultRequest, v1.DeleteVaultResponse](
 			httpClient,
 			baseURL+VaultServiceDeleteVaultProcedure,
@@ -106,11 +118,12 @@ func NewVaultServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // vaultServiceClient implements VaultServiceClient.
 type vaultServiceClient struct {
-	createVault *connect.Client[v1.CreateVaultRequest, v1.CreateVaultResponse]
-	getVault    *connect.Client[v1.GetVaultRequest, v1.GetVaultResponse]
-	listVaults  *connect.Client[v1.ListVaultsRequest, v1.ListVaultsResponse]
-	updateVault *connect.Client[v1.UpdateVaultRequest, v1.UpdateVaultResponse]
-	deleteVault *connect.Client[v1.DeleteVaultRequest, v1.DeleteVaultResponse]
+	createVault    *connect.Client[v1.CreateVaultRequest, v1.CreateVaultResponse]
+	getVault       *connect.Client[v1.GetVaultRequest, v1.GetVaultResponse]
+	listVaults     *connect.Client[v1.ListVaultsRequest, v1.ListVaultsResponse]
+	updateVault    *connect.Client[v1.UpdateVaultRequest, v1.UpdateVaultResponse]
+	replicateVault *connect.Client[v1.ReplicateVaultRequest, v1.ReplicateVaultResponse]
+	deleteVault    *connect.Client[v1.DeleteVaultRequest, v1.DeleteVaultResponse]
 }
 
 // CreateVault calls lifeboat.v1.VaultService.CreateVault.
@@ -133,6 +146,11 @@ func (c *vaultServiceClient) UpdateVault(ctx context.Context, req *connect.Reque
 	return c.updateVault.CallUnary(ctx, req)
 }
 
+// ReplicateVault calls lifeboat.v1.VaultService.ReplicateVault.
+func (c *vaultServiceClient) ReplicateVault(ctx context.Context, req *connect.Request[v1.ReplicateVaultRequest]) (*connect.Response[v1.ReplicateVaultResponse], error) {
+	return c.replicateVault.CallUnary(ctx, req)
+}
+
 // DeleteVault calls lifeboat.v1.VaultService.DeleteVault.
 func (c *vaultServiceClient) DeleteVault(ctx context.Context, req *connect.Request[v1.DeleteVaultRequest]) (*connect.Response[v1.DeleteVaultResponse], error) {
 	return c.deleteVault.CallUnary(ctx, req)
@@ -144,6 +162,9 @@ type VaultServiceHandler interface {
 	GetVault(context.Context, *connect.Request[v1.GetVaultRequest]) (*connect.Response[v1.GetVaultResponse], error)
 	ListVaults(context.Context, *connect.Request[v1.ListVaultsRequest]) (*connect.Response[v1.ListVaultsResponse], error)
 	UpdateVault(context.Context, *connect.Request[v1.UpdateVaultRequest]) (*connect.Response[v1.UpdateVaultResponse], error)
+	// ReplicateVault sets to which regions the secrets of a vault are replicated,
+	// present and future ones. A region that is left out drops its copies.
+	ReplicateVault(context.Context, *connect.Request[v1.ReplicateVaultRequest]) (*connect.Response[v1.ReplicateVaultResponse], error)
 	// DeleteVault deletes an empty vault: one all of whose secrets are purged.
 	DeleteVault(context.Context, *connect.Request[v1.DeleteVaultRequest]) (*connect.Response[v1.DeleteVaultResponse], error)
 }
@@ -181,6 +202,12 @@ func NewVaultServiceHandler(svc VaultServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(vaultServiceMethods.ByName("UpdateVault")),
 		connect.WithHandlerOptions(opts...),
 	)
+	vaultServiceReplicateVaultHandler := connect.NewUnaryHandler(
+		VaultServiceReplicateVaultProcedure,
+		svc.ReplicateVault,
+		connect.WithSchema(vaultServiceMethods.ByName("ReplicateVault")),
+		connect.WithHandlerOptions(opts...),
+	)
 	vaultServiceDeleteVaultHandler := connect.NewUnaryHandler(
 		VaultServiceDeleteVaultProcedure,
 		svc.DeleteVault,
@@ -197,6 +224,8 @@ func NewVaultServiceHandler(svc VaultServiceHandler, opts ...connect.HandlerOpti
 			vaultServiceListVaultsHandler.ServeHTTP(w, r)
 		case VaultServiceUpdateVaultProcedure:
 			vaultServiceUpdateVaultHandler.ServeHTTP(w, r)
+		case VaultServiceReplicateVaultProcedure:
+			vaultServiceReplicateVaultHandler.ServeHTTP(w, r)
 		case VaultServiceDeleteVaultProcedure:
 			vaultServiceDeleteVaultHandler.ServeHTTP(w, r)
 		default:
@@ -222,6 +251,10 @@ func (UnimplementedVaultServiceHandler) ListVaults(context.Context, *connect.Req
 
 func (UnimplementedVaultServiceHandler) UpdateVault(context.Context, *connect.Request[v1.UpdateVaultRequest]) (*connect.Response[v1.UpdateVaultResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.VaultService.UpdateVault is not implemented"))
+}
+
+func (UnimplementedVaultServiceHandler) ReplicateVault(context.Context, *connect.Request[v1.ReplicateVaultRequest]) (*connect.Response[v1.ReplicateVaultResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.VaultService.ReplicateVault is not implemented"))
 }
 
 func (UnimplementedVaultServiceHandler) DeleteVault(context.Context, *connect.Request[v1.DeleteVaultRequest]) (*connect.Response[v1.DeleteVaultResponse], error) {

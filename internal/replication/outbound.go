@@ -1,0 +1,274 @@
+package replication
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/queue"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// Outbound is one control process's part in telling other regions. Safe for
+// concurrent use.
+type Outbound struct {
+	Region  secret.RegionName
+	Queue   *queue.Queue
+	Routes  *Routes
+	Senders map[secret.RegionName]*Sender
+	Local   Copy
+}
+
+// Changed takes note of what the local store applied. Call it before the
+// pipeline's, which enqueues what it hears of.
+func (o *Outbound) Changed(changes []record.Change) error {
+	o.Queue.Changed(changes)
+	for _, s := range o.Senders {
+		s.Changed(changes)
+	}
+	return o.Routes.Changed(changes)
+}
+
+// Load takes up what the local store holds. Call it when the local store has been
+// opened and whenever it has resynchronised, before the pipeline's.
+func (o *Outbound) Load() error {
+	if err := o.Queue.Load(); err != nil {
+		return err
+	}
+	if err := o.Local.View(o.Routes.Load); err != nil {
+		return err
+	}
+	for _, s := range o.Senders {
+		signal(s.synchronising)
+	}
+	return nil
+}
+
+// Enqueue adds to the transaction that clears a mutation what tells its targets.
+func (o *Outbound) Enqueue(view record.View, txn *record.Txn, key record.Key, committed time.Time) error {
+	targets, err := o.Routes.Targets(view, key)
+	if err == nil {
+		o.Queue.Enqueue(txn, targets, key, committed)
+	}
+	return err
+}
+
+// WaitReceived waits until at least n targets have received the state of a record
+// that committed at revision, or ctx ends. It answers which have, and of which that
+// is not known.
+func (o *Outbound) WaitReceived(ctx context.Context, key record.Key, revision int64, n int) (received, outstanding []secret.RegionName) {
+	if o.Local.WaitApplied(ctx, revision) != nil {
+		return nil, nil
+	}
+	for {
+		seen, err := int64(0), error(nil)
+		received, outstanding, seen, err = o.received(key)
+		if err == nil && (len(received) >= n || len(outstanding) == 0) {
+			return received, outstanding
+		}
+		if o.Local.WaitApplied(ctx, max(seen, revision)+1) != nil {
+			return received, outstanding
+		}
+	}
+}
+
+// received answers which targets lack nothing of a record, as of a revision that
+// the local store had reached before.
+func (o *Outbound) received(key record.Key) (received, outstanding []secret.RegionName, seen int64, err error) {
+	seen = o.Local.Applied()
+	err = o.Local.View(func(view record.View) error {
+		received, outstanding = nil, nil
+		targets, err := o.Routes.Targets(view, key)
+		if err != nil {
+			return err
+		}
+		_, open, err := view.Get(record.WorkKey(key))
+		if err != nil {
+			return err
+		}
+		for _, target := range targets {
+			_, waiting, err := view.Get(record.MessageKey(target, key))
+			if err != nil {
+				return err
+			}
+			if open || waiting {
+				outstanding = append(outstanding, target)
+			} else {
+				received = append(received, target)
+			}
+		}
+		return nil
+	})
+	return received, outstanding, seen, err
+}
+
+// State is how far the last mutation of a record is at a target.
+type State string
+
+// The states.
+const (
+	Pending    State = "PENDING"
+	InProgress State = "IN_PROGRESS"
+	Received   State = "RECEIVED"
+	InSync     State = "IN_SYNC"
+	Failed     State = "FAILED"
+	Paused     State = "PAUSED"
+)
+
+// TargetStatus is how far a record, or a vault, is at a target.
+type TargetStatus struct {
+	Region secret.RegionName
+	State  State
+	// Code, Reason, Attempts and NextTryAt are those of the last failure.
+	Code      secret.Code
+	Reason    string
+	Attempts  int
+	NextTryAt time.Time
+	// Since is when the oldest mutation committed that the target lacks; zero if it
+	// lacks none.
+	Since time.Time
+	// PendingSecrets and FailedSecrets count those of a vault, up to countMost.
+	PendingSecrets, FailedSecrets int
+	// Synchronising is set while the whole vault is synchronised, with how many
+	// records that has sent.
+	Synchronising bool
+	Synchronised  uint64
+}
+
+// RecordStatus answers how far a record is at each target. Targets that have
+// received it are asked, within the context, whether all their hosts have it.
+func (o *Outbound) RecordStatus(ctx context.Context, view record.View, key record.Key) ([]TargetStatus, error) {
+	targets, err := o.Routes.Targets(view, key)
+	if err != nil {
+		return nil, err
+	}
+	work, open, err := view.Get(record.WorkKey(key))
+	if err != nil {
+		return nil, err
+	}
+	all := make([]TargetStatus, 0, len(targets))
+	for _, target := range targets {
+		s, err := o.messageStatus(view, target, key)
+		if err != nil {
+			return nil, err
+		}
+		if open && s.State == Received {
+			item, err := record.WorkItems.Decode(work.Value)
+			if err != nil {
+				return nil, err
+			}
+			s.State, s.Since = Pending, record.FromNanos(item.GetCommittedAt())
+		}
+		if s.State == Received && o.cleared(ctx, target, key) {
+			s.State = InSync
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (o *Outbound) messageStatus(view record.View, target secret.RegionName, key record.Key) (TargetStatus, error) {
+	s := TargetStatus{Region: target, State: Received}
+	stored, waiting, err := view.Get(record.MessageKey(target, key))
+	if err != nil || !waiting {
+		return s, err
+	}
+	m, err := record.Messages.Decode(stored.Value)
+	if err != nil {
+		return s, err
+	}
+	queued := o.Queue.Status(target)
+	s.Since, s.Attempts = record.FromNanos(m.GetSince()), int(m.GetAttempts())
+	s.Code, s.Reason, s.NextTryAt = secret.Code(m.GetFailureCode()), m.GetFailureReason(), record.FromNanos(m.GetNextTryAt())
+	switch {
+	case queued.Paused:
+		s.State = Paused
+	case s.Attempts > 0:
+		s.State = Failed
+	case o.Queue.InFlight(target, key):
+		s.State = InProgress
+	default:
+		s.State = Pending
+	}
+	return s, nil
+}
+
+// cleared asks a target whether all its hosts have a record; an answer that does
+// not come is no.
+func (o *Outbound) cleared(ctx context.Context, target secret.RegionName, key record.Key) bool {
+	s := o.Senders[target]
+	if s == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	held, err := s.held(ctx, []record.Key{key})
+	return err == nil && held[key].cleared
+}
+
+// countMost bounds the messages that are counted for the status of a vault.
+const countMost = 10_000
+
+// VaultStatus answers how far the secrets of a vault are at each region that holds
+// it.
+func (o *Outbound) VaultStatus(view record.View, vault *secret.Vault) ([]TargetStatus, error) {
+	var all []TargetStatus
+	for _, region := range vault.Replication.Holders() {
+		s := TargetStatus{Region: region, State: Received}
+		if err := o.countMessages(view, vault.ID, &s); err != nil {
+			return nil, err
+		}
+		sync, _, err := record.Load(view, record.Synchronisations, record.SynchronisationKey(region, vault.ID, ""))
+		if err == nil {
+			s.Synchronising, s.Synchronised = true, sync.GetDone()
+			if s.Since.IsZero() {
+				s.Since = record.FromNanos(sync.GetStartedAt())
+			}
+		}
+		switch {
+		case o.Queue.Status(region).Paused:
+			s.State = Paused
+		case s.FailedSecrets > 0:
+			s.State = Failed
+		case s.PendingSecrets > 0 || s.Synchronising:
+			s.State = Pending
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (o *Outbound) countMessages(view record.View, vault secret.VaultID, s *TargetStatus) error {
+	prefix := record.MessageKey(s.Region, record.Key(record.SecretPrefix+string(vault)+"/"))
+	var decodeErr error
+	err := view.Scan(prefix, record.PrefixEnd(string(prefix)), func(stored record.Stored) bool {
+		m, err := record.Messages.Decode(stored.Value)
+		if decodeErr = err; err != nil {
+			return false
+		}
+		if since := record.FromNanos(m.GetSince()); s.Since.IsZero() || since.Before(s.Since) {
+			s.Since = since
+		}
+		s.PendingSecrets++
+		if m.GetAttempts() > 0 {
+			s.FailedSecrets++
+			s.Code, s.Reason = secret.Code(m.GetFailureCode()), m.GetFailureReason()
+		}
+		return s.PendingSecrets < countMost
+	})
+	if err == nil {
+		err = decodeErr
+	}
+	return err
+}
+
+// Targets returns the regions that this one can send to, sorted.
+func (o *Outbound) Targets() []secret.RegionName {
+	var all []secret.RegionName
+	for region := range o.Senders {
+		all = append(all, region)
+	}
+	slices.Sort(all)
+	return all
+}

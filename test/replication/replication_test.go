@@ -1,0 +1,212 @@
+package replication_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
+)
+
+const (
+	pending  = lifeboatv1.ReplicationState_REPLICATION_STATE_PENDING
+	inSync   = lifeboatv1.ReplicationState_REPLICATION_STATE_IN_SYNC
+	failed   = lifeboatv1.ReplicationState_REPLICATION_STATE_FAILED
+	isPaused = lifeboatv1.ReplicationState_REPLICATION_STATE_PAUSED
+)
+
+func TestSecretsAppearInEveryRegionTheyAreMeantFor(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west", "south")
+	s.create("east", "db", "one")
+	for _, region := range []string{"west", "south"} {
+		s.wantValue(region, "db", "one")
+		s.wantState("east", "db", region, inSync)
+	}
+	for i := range 5 {
+		s.put("east", "db", fmt.Sprint(i))
+	}
+	s.wantValue("west", "db", "4")
+	s.wantValue("south", "db", "4")
+
+	// A replica is shown as one and refuses mutation.
+	described, err := s.at("west").DescribeSecret(t.Context(), connect.NewRequest(&lifeboatv1.DescribeSecretRequest{Vault: "shop", Secret: "db"}))
+	must(t, err)
+	if home := described.Msg.GetSecret().GetOwnership().GetHomeRegion(); home != "east" {
+		t.Errorf("the replica's home is %q", home)
+	}
+	_, err = s.at("west").PutSecretVersion(t.Context(), connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: "db", Value: []byte("x")}))
+	if codeOf(err) != secret.CodeNotHome {
+		t.Errorf("a mutation of a replica: %v", err)
+	}
+
+	// Deletion and restore travel.
+	ref := &lifeboatv1.DeleteSecretRequest{Vault: "shop", Secret: "db"}
+	_, err = s.at("east").DeleteSecret(t.Context(), connect.NewRequest(ref))
+	must(t, err)
+	s.wantCode("west", "db", secret.CodeWrongState)
+	_, err = s.at("east").RestoreSecret(t.Context(), connect.NewRequest(&lifeboatv1.RestoreSecretRequest{Vault: "shop", Secret: "db"}))
+	must(t, err)
+	s.wantValue("west", "db", "4")
+	ref.Immediate = true
+	_, err = s.at("east").DeleteSecret(t.Context(), connect.NewRequest(ref))
+	must(t, err)
+	s.wantCode("west", "db", secret.CodeNotFound)
+	s.create("east", "db", "anew")
+	s.wantValue("west", "db", "anew")
+	s.wantValue("south", "db", "anew")
+}
+
+func TestATargetThatIsCutOffHoldsUpNobodyAndCatchesUp(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west", "south")
+	s.create("east", "db", "one")
+	s.wantValue("west", "db", "one")
+	s.regions.Isolate("west")
+	for i := range 20 {
+		s.create("east", fmt.Sprint("s", i), "v")
+		s.put("east", "db", fmt.Sprint(i))
+	}
+	s.wantValue("south", "db", "19")
+	s.wantValue("south", "s19", "v")
+	if state := s.wantState("east", "db", "west", pending); state.GetLagSeconds() <= 0 {
+		t.Errorf("no lag shows: %v", state)
+	}
+	if got, err := s.get(t.Context(), "west", "db"); err != nil || got != "one" {
+		t.Errorf("west, cut off, answers %q, %v", got, err)
+	}
+	s.regions.Rejoin("west")
+	s.wantValue("west", "db", "19")
+	for i := range 20 {
+		s.wantValue("west", fmt.Sprint("s", i), "v")
+	}
+	s.wantState("east", "db", "west", inSync)
+}
+
+func TestTargetsAreChangedInPlace(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west", "south")
+	for i := range 30 {
+		s.create("east", fmt.Sprint("s", i), "v")
+	}
+	s.wantValue("west", "s29", "v")
+	s.replicate("east", "south")
+	s.wantCode("west", "s0", secret.CodeUnauthenticated) // the account is gone there too
+	s.put("east", "s0", "second")
+	s.wantValue("south", "s0", "second")
+	s.replicate("east", "south", "west")
+	for i := range 30 {
+		value := "v"
+		if i == 0 {
+			value = "second"
+		}
+		s.wantValue("west", fmt.Sprint("s", i), value)
+	}
+}
+
+func TestRevocationReachesEveryRegion(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west")
+	s.create("east", "db", "one")
+	s.wantValue("west", "db", "one")
+	token, err := s.at("east").CreateToken(t.Context(), connect.NewRequest(&lifeboatv1.CreateTokenRequest{}))
+	must(t, err)
+	west := s.regions.Region("west")
+	who := func(ctx context.Context) error {
+		_, err := west.Client(west.Control(), token.Msg.GetToken()).WhoAmI(ctx, connect.NewRequest(&lifeboatv1.WhoAmIRequest{}))
+		return err
+	}
+	until(t, "the token works in west", func(ctx context.Context) (bool, any) { err := who(ctx); return err == nil, err })
+	_, err = s.at("east").RevokeCredential(t.Context(), connect.NewRequest(&lifeboatv1.RevokeCredentialRequest{CredentialId: token.Msg.GetCredential().GetId()}))
+	must(t, err)
+	until(t, "the token is refused in west", func(ctx context.Context) (bool, any) {
+		err := who(ctx)
+		return codeOf(err) == secret.CodeUnauthenticated, err
+	})
+}
+
+func TestPauseResumeAndFailures(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west")
+	s.create("east", "db", "one")
+	s.wantValue("west", "db", "one")
+	operator := s.regions.Region("east").Operator()
+	_, err := operator.PauseQueue(t.Context(), connect.NewRequest(&lifeboatv1.PauseQueueRequest{Region: "west", Reason: "maintenance"}))
+	must(t, err)
+	s.put("east", "db", "two")
+	s.wantState("east", "db", "west", isPaused)
+	queues, err := operator.ListQueues(t.Context(), connect.NewRequest(&lifeboatv1.ListQueuesRequest{}))
+	must(t, err)
+	if q := queues.Msg.GetQueues()[0]; !q.GetPaused() || q.GetPauseReason() != "maintenance" || q.GetDepth() != 1 {
+		t.Errorf("the queue is %v", q)
+	}
+	_, err = operator.ResumeQueue(t.Context(), connect.NewRequest(&lifeboatv1.ResumeQueueRequest{Region: "west"}))
+	must(t, err)
+	s.wantValue("west", "db", "two")
+	_, err = operator.PauseQueue(t.Context(), connect.NewRequest(&lifeboatv1.PauseQueueRequest{Region: "mars"}))
+	if codeOf(err) != secret.CodeNotFound {
+		t.Errorf("a region that is no peer: %v", err)
+	}
+
+	// The account of that name in west is another one: nothing is overwritten, and
+	// the reason shows.
+	other, err := s.regions.Region("east").NewAccount(t.Context(), "taken")
+	must(t, err)
+	_, err = s.regions.Region("west").NewAccount(t.Context(), "taken")
+	must(t, err)
+	east := s.regions.Region("east")
+	theirs := east.Client(east.Control(), other.Token)
+	_, err = theirs.ReplicateVault(t.Context(), connect.NewRequest(&lifeboatv1.ReplicateVaultRequest{
+		Vault: "taken", Targets: &lifeboatv1.ReplicateVaultRequest_Targets{Targets: []*lifeboatv1.Target{{Region: "west"}}},
+	}))
+	must(t, err)
+	until(t, "the failure is listed", func(ctx context.Context) (bool, any) {
+		failures, err := operator.ListFailures(ctx, connect.NewRequest(&lifeboatv1.ListFailuresRequest{Region: "west"}))
+		return err == nil && len(failures.Msg.GetFailures()) > 0, []any{failures, err}
+	})
+	s.put("east", "db", "three")
+	s.wantValue("west", "db", "three")
+}
+
+func TestAWriteCanAskForTargets(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west", "south")
+	s.create("east", "db", "one")
+	s.wantValue("west", "db", "one")
+	put := func(n uint32) *lifeboatv1.Replicated {
+		answer, err := s.at("east").PutSecretVersion(t.Context(), connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{
+			Vault: "shop", Secret: "db", Value: []byte(fmt.Sprint(n)), AckTargets: n,
+		}))
+		must(t, err)
+		return answer.Msg.GetReplicated()
+	}
+	if r := put(2); !r.GetSatisfied() || len(r.GetReceived()) != 2 {
+		t.Errorf("both targets were asked for: %v", r)
+	}
+	s.regions.Isolate("south")
+	if r := put(1); !r.GetSatisfied() || len(r.GetReceived()) != 1 || len(r.GetOutstanding()) != 1 || r.GetOutstanding()[0] != "south" {
+		t.Errorf("with south cut off: %v", r)
+	}
+	_, err := s.at("east").PutSecretVersion(t.Context(), connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{
+		Vault: "shop", Secret: "db", Value: []byte("x"), AckTargets: 3,
+	}))
+	if codeOf(err) != secret.CodeInvalid {
+		t.Errorf("more targets than there are: %v", err)
+	}
+}
+
+func TestComparisonFindsAndHealsWhatWasLost(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west")
+	for i := range 10 {
+		s.create("east", fmt.Sprint("s", i), "v")
+	}
+	for i := range 10 {
+		s.wantState("east", fmt.Sprint("s", i), "west", inSync)
+	}
+	compare := func() *lifeboatv1.CompareVaultResponse {
+		answer, err := s.at("east").CompareVault(t.Context(), connect.NewRequest(&lifeboatv1.CompareVaultRequest{Vault: "shop", Region: "west"}))
+		must(t, err)
+		return answer.Msg
+	}
+	if c := compare(); c.GetSecrets() != 10 || len(c.GetDiffering())+len(c.GetSurplus()) != 0 {
+		t.Errorf("equal copies: %v", c)
+	}
+}
