@@ -146,7 +146,7 @@ func New(o Options) *Service {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if o.Unchecked == nil {
+	if o.Unchecked == nil && o.Store != nil {
 		o.Unchecked = o.Store.View
 	}
 	s := &Service{Options: o}
