@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -24,9 +27,14 @@ func (s *Shard) Page(ctx context.Context, start, end record.Key, limit int) (Pag
 	if limit <= 0 {
 		return Page{}, secret.Invalid("limit", "must be positive, not %d", limit)
 	}
+	return s.page(ctx, start, end, limit, 0)
+}
+
+// page reads a page at a revision, the latest one if it is 0.
+func (s *Shard) page(ctx context.Context, start, end record.Key, limit int, revision int64) (Page, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	var page Page
+	page := Page{Revision: revision}
 	shared, widen := int(s.sharedBytes.Load()), 1
 	for {
 		pieceEnd, last := piece(start, end, shared)
@@ -79,7 +87,7 @@ func (s *Shard) readPiece(ctx context.Context, page *Page, start, end record.Key
 	}
 	resp, err := s.client.Get(ctx, from, options...)
 	if err != nil {
-		return false, readError(ctx, err)
+		return false, pageError(ctx, err, page.Revision)
 	}
 	if page.Revision == 0 {
 		page.Revision = resp.Header.Revision
@@ -88,6 +96,17 @@ func (s *Shard) readPiece(ctx context.Context, page *Page, start, end record.Key
 		page.Records = append(page.Records, s.stored(kv))
 	}
 	return resp.More, nil
+}
+
+// pageError returns the error for a page at a revision.
+func pageError(ctx context.Context, err error, revision int64) error {
+	switch {
+	case errors.Is(err, rpctypes.ErrCompacted):
+		return secret.Wrap(secret.CodeUnavailable, ErrCompacted, fmt.Sprintf("the store no longer keeps revision %d", revision))
+	case errors.Is(err, rpctypes.ErrFutureRev):
+		return secret.Wrap(secret.CodeUnavailable, ErrAhead, fmt.Sprintf("the store has not reached revision %d", revision))
+	}
+	return readError(ctx, err)
 }
 
 // common returns how many leading bytes are the same.

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -26,9 +27,19 @@ func TestPagesShowEveryKeyOnce(t *testing.T) {
 		}
 	}
 	slices.Sort(keys)
+	revision, err := s.Revision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		some := rapid.SampledFrom(append([]record.Key{"", "b", "secret", "zzz"}, keys...))
 		from, to, limit := some.Draw(t, "from"), some.Draw(t, "to"), rapid.IntRange(1, 700).Draw(t, "limit")
+		read := s.Page
+		if rapid.Bool().Draw(t, "at a revision") {
+			read = func(ctx context.Context, start, end record.Key, limit int) (store.Page, error) {
+				return s.PageAt(ctx, start, end, limit, revision)
+			}
+		}
 		var want, got []record.Key
 		for _, k := range keys {
 			if k >= from && (to == "" || k < to) {
@@ -36,7 +47,7 @@ func TestPagesShowEveryKeyOnce(t *testing.T) {
 			}
 		}
 		for start, more := from, true; more; {
-			page, err := s.Page(t.Context(), start, to, limit)
+			page, err := read(t.Context(), start, to, limit)
 			if err != nil {
 				t.Fatal(err)
 			}
