@@ -185,9 +185,22 @@ func (c *cell) settled() {
 			if here.GetAppliedRevision() < state.GetStoreRevision() {
 				return fmt.Errorf("%s is at revision %d of %d", p.id, here.GetAppliedRevision(), state.GetStoreRevision())
 			}
+			// One that was paused must also have heard that there is no more.
+			if at, err := p.list(ctx); err != nil {
+				return err
+			} else if at.GetFromStore() || at.GetAgeSeconds() > 0 {
+				return fmt.Errorf("%s does not know yet that it is up to date: %v", p.id, at)
+			}
 		}
 		return nil
 	})
+}
+
+// list asks for a page of secrets and returns how fresh it is.
+func (p *process) list(ctx context.Context) (*lifeboatv1.Freshness, error) {
+	c := p.client(p.cell.admin)
+	answer, _, err := invoke(ctx, c.secrets.ListSecrets, c, &lifeboatv1.ListSecretsRequest{Vault: vaultName, PageSize: 1})
+	return answer.GetFreshness(), err
 }
 
 type health struct {
