@@ -33,8 +33,9 @@ func (a *app) demoCommand() *cobra.Command {
 three hosts, read them back through each, kill the process with the store and the
 control plane, and show that the hosts still answer, also one that restarts
 meanwhile; that a write is refused; and that all is well again when the process
-comes back. Then cut one region off from the two others, and show that these go on
-and that it is found again when the network heals.
+comes back. Then replicate them to the two other regions and read them there; cut one
+region off, and show that it still answers and the others go on; and that it catches
+up when the network heals.
 
 It checks everything it shows and fails if anything differs. It works in a
 temporary directory and leaves nothing behind.`,
@@ -86,7 +87,7 @@ func (a *app) runDemo(ctx context.Context, o demoOptions) (err error) {
 	began := time.Now()
 	for _, step := range []func(context.Context, string) error{
 		d.start, d.importSamples, d.readEverywhere, d.killControl, d.readOn, d.restartHost, d.refuseWrite, d.bringBack, d.catchUp,
-		d.cutOff, d.heal,
+		d.replicate, d.refuseAtReplica, d.cutOff, d.heal,
 	} {
 		if err := d.run(ctx, binary, step); err != nil {
 			return err
