@@ -32,17 +32,28 @@ const (
 type importOptions struct {
 	prefix, format    string
 	dryRun, overwrite bool
+	sourceOptions
 }
 
 // importReport is what an import did, or with dryRun would do: names by what
 // became of them.
 type importReport struct {
-	DryRun    bool            `json:"dryRun"`
-	Created   []string        `json:"created"`
-	Updated   []string        `json:"updated"`
-	Unchanged []string        `json:"unchanged"`
-	Refused   []string        `json:"refused"`
-	Failed    []importFailure `json:"failed"`
+	DryRun    bool     `json:"dryRun"`
+	Created   []string `json:"created"`
+	Updated   []string `json:"updated"`
+	Unchanged []string `json:"unchanged"`
+	Refused   []string `json:"refused"`
+	// RefusedBecause says why by name, where it is not that the secret has another
+	// value.
+	RefusedBecause map[string]string `json:"refusedBecause,omitempty"`
+	Failed         []importFailure   `json:"failed"`
+}
+
+func newImportReport(dryRun bool) importReport {
+	return importReport{
+		DryRun: dryRun, Created: []string{}, Updated: []string{}, Unchanged: []string{}, Refused: []string{}, Failed: []importFailure{},
+		RefusedBecause: map[string]string{},
+	}
 }
 
 type importFailure struct {
@@ -54,30 +65,42 @@ type importFailure struct {
 func (a *app) importCommand() *cobra.Command {
 	var o importOptions
 	c := &cobra.Command{
-		Use: "import FILE...", Short: "Put the secrets of dotenv and JSON files",
-		Long: `Put the secrets of dotenv files (NAME=VALUE lines) and JSON files (one object).
-Files are taken whole or refused whole, before anything is put. A secret that has
-the same value already is left as it is. If one has another value nothing is put,
-unless --overwrite says to add a version to it.`,
+		Use: "import [FILE...]", Short: "Put secrets of files, or of another secret manager",
+		Long: `Put the secrets of dotenv files (NAME=VALUE lines), JSON files (one object) and
+manifests of Kubernetes Secrets (YAML or JSON; each key becomes SECRET/KEY). Files are
+taken whole or refused whole, before anything is put. A secret that has the same value
+already is left as it is. If one has another value nothing is put, unless --overwrite
+says to add a version to it.
+
+--from-vault reads the KV secrets engine of a Vault or OpenBao, --from-aws AWS Secrets
+Manager, with the token in VAULT_TOKEN or a file, or the credentials that the AWS SDK
+finds. There what cannot be put is listed, and the rest is put. A secret of a KV engine
+becomes one JSON object. An import that was interrupted is repeated: it goes on where it
+was, and puts nothing twice.`,
 		Example: `  lifeboat import examples/payments.env
   lifeboat import settings.json --prefix payments/ --dry-run
   lifeboat import .env --overwrite -o json
-  kubectl get secret app -o json | jq '.data|map_values(@base64d)' | lifeboat import - --format json`,
-		Args: func(_ *cobra.Command, given []string) error {
-			if len(given) == 0 {
+  kubectl get secrets -o json | lifeboat import - --format kubernetes --prefix shop/
+  lifeboat import --from-vault https://vault:8200 --source-mount kv --versions 5 --dry-run
+  lifeboat import --from-aws --source-region eu-west-1 --source-prefix prod/ --prefix aws/`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if o.remote() {
+				return a.runImportRemote(c.Context(), args, o)
+			}
+			if len(args) == 0 {
 				return usagef("FILE is missing")
 			}
-			return nil
+			return a.runImport(c.Context(), args, o)
 		},
-		RunE: func(c *cobra.Command, args []string) error { return a.runImport(c.Context(), args, o) },
 	}
 	a.vaultFlag(c)
 	f := c.Flags()
 	f.StringVar(&o.prefix, "prefix", "", "put before each name")
-	f.StringVar(&o.format, "format", "auto", "auto (by the file's name: .json is JSON), dotenv or json")
+	f.StringVar(&o.format, "format", "auto", "auto (by the file's name: .json, .yaml and .yml), dotenv, json or kubernetes")
 	f.BoolVar(&o.dryRun, "dry-run", false, "say what would be done and change nothing")
 	f.BoolVar(&o.overwrite, "overwrite", false, "add a version to secrets that have another value")
-	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"auto", "dotenv", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	o.sourceOptions.add(c)
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"auto", "dotenv", "json", "kubernetes"}, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
@@ -133,12 +156,17 @@ func (a *app) parseFiles(files []string, o importOptions) ([]importfile.Entry, e
 }
 
 func (a *app) parseImport(file, format string) ([]importfile.Entry, error) {
-	parse := importfile.ParseDotenv
+	var parse func(io.Reader) ([]importfile.Entry, error)
+	extension := strings.ToLower(filepath.Ext(file))
 	switch {
-	case format == "json", format == "auto" && strings.EqualFold(filepath.Ext(file), ".json"):
+	case format == "json", format == "auto" && extension == ".json":
 		parse = importfile.ParseJSON
-	case format != "auto" && format != "dotenv":
-		return nil, usagef("--format is %q; allowed are auto, dotenv and json", format)
+	case format == "kubernetes", format == "auto" && (extension == ".yaml" || extension == ".yml"):
+		parse = importfile.ParseKubernetes
+	case format == "dotenv", format == "auto":
+		parse = importfile.ParseDotenv
+	default:
+		return nil, usagef("--format is %q; allowed are auto, dotenv, json and kubernetes", format)
 	}
 	if file == "-" {
 		return parse(a.Stdin)
@@ -188,9 +216,7 @@ func importEntries(ctx context.Context, cl *client.Client, vault string, entries
 ) (importReport, error) {
 	i := &importing{client: cl, vault: vault}
 	r := &i.report
-	*r = importReport{
-		DryRun: o.dryRun, Created: []string{}, Updated: []string{}, Unchanged: []string{}, Refused: []string{}, Failed: []importFailure{},
-	}
+	*r = newImportReport(o.dryRun)
 	plan, err := i.compare(ctx, entries, o.overwrite)
 	if err != nil {
 		return *r, err
@@ -270,7 +296,7 @@ func (i *importing) putAll(ctx context.Context, plan []planned, step func()) {
 func (i *importing) put(ctx context.Context, p planned, wait lifeboatv1.Wait) error {
 	if p.replaces == "" {
 		_, err := i.client.CreateSecret(ctx, &lifeboatv1.CreateSecretRequest{
-			Vault: i.vault, Name: p.Name, Value: p.Value.Reveal(), Wait: wait,
+			Vault: i.vault, Name: p.Name, Value: p.Value.Reveal(), ContentType: p.ContentType, Tags: p.Tags, Wait: wait,
 		})
 		return err
 	}
@@ -299,7 +325,7 @@ func (a *app) showImport(r importReport, total int) error {
 		return writeJSON(a.Stdout, r)
 	}
 	for _, name := range r.Refused {
-		a.note("refused: %s has another value", oneLine(clip(name, 60)))
+		a.note("refused: %s %s", oneLine(clip(name, 60)), oneLine(or(r.RefusedBecause[name], "has another value")))
 	}
 	for _, f := range r.Failed {
 		a.note("failed: %s: %s", oneLine(clip(f.Name, 60)), f.Message)

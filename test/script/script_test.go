@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/cli"
+	"github.com/lifeboat-secrets/lifeboat/internal/importsource/sourcetest"
 	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 )
 
@@ -42,6 +44,12 @@ func TestMain(m *testing.M) {
 var region struct {
 	sync.Mutex
 	*localregion.Region
+}
+
+// sources are other secret managers to import from.
+var sources struct {
+	vault *sourcetest.Vault
+	aws   *httptest.Server
 }
 
 type shared struct{ m *testing.M }
@@ -72,6 +80,19 @@ func (s *shared) run() (code int, err error) {
 	if err := region.StartInProcess(ctx); err != nil {
 		return 0, err
 	}
+	sources.vault = sourcetest.NewVault(map[string]sourcetest.VaultSecret{
+		"app/db":       {Versions: []map[string]any{{"password": "first"}, {"password": canary}}, Custom: map[string]string{"owner": "ada"}},
+		"app/big":      {Versions: []map[string]any{{"v": strings.Repeat("x", 70_000)}}},
+		"app/gone":     {Versions: []map[string]any{{"v": "x"}}, Deleted: true},
+		"app/a b":      {Versions: []map[string]any{{"v": "x"}}},
+		"app/deep/key": {Versions: []map[string]any{{"v": canary}}},
+	})
+	defer sources.vault.Close()
+	sources.aws = sourcetest.NewAWS([]sourcetest.AWSSecret{
+		{Name: "prod/db", Description: "of the shop", Current: canary, Previous: "older", Tags: map[string]string{"team": "a"}},
+		{Name: "prod/key", Current: "\x00\x01", Binary: true}, {Name: "prod/gone", Current: "x", Deleted: true}, {Name: "test/x", Current: "y"},
+	})
+	defer sources.aws.Close()
 	code = s.m.Run()
 	return code, errors.Join(region.Close(), searchCanary(dir))
 }
@@ -120,6 +141,9 @@ func setup(env *testscript.Env) error {
 	env.Setenv("HOST2", region.Hosts()[1].URL())
 	env.Setenv("CONTROL", region.Control().URL())
 	env.Setenv("SOCKET", region.Control().SocketPath())
+	env.Setenv("VAULT_SOURCE", sources.vault.URL)
+	env.Setenv("VAULT_SOURCE_TOKEN", sourcetest.VaultToken)
+	env.Setenv("AWS_SOURCE", sources.aws.URL)
 	env.Setenv("AUDIT_LOG", filepath.Join(filepath.Dir(host.SocketPath()), "audit.log"))
 	env.Setenv("KMS_FILE", filepath.Join(filepath.Dir(filepath.Dir(region.Control().SocketPath())), "kms-keys"))
 	env.Setenv("OPERATOR_TOKEN_FILE", region.OperatorTokenFile())
