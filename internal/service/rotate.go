@@ -44,7 +44,7 @@ type keyWork struct {
 
 func (o KeyOptions) resealRate() *rate.Limiter {
 	perSecond := cmp.Or(o.RecordsPerSecond, 500)
-	return rate.NewLimiter(rate.Limit(perSecond), max(perSecond, resealRecords))
+	return rate.NewLimiter(rate.Limit(perSecond), resealRecords)
 }
 
 // KeyStats counts what this process did for keys since it started.
