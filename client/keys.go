@@ -23,3 +23,14 @@ func (c *Client) GetDataKeys(ctx context.Context, in *lifeboatv1.GetDataKeysRequ
 func (c *Client) RetireDataKeys(ctx context.Context, in *lifeboatv1.RetireDataKeysRequest) (*lifeboatv1.RetireDataKeysResponse, error) {
 	return mutate(ctx, c, c.keys.RetireDataKeys, in)
 }
+
+// RotateMasterKey has all data keys wrapped again by the active master keys, after
+// the key service has made a new one if it can. Only operators.
+func (c *Client) RotateMasterKey(ctx context.Context, in *lifeboatv1.RotateMasterKeyRequest) (*lifeboatv1.RotateMasterKeyResponse, error) {
+	return mutate(ctx, c, c.keys.RotateMasterKey, in)
+}
+
+// GetKeyStatus returns what the keys of the region are like. Only operators.
+func (c *Client) GetKeyStatus(ctx context.Context, in *lifeboatv1.GetKeyStatusRequest) (*lifeboatv1.GetKeyStatusResponse, error) {
+	return read(ctx, c, c.keys.GetKeyStatus, in)
+}

@@ -64,6 +64,9 @@ const (
 	RotateDataKey  Action = "RotateDataKey"
 	GetDataKeys    Action = "GetDataKeys"
 	RetireDataKeys Action = "RetireDataKeys"
+
+	RotateMasterKey Action = "RotateMasterKey"
+	GetKeyStatus    Action = "GetKeyStatus"
 )
 
 // Group is a set of actions that policies can name at once: action in
@@ -124,7 +127,7 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(AccountResource), ListPrincipals, ListPolicies)
 	add(groups(GroupManage), kinds(AccountResource), GetAccount)
 	add(groups(GroupManage), kinds(VaultResource, AccountResource), RotateDataKey, GetDataKeys)
-	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys)
+	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey, GetKeyStatus)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,
 		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation, ManageQueue, GetFormats, HoldFormats, ListPeers, AdmitPeer)
 	return all

@@ -29,6 +29,12 @@ func (open) Wrap(_ context.Context, plaintext, aad []byte) (kms.Wrapped, error) 
 	return kms.SealEnvelope("open", aad, plaintext), nil
 }
 
+func (o open) WrapUnder(ctx context.Context, _ string, plaintext, aad []byte) (kms.Wrapped, error) {
+	return o.Wrap(ctx, plaintext, aad)
+}
+
+func (open) MasterKey(context.Context, string) (string, error) { return "open", nil }
+
 func (open) Unwrap(_ context.Context, wrapped kms.Wrapped, aad []byte) ([]byte, error) {
 	key, err := kms.OpenEnvelope(wrapped, aad)
 	return bytes.Clone(key), err

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/client"
@@ -142,9 +143,9 @@ func (b *bar) end() {
 func (a *app) operatorKey() *cobra.Command {
 	c := &cobra.Command{
 		Use: "key", Aliases: []string{"keys"}, Short: "Look after the keys of the region",
-		Example: "  lifeboat operator key retire",
+		Example: "  lifeboat operator key status\n  lifeboat operator key rotate\n  lifeboat operator key retire",
 	}
-	c.AddCommand(a.operatorKeyRetire())
+	c.AddCommand(a.operatorKeyStatus(), a.operatorKeyRotate(), a.operatorKeyRetire())
 	return c
 }
 
@@ -179,6 +180,133 @@ can be retired is, and what needs the rest is listed. The region does it by itse
 	c.Flags().StringVar(&request.Account, "account", "", "or an account")
 	c.MarkFlagsMutuallyExclusive("vault", "account")
 	return c
+}
+
+func (a *app) operatorKeyStatus() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Show which master keys something needs, and what", Args: args(),
+		Long: `Show the master keys that data keys or backups need, and how far rotations are. A
+master key that is not listed can be taken away from the key service; copies of
+backups that the region does not know of, such as older ones, may still need it.`,
+		Example: "  lifeboat operator key status\n  lifeboat operator key status -o json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.connect()
+			if err != nil {
+				return err
+			}
+			s, err := cl.GetKeyStatus(c.Context(), &lifeboatv1.GetKeyStatusRequest{})
+			if err != nil {
+				return err
+			}
+			return a.show(s, func(w io.Writer) { keyStatusTable(w, s) })
+		},
+	}
+}
+
+func keyStatusTable(w io.Writer, s *lifeboatv1.GetKeyStatusResponse) {
+	row(w, "vaults and accounts", number(s.GetScopes()))
+	row(w, "oldest data key", at(s.GetOldestActiveAt()))
+	row(w, "highest generation", number(uint64(s.GetHighestGeneration())))
+	row(w, "older generations", number(s.GetOlderGenerations())+" not deleted yet")
+	row(w, "rotations under way", number(s.GetRotating()))
+	if s.GetFailedRecords() > 0 {
+		row(w, "cannot be opened", number(s.GetFailedRecords())+" records")
+	}
+	if r := s.GetMasterKeyRotation(); r != nil {
+		row(w, "master key rotation", masterRotationText(r))
+	}
+	row(w, "")
+	row(w, "MASTER KEY", "", "DATA KEYS", "OLDEST", "BACKUPS", "UNTIL")
+	for _, m := range s.GetMasterKeys() {
+		own := ""
+		if m.GetOwn() {
+			own = "own"
+		}
+		row(w, clip(m.GetId(), 34), own, number(m.GetDataKeys()), day(m.GetOldestDataKeyAt()), number(m.GetBackups()), day(m.GetBackupsUntil()))
+	}
+}
+
+func masterRotationText(r *lifeboatv1.MasterKeyRotation) string {
+	if r.GetFinishedAt() == nil {
+		return fmt.Sprintf("under way since %s, %d of %d data keys", at(r.GetStartedAt()), r.GetLookedAt(), r.GetTotal())
+	}
+	return fmt.Sprintf("finished at %s, %d data keys, %d failed", at(r.GetFinishedAt()), r.GetRewrapped(), r.GetFailed())
+}
+
+func number(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// day shows the day of a time, "-" for none.
+func day(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "-"
+	}
+	return t.AsTime().UTC().Format(time.DateOnly)
+}
+
+func (a *app) operatorKeyRotate() *cobra.Command {
+	request := &lifeboatv1.RotateMasterKeyRequest{}
+	var noWait bool
+	c := &cobra.Command{
+		Use: "rotate", Short: "Rotate the master key, and wrap all data keys again", Args: args(),
+		Long: `Have all data keys of the region wrapped again by the active master keys, in the
+background; callers notice nothing. Before that the key service makes a new master
+key, if its driver is file or transit; for the others make one with the key
+service's tools, configure it and restart the processes first. The command follows
+the work until it is done; interrupting it, or --no-wait, leaves the work to the
+region. Backups made before still need the old master key.`,
+		Example: "  lifeboat operator key rotate\n  lifeboat operator key rotate --key payments\n  lifeboat operator key rotate --rewrap-only",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.connect()
+			if err != nil {
+				return err
+			}
+			answer, err := cl.RotateMasterKey(c.Context(), request)
+			if err != nil {
+				return err
+			}
+			if answer.GetRunning() {
+				a.note("a rotation is under way already")
+			}
+			if !noWait {
+				if answer.Rotation, err = a.followMasterRotation(c.Context(), cl, answer.GetRotation()); err != nil {
+					return err
+				}
+			}
+			if r := answer.GetRotation(); r.GetFailed() > 0 {
+				a.note("warning: %d data keys cannot be wrapped again, such as %s", r.GetFailed(), r.GetFailures()[0])
+			}
+			return a.show(answer, func(w io.Writer) {
+				row(w, "master key", answer.GetRotation().GetMasterKey())
+				row(w, "rotation", masterRotationText(answer.GetRotation()))
+			})
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&request.Key, "key", "", "name of the master key to make anew, as vaults name it (default the region's own)")
+	f.BoolVar(&request.RewrapOnly, "rewrap-only", false, "make no master key; wrap again by those that are active now")
+	f.BoolVar(&noWait, "no-wait", false, "do not wait until all data keys are wrapped again")
+	return c
+}
+
+func (a *app) followMasterRotation(ctx context.Context, cl *client.Client, began *lifeboatv1.MasterKeyRotation) (*lifeboatv1.MasterKeyRotation, error) {
+	bar := a.newBar("wrapping again ")
+	defer bar.end()
+	for now := began; ; {
+		bar.set(now.GetLookedAt(), now.GetTotal())
+		if now.GetFinishedAt() != nil {
+			return now, nil
+		}
+		if err := wait(ctx, followEvery); err != nil {
+			return now, err
+		}
+		s, err := cl.GetKeyStatus(ctx, &lifeboatv1.GetKeyStatusRequest{})
+		if err != nil {
+			return now, err
+		}
+		if r := s.GetMasterKeyRotation(); !r.GetStartedAt().AsTime().Before(began.GetStartedAt().AsTime()) { // a host may be behind
+			now = r
+		}
+	}
 }
 
 func numbers(all []uint32) string {

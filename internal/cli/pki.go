@@ -14,6 +14,7 @@ import (
 )
 
 func (a *app) kmsCommand() *cobra.Command {
+	var name string
 	c := &cobra.Command{
 		Use: "kms", Short: "Make master keys for the key service drivers \"file\" and \"pkcs11\"",
 		Long: `Make master keys for the key service drivers "file" and "pkcs11". The driver
@@ -32,18 +33,23 @@ the other drivers are made with the tools of their services.`,
 			return a.done("made "+args[0]+" with master key "+id+"; keep a copy of the file: without it all secrets are lost",
 				map[string]any{"file": args[0], "masterKey": id})
 		},
-	}, &cobra.Command{
+	})
+	addKey := &cobra.Command{
 		Use: "add-key FILE", Short: "Add a master key, which wraps from now on", Args: args("FILE"),
-		Long:    "Add a master key and make it the one that wraps. The others stay, to unwrap what they wrapped.",
-		Example: "  lifeboat kms add-key /var/lib/lifeboat/kms-keys",
+		Long: `Add a master key and make it the one that wraps, or the one that wraps the data
+keys of vaults which name it. The others stay, to unwrap what they wrapped; see
+"lifeboat operator key rotate" to have that wrapped again.`,
+		Example: "  lifeboat kms add-key /var/lib/lifeboat/kms-keys\n  lifeboat kms add-key /var/lib/lifeboat/kms-keys --name payments",
 		RunE: func(_ *cobra.Command, args []string) error {
-			id, err := file.AddKey(args[0])
+			id, err := file.AddKey(args[0], name)
 			if err != nil {
 				return err
 			}
 			return a.done("added master key "+id, map[string]any{"file": args[0], "masterKey": id})
 		},
-	}, a.kmsCreateHSMKey())
+	}
+	addKey.Flags().StringVar(&name, "name", "", "name by which vaults name it")
+	c.AddCommand(addKey, a.kmsCreateHSMKey())
 	return c
 }
 

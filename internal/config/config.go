@@ -246,6 +246,11 @@ type Keys struct {
 	// RotateDataKeysAfter is how often a generation seals before it is rotated;
 	// default 2^30, at most 2^31: half of what AES-GCM with random nonces allows.
 	RotateDataKeysAfter uint64 `yaml:"rotate_data_keys_after"`
+	// RotateMasterKeyEvery is how long after the last rotation the master key is
+	// rotated again; 0, the default, for never. The driver must be file or transit.
+	RotateMasterKeyEvery time.Duration `yaml:"rotate_master_key_every"`
+	// DataKeysPerSecond bounds what is wrapped again in the background; default 50.
+	DataKeysPerSecond int `yaml:"data_keys_per_second"`
 	// RecordsPerSecond bounds what is sealed again in the background; default 500.
 	RecordsPerSecond int `yaml:"records_per_second"`
 	// BackupsKeptFor is how long backups may be restored, and so keep keys from
@@ -342,7 +347,7 @@ func Default() *Config {
 			AWS:      KMSAWS{Timeout: 10 * time.Second},
 			CacheFor: time.Hour, StaleFor: 24 * time.Hour,
 		},
-		Keys:        Keys{RotateDataKeysAfter: 1 << 30, RecordsPerSecond: 500, BackupsKeptFor: 30 * 24 * time.Hour},
+		Keys:        Keys{RotateDataKeysAfter: 1 << 30, DataKeysPerSecond: 50, RecordsPerSecond: 500, BackupsKeptFor: 30 * 24 * time.Hour},
 		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},
 		Credentials: Credentials{MaxAgeWhenCutOff: 24 * time.Hour},
 		Reads:       Reads{StoreFallbackTimeout: 500 * time.Millisecond, WaitClearedTimeout: 5 * time.Second},

@@ -42,7 +42,7 @@ func (c *Config) Validate() error {
 	c.validateControl(&p)
 	c.validatePeers(&p)
 	c.validateKMS(&p)
-	c.Keys.validate(&p)
+	c.Keys.validate(&p, c.KMS.Driver)
 	c.validateAudit(&p)
 	between(&p, "credentials.max_age_when_cut_off", c.Credentials.MaxAgeWhenCutOff, time.Minute, 720*time.Hour)
 	between(&p, "reads.store_fallback_timeout", c.Reads.StoreFallbackTimeout, time.Millisecond, time.Minute)
@@ -214,7 +214,7 @@ func (x *ExternalStore) validate(p *problems) {
 	}
 }
 
-func (k *Keys) validate(p *problems) {
+func (k *Keys) validate(p *problems, driver string) {
 	const years = 87600 * time.Hour
 	if k.RotateDataKeysEvery != 0 {
 		between(p, "keys.rotate_data_keys_every", k.RotateDataKeysEvery, time.Hour, years)
@@ -224,6 +224,15 @@ func (k *Keys) validate(p *problems) {
 	}
 	if k.RecordsPerSecond < 1 || k.RecordsPerSecond > 100_000 {
 		p.add("keys.records_per_second", "is %d; allowed are 1 to 100000", k.RecordsPerSecond)
+	}
+	if k.DataKeysPerSecond < 1 || k.DataKeysPerSecond > 10_000 {
+		p.add("keys.data_keys_per_second", "is %d; allowed are 1 to 10000", k.DataKeysPerSecond)
+	}
+	if k.RotateMasterKeyEvery != 0 {
+		between(p, "keys.rotate_master_key_every", k.RotateMasterKeyEvery, time.Hour, years)
+		if driver != "file" && driver != "transit" {
+			p.add("keys.rotate_master_key_every", "needs a driver that makes master keys: file or transit, not %s", driver)
+		}
 	}
 	between(p, "keys.backups_kept_for", k.BackupsKeptFor, 0, years)
 }

@@ -112,10 +112,14 @@ func loadRecord(view record.View, id keyID) (*recordpb.DataKey, int64, error) {
 		return nil, 0, err
 	}
 	if stored.GetScope() != id.scope || stored.GetGeneration() != id.generation || stored.GetPurpose() != id.purpose() {
-		return nil, 0, secret.Errorf(secret.CodeTampered, "the record of data key %s is that of another", id).
-			WithHint("restore the record from a backup or another region")
+		return nil, 0, otherRecord(id)
 	}
 	return stored, revision, nil
+}
+
+func otherRecord(id keyID) error {
+	return secret.Errorf(secret.CodeTampered, "the record of data key %s is that of another", id).
+		WithHint("restore the record from a backup or another region")
 }
 
 func wrappedOf(stored *recordpb.DataKey) kms.Wrapped {

@@ -1,12 +1,13 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -33,7 +34,12 @@ func (n *NewKeys) Sealer() *Sealer { return &n.sealer }
 // The transaction they are added to fails if the scope has keys already. Errors:
 // those of kms.Wrapper.
 func (k *Keyring) NewScope(ctx context.Context, scope string, now time.Time) (*NewKeys, error) {
-	return k.newScope(ctx, scope, randomKey(), now)
+	return k.newScope(ctx, "", scope, randomKey(), now)
+}
+
+// NewScopeUnder is NewScope under the master key of a name.
+func (k *Keyring) NewScopeUnder(ctx context.Context, masterKey, scope string, now time.Time) (*NewKeys, error) {
+	return k.newScope(ctx, masterKey, scope, randomKey(), now)
 }
 
 // NewReplicaScope is NewScope for a vault or account that another region has:
@@ -42,34 +48,35 @@ func (k *Keyring) NewReplicaScope(ctx context.Context, scope string, macKey secr
 	if macKey.Len() != keyBytes {
 		return nil, secret.Invalid("mac_key", "must have %d bytes, has %d", keyBytes, macKey.Len())
 	}
-	return k.newScope(ctx, scope, macKey.Reveal(), now)
+	return k.newScope(ctx, "", scope, macKey.Reveal(), now)
 }
 
-func (k *Keyring) newScope(ctx context.Context, scope string, macKey []byte, now time.Time) (*NewKeys, error) {
+func (k *Keyring) newScope(ctx context.Context, masterKey, scope string, macKey []byte, now time.Time) (*NewKeys, error) {
 	n := new(NewKeys)
 	var err error
-	if n.sealer.mac, err = k.addKey(ctx, n, keyID{scope, macGeneration}, macKey, now); err != nil {
+	if n.sealer.mac, err = k.addKey(ctx, n, masterKey, keyID{scope, macGeneration}, macKey, now); err != nil {
 		return nil, err
 	}
-	if n.sealer.seal, err = k.addKey(ctx, n, keyID{scope, firstGeneration}, randomKey(), now); err != nil {
+	if n.sealer.seal, err = k.addKey(ctx, n, masterKey, keyID{scope, firstGeneration}, randomKey(), now); err != nil {
 		return nil, err
 	}
 	n.activate(scope, firstGeneration, 0)
 	return n, nil
 }
 
-// NewGeneration makes the next SEAL key of a scope and makes it the active one;
+// NewGeneration makes the next SEAL key of a scope, under the master key of a
+// name (empty for the region's own), and makes it the active one;
 // content sealed under the others can still be opened. The transaction fails if
 // another generation became active meanwhile. Errors: those of Sealer and of
 // kms.Wrapper.
-func (k *Keyring) NewGeneration(ctx context.Context, view record.View, scope string, now time.Time) (*NewKeys, error) {
+func (k *Keyring) NewGeneration(ctx context.Context, view record.View, masterKey, scope string, now time.Time) (*NewKeys, error) {
 	current, err := k.Sealer(ctx, view, scope)
 	if err != nil {
 		return nil, err
 	}
 	n := &NewKeys{sealer: Sealer{mac: current.mac}}
 	generation := current.Generation() + 1
-	if n.sealer.seal, err = k.addKey(ctx, n, keyID{scope, generation}, randomKey(), now); err != nil {
+	if n.sealer.seal, err = k.addKey(ctx, n, masterKey, keyID{scope, generation}, randomKey(), now); err != nil {
 		return nil, err
 	}
 	n.activate(scope, generation, current.condition.Revision)
@@ -91,64 +98,95 @@ func (k *Keyring) MACKey(ctx context.Context, view record.View, scope string) (s
 	return secret.NewPlaintext(raw), nil
 }
 
-// Rewrap returns a transaction that puts those data keys of a scope under the
-// active master key that are under another, without writes if there are none. A
-// data key itself stays the same, so sealing and opening go on meanwhile. Errors:
-// those of kms.Wrapper and of the view.
-func (k *Keyring) Rewrap(ctx context.Context, view record.View, scope string) (record.Txn, error) {
-	var txn record.Txn
-	stale, err := k.underOtherMasterKey(view, scope)
-	if err != nil {
-		return txn, err
+// MasterKey is a master key of the key service by its name, as
+// kms.Wrapper.WrapUnder takes it, and its ID.
+type MasterKey struct{ Name, ID string }
+
+// MasterKey asks the key service which master key is the active one of a name,
+// empty for the region's own. Errors: those of kms.Wrapper.
+func (k *Keyring) MasterKey(ctx context.Context, name string) (MasterKey, error) {
+	id, err := k.opts.Wrapper.MasterKey(ctx, name)
+	return MasterKey{Name: name, ID: id}, err
+}
+
+// RotateMasterKey has the key service make another master key the active one of a
+// name. made is false if it cannot: its keys are then made with its own tools.
+// Errors: those of kms.Rotator.
+func (k *Keyring) RotateMasterKey(ctx context.Context, name string) (made bool, err error) {
+	r, ok := k.opts.Wrapper.(kms.Rotator)
+	if !ok {
+		return false, nil
 	}
-	for _, id := range stale {
-		if err := k.rewrap(ctx, view, id, &txn); err != nil {
-			return record.Txn{}, fmt.Errorf("rewrap data key %s: %w", id, err)
+	_, err = r.RotateMasterKey(ctx, name)
+	return err == nil, err
+}
+
+// Rewrap returns a transaction that puts those data keys of a scope under a master
+// key that are under another, without writes if there are none. A data key itself
+// stays the same, so sealing and opening go on meanwhile. Errors: those of
+// kms.Wrapper and of the view.
+func (k *Keyring) Rewrap(ctx context.Context, view record.View, m MasterKey, scope string) (record.Txn, error) {
+	var txn record.Txn
+	var all []record.Stored
+	prefix := record.DataKeyPrefix + scope + "/"
+	err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+		all = append(all, record.Stored{Key: stored.Key, Value: bytes.Clone(stored.Value), Revision: stored.Revision})
+		return true
+	})
+	for _, stored := range all {
+		if err != nil {
+			break
 		}
+		var value []byte
+		if value, err = k.RewrapRecord(ctx, m, stored); value != nil {
+			txn.Require(stored.Key, stored.Revision)
+			txn.Put(stored.Key, value)
+		}
+	}
+	if err != nil {
+		return record.Txn{}, err
 	}
 	return txn, nil
 }
 
-func (k *Keyring) underOtherMasterKey(view record.View, scope string) (found []keyID, err error) {
-	active := k.opts.Wrapper.Describe().ActiveKey
-	prefix := record.DataKeyPrefix + scope + "/"
-	scanErr := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-		var key *recordpb.DataKey
-		if key, err = record.DataKeys.Decode(stored.Value); err != nil {
-			err = secret.Wrap(secret.CodeOf(err), err, "record "+string(stored.Key))
-			return false
-		}
-		if key.GetMasterKey() != active {
-			found = append(found, keyID{scope, key.GetGeneration()})
-		}
-		return true
-	})
-	return found, errors.Join(scanErr, err)
+// RewrapRecord returns the record of a data key under a master key, nil if it is
+// already. Errors: those of kms.Wrapper, and of record.Kind.Decode.
+func (k *Keyring) RewrapRecord(ctx context.Context, m MasterKey, stored record.Stored) ([]byte, error) {
+	key, err := record.DataKeys.Decode(stored.Value)
+	if err != nil {
+		return nil, secret.Wrap(secret.CodeOf(err), err, "record "+string(stored.Key))
+	}
+	if key.GetMasterKey() == m.ID {
+		return nil, nil
+	}
+	id := keyID{key.GetScope(), key.GetGeneration()}
+	if id.key() != stored.Key || key.GetPurpose() != id.purpose() {
+		return nil, otherRecord(id)
+	}
+	value, err := k.rewrapped(ctx, m.Name, id, key)
+	if err != nil {
+		return nil, fmt.Errorf("rewrap data key %s: %w", id, err)
+	}
+	return value, nil
 }
 
-func (k *Keyring) rewrap(ctx context.Context, view record.View, id keyID, txn *record.Txn) error {
-	stored, revision, err := loadRecord(view, id)
+func (k *Keyring) rewrapped(ctx context.Context, name string, id keyID, key *recordpb.DataKey) ([]byte, error) {
+	raw, err := k.opts.Wrapper.Unwrap(ctx, wrappedOf(key), id.binding())
 	if err != nil {
-		return err
-	}
-	raw, err := k.opts.Wrapper.Unwrap(ctx, wrappedOf(stored), id.binding())
-	if err != nil {
-		return err
+		return nil, err
 	}
 	defer clear(raw)
-	wrapped, err := k.opts.Wrapper.Wrap(ctx, raw, id.binding())
+	wrapped, err := k.opts.Wrapper.WrapUnder(ctx, name, raw, id.binding())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	txn.Require(id.key(), revision)
-	txn.Put(id.key(), encodeDataKey(id, wrapped, record.FromNanos(stored.GetCreatedAt())))
-	return nil
+	return encodeDataKey(id, wrapped, record.FromNanos(key.GetCreatedAt())), nil
 }
 
 // addKey wraps raw, adds its record to n and returns the key. It wipes raw.
-func (k *Keyring) addKey(ctx context.Context, n *NewKeys, id keyID, raw []byte, now time.Time) (*dataKey, error) {
+func (k *Keyring) addKey(ctx context.Context, n *NewKeys, masterKey string, id keyID, raw []byte, now time.Time) (*dataKey, error) {
 	defer clear(raw)
-	wrapped, err := k.opts.Wrapper.Wrap(ctx, raw, id.binding())
+	wrapped, err := k.opts.Wrapper.WrapUnder(ctx, masterKey, raw, id.binding())
 	if err != nil {
 		return nil, err
 	}

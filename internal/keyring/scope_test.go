@@ -55,11 +55,11 @@ func TestRotation(t *testing.T) {
 	old := w.sealer(t, vault)
 	sealed := w.seal(t, vault, "first", place())
 	mac := old.MAC("value", []byte("first"))
-	a, err := w.NewGeneration(t.Context(), &w.shard, vault, at)
+	a, err := w.NewGeneration(t.Context(), &w.shard, "", vault, at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := w.NewGeneration(t.Context(), &w.shard, vault, at)
+	b, err := w.NewGeneration(t.Context(), &w.shard, "", vault, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,14 +102,15 @@ func TestRewrapUnderNewMasterKey(t *testing.T) {
 	w := newWorld(t, keyring.Options{})
 	sealed := w.seal(t, vault, "content", place())
 	oldID := w.service.Describe().ActiveKey
-	newID, err := file.AddKey(w.keyFile)
+	newID, err := file.AddKey(w.keyFile, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.service.Wrapper.(*file.Wrapper).Reload(); err != nil {
-		t.Fatal(err)
+	master, err := w.MasterKey(t.Context(), "")
+	if err != nil || master.ID != newID {
+		t.Fatalf("the master key is %v, %v; want %q", master, err, newID)
 	}
-	txn, err := w.Rewrap(t.Context(), &w.shard, vault)
+	txn, err := w.Rewrap(t.Context(), &w.shard, master, vault)
 	if err != nil || len(txn.Writes) != 2 {
 		t.Fatalf("Rewrap: %d writes, %v", len(txn.Writes), err)
 	}
@@ -127,7 +128,7 @@ func TestRewrapUnderNewMasterKey(t *testing.T) {
 	w.mustOpen(t, vault, sealed, "content")
 	w.Forget(vault)
 	w.mustOpen(t, vault, sealed, "content")
-	if txn, err := w.Rewrap(t.Context(), &w.shard, vault); err != nil || len(txn.Writes) != 0 {
+	if txn, err := w.Rewrap(t.Context(), &w.shard, master, vault); err != nil || len(txn.Writes) != 0 {
 		t.Errorf("a second Rewrap: %d writes, %v", len(txn.Writes), err)
 	}
 }

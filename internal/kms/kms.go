@@ -22,13 +22,29 @@ type Wrapper interface {
 	// key, bound to aad. It keeps no reference to its arguments. Errors:
 	// secret.CodeInvalid, ErrFault, ErrClosed, and the context's.
 	Wrap(ctx context.Context, plaintext, aad []byte) (Wrapped, error)
-	// Unwrap decrypts what Wrap returned for the same aad; the caller owns the
+	// WrapUnder is Wrap under the active master key of a name: a name in the key
+	// file, the label of a key in the HSM, a key of the transit engine, an ARN, ID
+	// or alias. Empty means that of Wrap. Errors: also ErrWrongKey if there is no
+	// usable key of that name.
+	WrapUnder(ctx context.Context, name string, plaintext, aad []byte) (Wrapped, error)
+	// MasterKey returns the ID of the master key that WrapUnder uses for a name.
+	// Errors: those of WrapUnder.
+	MasterKey(ctx context.Context, name string) (id string, err error)
+	// Unwrap decrypts what Wrap and WrapUnder returned for the same aad; the caller owns the
 	// result and wipes it. Errors: ErrTampered, ErrWrongKey, ErrFault,
 	// ErrClosed, secret.CodeUnknownFormat, and the context's.
 	Unwrap(ctx context.Context, wrapped Wrapped, aad []byte) ([]byte, error)
 	// Close forgets the master keys and ends the connection. It may be called
 	// again; every other method but Describe then returns ErrClosed.
 	Close() error
+}
+
+// Rotator is a Wrapper whose key service makes a new master key when it is asked.
+type Rotator interface {
+	// RotateMasterKey makes another master key the active one of a name, empty for
+	// that of Wrap, and returns its ID. What earlier ones wrapped can still be
+	// unwrapped. Errors: those of WrapUnder.
+	RotateMasterKey(ctx context.Context, name string) (id string, err error)
 }
 
 // Description says what a key service is, for start-up messages and status.

@@ -27,7 +27,7 @@ func (p *Process) keyOptions() service.KeyOptions {
 	k := p.config.Keys
 	return service.KeyOptions{
 		RotateDataKeysEvery: k.RotateDataKeysEvery, RotateDataKeysAfter: k.RotateDataKeysAfter,
-		RecordsPerSecond: k.RecordsPerSecond, BackupsKeptFor: k.BackupsKeptFor,
+		RotateMasterKeyEvery: k.RotateMasterKeyEvery, DataKeysPerSecond: k.DataKeysPerSecond, RecordsPerSecond: k.RecordsPerSecond, BackupsKeptFor: k.BackupsKeptFor,
 	}
 }
 
@@ -40,17 +40,20 @@ func (p *Process) startKeyWork(ctx context.Context) {
 
 // keyWork wakes what carries on work on keys.
 type keyWork struct {
-	dataKeys chan struct{}
+	dataKeys, masterKeys chan struct{}
 }
 
 func newKeyWork() keyWork {
-	return keyWork{dataKeys: make(chan struct{}, 1)}
+	return keyWork{dataKeys: make(chan struct{}, 1), masterKeys: make(chan struct{}, 1)}
 }
 
 // changed notices that there is more to do.
 func (w keyWork) changed(key record.Key) {
-	if key.HasPrefix(record.DataKeyRotationPrefix) {
+	switch {
+	case key.HasPrefix(record.DataKeyRotationPrefix):
 		wake(w.dataKeys)
+	case key == record.MasterKeyRotationKey:
+		wake(w.masterKeys)
 	}
 }
 
@@ -65,6 +68,7 @@ func wake(c chan struct{}) {
 func (p *Process) maintainKeys(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.repeat(ctx, "data keys", p.keyWork.dataKeys, p.service.MaintainDataKeys) })
+	g.Go(func() error { return p.repeat(ctx, "master keys", p.keyWork.masterKeys, p.service.MaintainMasterKeys) })
 	return g.Wait()
 }
 
@@ -109,9 +113,67 @@ func (p *Process) countSeals(ctx context.Context) error {
 	}
 }
 
+// keyState is what a scrape reads of the work on keys.
+type keyWorkState struct {
+	service.KeyStats
+	service.KeyStatus
+}
+
 func (p *Process) keyWorkMetrics() prometheus.Collector {
-	s := newReadings("keys", p.service.KeyStats)
-	s.counter("rotations_total", "Rotations of data keys that this process brought to their end.", func(k service.KeyStats) uint64 { return k.Rotated })
-	s.counter("resealed_records_total", "Records that this process sealed again under a newer data key.", func(k service.KeyStats) uint64 { return k.Resealed })
+	s := newReadings("keys", func() keyWorkState { return keyWorkState{p.service.KeyStats(), p.keyStatus()} })
+	s.gauge("scopes", "Vaults and accounts, which have a data key each.", func(k keyWorkState) float64 { return float64(k.Scopes) })
+	s.gauge("older_generations", "Generations of data keys that no longer seal and are not deleted yet.", func(k keyWorkState) float64 { return float64(k.Older) })
+	s.gauge("highest_generation", "Highest generation of a data key that seals.", func(k keyWorkState) float64 { return float64(k.HighestGeneration) })
+	s.gauge("oldest_data_key_age_seconds", "Age of the oldest data key that seals.", func(k keyWorkState) float64 { return age(k.OldestActive) })
+	s.gauge("rotating", "Rotations of data keys under way.", func(k keyWorkState) float64 { return float64(k.Rotating) })
+	s.gauge("failed_records", "Records that the last rotations could not open.", func(k keyWorkState) float64 { return float64(k.Failed) })
+	s.gauge("master_key_rotating", "1 while the rotation of master keys is under way.", func(k keyWorkState) float64 {
+		return truth(k.MasterRotation != nil && k.MasterRotation.GetFinishedAt() == 0)
+	})
+	s.gauge("master_key_failed_data_keys", "Data keys that the last rotation of master keys could not wrap again.", func(k keyWorkState) float64 {
+		return float64(k.MasterRotation.GetFailed())
+	})
+	s.counter("rotations_total", "Rotations of data keys that this process brought to their end.", func(k keyWorkState) uint64 { return k.Rotated })
+	s.counter("master_key_rotations_total", "Rotations of master keys that this process brought to their end.", func(k keyWorkState) uint64 { return k.MasterRotated })
+	s.counter("rewrapped_data_keys_total", "Data keys that this process had wrapped again by another master key.", func(k keyWorkState) uint64 { return k.Rewrapped })
+	s.counter("resealed_records_total", "Records that this process sealed again under a newer data key.", func(k keyWorkState) uint64 { return k.Resealed })
 	return s
+}
+
+func age(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(t).Seconds())
+}
+
+// keyStatus is by this process's own copy; empty while that is not complete.
+func (p *Process) keyStatus() (status service.KeyStatus) {
+	_ = p.synced(func(view record.View) (err error) {
+		status, err = p.service.KeyStatus(view)
+		return err
+	})
+	return status
+}
+
+// masterKeyCollector tells what each master key is needed for.
+type masterKeyCollector struct{ p *Process }
+
+var (
+	descDataKeys = prometheus.NewDesc("lifeboat_keys_data_keys", "Data keys that the master key wraps.", []string{"master_key"}, nil)
+	descBackups  = prometheus.NewDesc("lifeboat_keys_backups", "Backups that may be restored and need the master key.", []string{"master_key"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (masterKeyCollector) Describe(into chan<- *prometheus.Desc) {
+	into <- descDataKeys
+	into <- descBackups
+}
+
+// Collect implements prometheus.Collector.
+func (c masterKeyCollector) Collect(into chan<- prometheus.Metric) {
+	for _, m := range c.p.keyStatus().MasterKeys {
+		into <- prometheus.MustNewConstMetric(descDataKeys, prometheus.GaugeValue, float64(m.DataKeys), m.ID)
+		into <- prometheus.MustNewConstMetric(descBackups, prometheus.GaugeValue, float64(m.Backups), m.ID)
+	}
 }

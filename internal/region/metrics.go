@@ -36,7 +36,7 @@ func (p *Process) registry() *prometheus.Registry {
 	}
 	if p.pipeline != nil {
 		r.MustRegister(p.pipelineMetrics(), p.times.cleared, p.sweeps, hostsCollector{p.pipeline}, p.replicated)
-		r.MustRegister(p.keyWorkMetrics())
+		r.MustRegister(p.keyWorkMetrics(), masterKeyCollector{p})
 	}
 	if p.links != nil {
 		r.MustRegister(newPeerMetrics(p.links.Status))

@@ -104,6 +104,7 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	p.seenLife = string(p.local.Position().Incarnation)
 	p.onClose(p.local.Close)
 	if err := p.local.View(p.gate.Load); err != nil {
 		p.log.Warn("the formats in the local copy cannot be read yet", "error", err)
@@ -129,7 +130,7 @@ func (p *Process) applied(changes []record.Change) {
 		p.pipeline.Changed(changes)
 	}
 	for _, c := range changes {
-		if c.Key == record.RegionKey {
+		if c.Key == record.RegionKey && p.newLife(c) {
 			p.authz.Reset() // a new life of the store counts its revisions anew
 			p.events.Reset()
 			p.keyring.ForgetAll()
@@ -145,6 +146,18 @@ func (p *Process) applied(changes []record.Change) {
 			p.retries.add(c.Key[len(record.QuarantinePrefix):])
 		}
 	}
+}
+
+// newLife reports whether the region's record is of another life than the last
+// one: it also changes when the region's master key is rotated.
+func (p *Process) newLife(c record.Change) bool {
+	incarnation, err := record.IncarnationOf(c.Value)
+	if err != nil || c.Deleted {
+		incarnation = ""
+	}
+	same := incarnation != "" && string(incarnation) == p.seenLife
+	p.seenLife = string(incarnation)
+	return !same
 }
 
 // resynced is called when the local store has been compared with the whole store.

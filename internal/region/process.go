@@ -79,6 +79,7 @@ type Process struct {
 	retries    retries
 	keyWork    keyWork
 	reload     chan struct{} // tells the pipeline that the local store is another one
+	seenLife   string        // incarnation of the region's record that was applied last
 	resyncs    uint64        // of the local store, of which the watches know
 
 	// drains stop the listeners, closers undo start-up, last first.

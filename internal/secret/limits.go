@@ -5,6 +5,8 @@ import "time"
 // Limits on what one record may hold. They keep every mutation well inside one
 // transaction of the store (128 operations, 1.5 MiB).
 const (
+	// MaxKeyNameBytes bounds the name of a master key.
+	MaxKeyNameBytes = 2048
 	// MaxValueBytes bounds a value; the same as AWS Secrets Manager.
 	MaxValueBytes = 64 << 10
 	// MaxNameBytes bounds the name of a secret.

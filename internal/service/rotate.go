@@ -25,6 +25,11 @@ type KeyOptions struct {
 	// RotateDataKeysAfter is how often a generation seals, in all processes, before
 	// it is rotated; 0 means that it is not counted. See keyring.MaxSeals.
 	RotateDataKeysAfter uint64
+	// RotateMasterKeyEvery is how long the rotation of master keys is ago before
+	// the next one; 0 means that they are rotated when an operator asks only.
+	RotateMasterKeyEvery time.Duration
+	// DataKeysPerSecond bounds what is wrapped again; default 50.
+	DataKeysPerSecond int
 	// RecordsPerSecond bounds what is sealed again; default 500.
 	RecordsPerSecond int
 	// BackupsKeptFor is how long a backup can be expected to be restored, and so
@@ -40,6 +45,9 @@ type keyWork struct {
 	// counted is how many seals were added to the shared counts, by their keys.
 	counted           sync.Map
 	rotated, resealed atomic.Uint64
+
+	rewrapRate               *rate.Limiter
+	masterRotated, rewrapped atomic.Uint64
 }
 
 func (o KeyOptions) resealRate() *rate.Limiter {
@@ -49,6 +57,9 @@ func (o KeyOptions) resealRate() *rate.Limiter {
 
 // KeyStats counts what this process did for keys since it started.
 type KeyStats struct {
+	// MasterRotated are rotations of master keys that ended, Rewrapped the data keys
+	// that were wrapped again.
+	MasterRotated, Rewrapped uint64
 	// Rotated are rotations of data keys that ended, Resealed the records that were
 	// sealed again.
 	Rotated, Resealed uint64
@@ -56,7 +67,9 @@ type KeyStats struct {
 
 // KeyStats returns the counts.
 func (s *Service) KeyStats() KeyStats {
-	return KeyStats{Rotated: s.rotated.Load(), Resealed: s.resealed.Load()}
+	return KeyStats{
+		Rotated: s.rotated.Load(), Resealed: s.resealed.Load(), MasterRotated: s.masterRotated.Load(), Rewrapped: s.rewrapped.Load(),
+	}
 }
 
 // Hosts tells how far the registered hosts have come.
@@ -136,7 +149,7 @@ func (c *call) beginRotation(ctx context.Context, view record.View, sc scope) (*
 	if err := c.service.Keyring.Check(ctx, region); err != nil {
 		return nil, nil, err
 	}
-	keys, err := c.service.Keyring.NewGeneration(ctx, view, sc.id, c.now)
+	keys, err := c.service.Keyring.NewGeneration(ctx, view, c.service.masterKeyOf(sc.vault), sc.id, c.now)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -150,7 +150,7 @@ func New(o Options) *Service {
 		o.Unchecked = o.Store.View
 	}
 	s := &Service{Options: o}
-	s.resealRate = o.Keys.resealRate()
+	s.resealRate, s.rewrapRate = o.Keys.resealRate(), o.Keys.rewrapRate()
 	return s
 }
 

@@ -581,6 +581,450 @@ func (x *RetiredDataKeys) GetNeededBy() []string {
 	return nil
 }
 
+// MasterKeyRotation says how far a rotation is.
+type MasterKeyRotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ID of the region's own master key when it began.
+	MasterKey string                 `protobuf:"bytes,1,opt,name=master_key,json=masterKey,proto3" json:"master_key,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Absent while it is under way.
+	FinishedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=finished_at,json=finishedAt,proto3" json:"finished_at,omitempty"`
+	// Data keys looked at so far, and about how many there are.
+	LookedAt  uint64 `protobuf:"varint,4,opt,name=looked_at,json=lookedAt,proto3" json:"looked_at,omitempty"`
+	Total     uint64 `protobuf:"varint,5,opt,name=total,proto3" json:"total,omitempty"`
+	Rewrapped uint64 `protobuf:"varint,6,opt,name=rewrapped,proto3" json:"rewrapped,omitempty"`
+	// Data keys that cannot be wrapped again, and the first of their records' keys.
+	Failed        uint64   `protobuf:"varint,7,opt,name=failed,proto3" json:"failed,omitempty"`
+	Failures      []string `protobuf:"bytes,8,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MasterKeyRotation) Reset() {
+	*x = MasterKeyRotation{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MasterKeyRotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MasterKeyRotation) ProtoMessage() {}
+
+func (x *MasterKeyRotation) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MasterKeyRotation.ProtoReflect.Descriptor instead.
+func (*MasterKeyRotation) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *MasterKeyRotation) GetMasterKey() string {
+	if x != nil {
+		return x.MasterKey
+	}
+	return ""
+}
+
+func (x *MasterKeyRotation) GetStartedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartedAt
+	}
+	return nil
+}
+
+func (x *MasterKeyRotation) GetFinishedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FinishedAt
+	}
+	return nil
+}
+
+func (x *MasterKeyRotation) GetLookedAt() uint64 {
+	if x != nil {
+		return x.LookedAt
+	}
+	return 0
+}
+
+func (x *MasterKeyRotation) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *MasterKeyRotation) GetRewrapped() uint64 {
+	if x != nil {
+		return x.Rewrapped
+	}
+	return 0
+}
+
+func (x *MasterKeyRotation) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *MasterKeyRotation) GetFailures() []string {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+type RotateMasterKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the master key that is made anew, as vaults name it; empty means the
+	// region's own.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Make none: have everything wrapped by the keys that are active now.
+	RewrapOnly    bool `protobuf:"varint,2,opt,name=rewrap_only,json=rewrapOnly,proto3" json:"rewrap_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateMasterKeyRequest) Reset() {
+	*x = RotateMasterKeyRequest{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateMasterKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateMasterKeyRequest) ProtoMessage() {}
+
+func (x *RotateMasterKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateMasterKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateMasterKeyRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RotateMasterKeyRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RotateMasterKeyRequest) GetRewrapOnly() bool {
+	if x != nil {
+		return x.RewrapOnly
+	}
+	return false
+}
+
+type RotateMasterKeyResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Rotation *MasterKeyRotation     `protobuf:"bytes,1,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// Set if it was under way already.
+	Running       bool `protobuf:"varint,2,opt,name=running,proto3" json:"running,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateMasterKeyResponse) Reset() {
+	*x = RotateMasterKeyResponse{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateMasterKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateMasterKeyResponse) ProtoMessage() {}
+
+func (x *RotateMasterKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateMasterKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateMasterKeyResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RotateMasterKeyResponse) GetRotation() *MasterKeyRotation {
+	if x != nil {
+		return x.Rotation
+	}
+	return nil
+}
+
+func (x *RotateMasterKeyResponse) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+// MasterKeyUse is what needs a master key.
+type MasterKeyUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As the driver of the key service makes it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Whether it is the region's own: it wraps the check in the region's record.
+	Own bool `protobuf:"varint,2,opt,name=own,proto3" json:"own,omitempty"`
+	// Data keys that it wraps, and when the oldest was made.
+	DataKeys        uint64                 `protobuf:"varint,3,opt,name=data_keys,json=dataKeys,proto3" json:"data_keys,omitempty"`
+	OldestDataKeyAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=oldest_data_key_at,json=oldestDataKeyAt,proto3" json:"oldest_data_key_at,omitempty"`
+	// Backups that a restore needs it for, which may happen until then.
+	Backups       uint64                 `protobuf:"varint,5,opt,name=backups,proto3" json:"backups,omitempty"`
+	BackupsUntil  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=backups_until,json=backupsUntil,proto3" json:"backups_until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MasterKeyUse) Reset() {
+	*x = MasterKeyUse{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MasterKeyUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MasterKeyUse) ProtoMessage() {}
+
+func (x *MasterKeyUse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MasterKeyUse.ProtoReflect.Descriptor instead.
+func (*MasterKeyUse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MasterKeyUse) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MasterKeyUse) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *MasterKeyUse) GetDataKeys() uint64 {
+	if x != nil {
+		return x.DataKeys
+	}
+	return 0
+}
+
+func (x *MasterKeyUse) GetOldestDataKeyAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestDataKeyAt
+	}
+	return nil
+}
+
+func (x *MasterKeyUse) GetBackups() uint64 {
+	if x != nil {
+		return x.Backups
+	}
+	return 0
+}
+
+func (x *MasterKeyUse) GetBackupsUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.BackupsUntil
+	}
+	return nil
+}
+
+type GetKeyStatusRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetKeyStatusRequest) Reset() {
+	*x = GetKeyStatusRequest{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeyStatusRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeyStatusRequest) ProtoMessage() {}
+
+func (x *GetKeyStatusRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeyStatusRequest.ProtoReflect.Descriptor instead.
+func (*GetKeyStatusRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{13}
+}
+
+type GetKeyStatusResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that something needs.
+	MasterKeys []*MasterKeyUse `protobuf:"bytes,1,rep,name=master_keys,json=masterKeys,proto3" json:"master_keys,omitempty"`
+	// Vaults and accounts, which have a data key each.
+	Scopes uint64 `protobuf:"varint,2,opt,name=scopes,proto3" json:"scopes,omitempty"`
+	// Generations that no longer seal and are not deleted yet.
+	OlderGenerations uint64 `protobuf:"varint,3,opt,name=older_generations,json=olderGenerations,proto3" json:"older_generations,omitempty"`
+	// The highest generation that seals, and when the oldest of those was made.
+	HighestGeneration uint32                 `protobuf:"varint,4,opt,name=highest_generation,json=highestGeneration,proto3" json:"highest_generation,omitempty"`
+	OldestActiveAt    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=oldest_active_at,json=oldestActiveAt,proto3" json:"oldest_active_at,omitempty"`
+	// Rotations of data keys under way, and records that could not be opened.
+	Rotating      uint64 `protobuf:"varint,6,opt,name=rotating,proto3" json:"rotating,omitempty"`
+	FailedRecords uint64 `protobuf:"varint,7,opt,name=failed_records,json=failedRecords,proto3" json:"failed_records,omitempty"`
+	// The last one; absent if there was none.
+	MasterKeyRotation *MasterKeyRotation `protobuf:"bytes,8,opt,name=master_key_rotation,json=masterKeyRotation,proto3" json:"master_key_rotation,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *GetKeyStatusResponse) Reset() {
+	*x = GetKeyStatusResponse{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetKeyStatusResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetKeyStatusResponse) ProtoMessage() {}
+
+func (x *GetKeyStatusResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetKeyStatusResponse.ProtoReflect.Descriptor instead.
+func (*GetKeyStatusResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetKeyStatusResponse) GetMasterKeys() []*MasterKeyUse {
+	if x != nil {
+		return x.MasterKeys
+	}
+	return nil
+}
+
+func (x *GetKeyStatusResponse) GetScopes() uint64 {
+	if x != nil {
+		return x.Scopes
+	}
+	return 0
+}
+
+func (x *GetKeyStatusResponse) GetOlderGenerations() uint64 {
+	if x != nil {
+		return x.OlderGenerations
+	}
+	return 0
+}
+
+func (x *GetKeyStatusResponse) GetHighestGeneration() uint32 {
+	if x != nil {
+		return x.HighestGeneration
+	}
+	return 0
+}
+
+func (x *GetKeyStatusResponse) GetOldestActiveAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OldestActiveAt
+	}
+	return nil
+}
+
+func (x *GetKeyStatusResponse) GetRotating() uint64 {
+	if x != nil {
+		return x.Rotating
+	}
+	return 0
+}
+
+func (x *GetKeyStatusResponse) GetFailedRecords() uint64 {
+	if x != nil {
+		return x.FailedRecords
+	}
+	return 0
+}
+
+func (x *GetKeyStatusResponse) GetMasterKeyRotation() *MasterKeyRotation {
+	if x != nil {
+		return x.MasterKeyRotation
+	}
+	return nil
+}
+
 var File_lifeboat_v1_key_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_key_proto_rawDesc = "" +
@@ -630,12 +1074,51 @@ const file_lifeboat_v1_key_proto_rawDesc = "" +
 	"\x0fRetiredDataKeys\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12 \n" +
 	"\vgenerations\x18\x02 \x03(\rR\vgenerations\x12\x1b\n" +
-	"\tneeded_by\x18\x03 \x03(\tR\bneededBy2\x96\x02\n" +
+	"\tneeded_by\x18\x03 \x03(\tR\bneededBy\"\xaf\x02\n" +
+	"\x11MasterKeyRotation\x12\x1d\n" +
+	"\n" +
+	"master_key\x18\x01 \x01(\tR\tmasterKey\x129\n" +
+	"\n" +
+	"started_at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12;\n" +
+	"\vfinished_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"finishedAt\x12\x1b\n" +
+	"\tlooked_at\x18\x04 \x01(\x04R\blookedAt\x12\x14\n" +
+	"\x05total\x18\x05 \x01(\x04R\x05total\x12\x1c\n" +
+	"\trewrapped\x18\x06 \x01(\x04R\trewrapped\x12\x16\n" +
+	"\x06failed\x18\a \x01(\x04R\x06failed\x12\x1a\n" +
+	"\bfailures\x18\b \x03(\tR\bfailures\"K\n" +
+	"\x16RotateMasterKeyRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1f\n" +
+	"\vrewrap_only\x18\x02 \x01(\bR\n" +
+	"rewrapOnly\"o\n" +
+	"\x17RotateMasterKeyResponse\x12:\n" +
+	"\brotation\x18\x01 \x01(\v2\x1e.lifeboat.v1.MasterKeyRotationR\brotation\x12\x18\n" +
+	"\arunning\x18\x02 \x01(\bR\arunning\"\xf1\x01\n" +
+	"\fMasterKeyUse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03own\x18\x02 \x01(\bR\x03own\x12\x1b\n" +
+	"\tdata_keys\x18\x03 \x01(\x04R\bdataKeys\x12G\n" +
+	"\x12oldest_data_key_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x0foldestDataKeyAt\x12\x18\n" +
+	"\abackups\x18\x05 \x01(\x04R\abackups\x12?\n" +
+	"\rbackups_until\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\fbackupsUntil\"\x15\n" +
+	"\x13GetKeyStatusRequest\"\x9f\x03\n" +
+	"\x14GetKeyStatusResponse\x12:\n" +
+	"\vmaster_keys\x18\x01 \x03(\v2\x19.lifeboat.v1.MasterKeyUseR\n" +
+	"masterKeys\x12\x16\n" +
+	"\x06scopes\x18\x02 \x01(\x04R\x06scopes\x12+\n" +
+	"\x11older_generations\x18\x03 \x01(\x04R\x10olderGenerations\x12-\n" +
+	"\x12highest_generation\x18\x04 \x01(\rR\x11highestGeneration\x12D\n" +
+	"\x10oldest_active_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x0eoldestActiveAt\x12\x1a\n" +
+	"\brotating\x18\x06 \x01(\x04R\brotating\x12%\n" +
+	"\x0efailed_records\x18\a \x01(\x04R\rfailedRecords\x12N\n" +
+	"\x13master_key_rotation\x18\b \x01(\v2\x1e.lifeboat.v1.MasterKeyRotationR\x11masterKeyRotation2\xce\x03\n" +
 	"\n" +
 	"KeyService\x12V\n" +
 	"\rRotateDataKey\x12!.lifeboat.v1.RotateDataKeyRequest\x1a\".lifeboat.v1.RotateDataKeyResponse\x12U\n" +
 	"\vGetDataKeys\x12\x1f.lifeboat.v1.GetDataKeysRequest\x1a .lifeboat.v1.GetDataKeysResponse\"\x03\x90\x02\x01\x12Y\n" +
-	"\x0eRetireDataKeys\x12\".lifeboat.v1.RetireDataKeysRequest\x1a#.lifeboat.v1.RetireDataKeysResponseBAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
+	"\x0eRetireDataKeys\x12\".lifeboat.v1.RetireDataKeysRequest\x1a#.lifeboat.v1.RetireDataKeysResponse\x12\\\n" +
+	"\x0fRotateMasterKey\x12#.lifeboat.v1.RotateMasterKeyRequest\x1a$.lifeboat.v1.RotateMasterKeyResponse\x12X\n" +
+	"\fGetKeyStatus\x12 .lifeboat.v1.GetKeyStatusRequest\x1a!.lifeboat.v1.GetKeyStatusResponse\"\x03\x90\x02\x01BAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
 
 var (
 	file_lifeboat_v1_key_proto_rawDescOnce sync.Once
@@ -649,39 +1132,57 @@ func file_lifeboat_v1_key_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_key_proto_rawDescData
 }
 
-var file_lifeboat_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_lifeboat_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_lifeboat_v1_key_proto_goTypes = []any{
-	(*DataKey)(nil),                // 0: lifeboat.v1.DataKey
-	(*DataKeyRotation)(nil),        // 1: lifeboat.v1.DataKeyRotation
-	(*RotateDataKeyRequest)(nil),   // 2: lifeboat.v1.RotateDataKeyRequest
-	(*RotateDataKeyResponse)(nil),  // 3: lifeboat.v1.RotateDataKeyResponse
-	(*GetDataKeysRequest)(nil),     // 4: lifeboat.v1.GetDataKeysRequest
-	(*GetDataKeysResponse)(nil),    // 5: lifeboat.v1.GetDataKeysResponse
-	(*RetireDataKeysRequest)(nil),  // 6: lifeboat.v1.RetireDataKeysRequest
-	(*RetireDataKeysResponse)(nil), // 7: lifeboat.v1.RetireDataKeysResponse
-	(*RetiredDataKeys)(nil),        // 8: lifeboat.v1.RetiredDataKeys
-	(*timestamppb.Timestamp)(nil),  // 9: google.protobuf.Timestamp
+	(*DataKey)(nil),                 // 0: lifeboat.v1.DataKey
+	(*DataKeyRotation)(nil),         // 1: lifeboat.v1.DataKeyRotation
+	(*RotateDataKeyRequest)(nil),    // 2: lifeboat.v1.RotateDataKeyRequest
+	(*RotateDataKeyResponse)(nil),   // 3: lifeboat.v1.RotateDataKeyResponse
+	(*GetDataKeysRequest)(nil),      // 4: lifeboat.v1.GetDataKeysRequest
+	(*GetDataKeysResponse)(nil),     // 5: lifeboat.v1.GetDataKeysResponse
+	(*RetireDataKeysRequest)(nil),   // 6: lifeboat.v1.RetireDataKeysRequest
+	(*RetireDataKeysResponse)(nil),  // 7: lifeboat.v1.RetireDataKeysResponse
+	(*RetiredDataKeys)(nil),         // 8: lifeboat.v1.RetiredDataKeys
+	(*MasterKeyRotation)(nil),       // 9: lifeboat.v1.MasterKeyRotation
+	(*RotateMasterKeyRequest)(nil),  // 10: lifeboat.v1.RotateMasterKeyRequest
+	(*RotateMasterKeyResponse)(nil), // 11: lifeboat.v1.RotateMasterKeyResponse
+	(*MasterKeyUse)(nil),            // 12: lifeboat.v1.MasterKeyUse
+	(*GetKeyStatusRequest)(nil),     // 13: lifeboat.v1.GetKeyStatusRequest
+	(*GetKeyStatusResponse)(nil),    // 14: lifeboat.v1.GetKeyStatusResponse
+	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
 }
 var file_lifeboat_v1_key_proto_depIdxs = []int32{
-	9,  // 0: lifeboat.v1.DataKey.created_at:type_name -> google.protobuf.Timestamp
-	9,  // 1: lifeboat.v1.DataKeyRotation.started_at:type_name -> google.protobuf.Timestamp
-	9,  // 2: lifeboat.v1.DataKeyRotation.finished_at:type_name -> google.protobuf.Timestamp
-	9,  // 3: lifeboat.v1.DataKeyRotation.retired_at:type_name -> google.protobuf.Timestamp
+	15, // 0: lifeboat.v1.DataKey.created_at:type_name -> google.protobuf.Timestamp
+	15, // 1: lifeboat.v1.DataKeyRotation.started_at:type_name -> google.protobuf.Timestamp
+	15, // 2: lifeboat.v1.DataKeyRotation.finished_at:type_name -> google.protobuf.Timestamp
+	15, // 3: lifeboat.v1.DataKeyRotation.retired_at:type_name -> google.protobuf.Timestamp
 	1,  // 4: lifeboat.v1.RotateDataKeyResponse.rotation:type_name -> lifeboat.v1.DataKeyRotation
 	0,  // 5: lifeboat.v1.GetDataKeysResponse.keys:type_name -> lifeboat.v1.DataKey
 	1,  // 6: lifeboat.v1.GetDataKeysResponse.rotation:type_name -> lifeboat.v1.DataKeyRotation
 	8,  // 7: lifeboat.v1.RetireDataKeysResponse.retired:type_name -> lifeboat.v1.RetiredDataKeys
-	2,  // 8: lifeboat.v1.KeyService.RotateDataKey:input_type -> lifeboat.v1.RotateDataKeyRequest
-	4,  // 9: lifeboat.v1.KeyService.GetDataKeys:input_type -> lifeboat.v1.GetDataKeysRequest
-	6,  // 10: lifeboat.v1.KeyService.RetireDataKeys:input_type -> lifeboat.v1.RetireDataKeysRequest
-	3,  // 11: lifeboat.v1.KeyService.RotateDataKey:output_type -> lifeboat.v1.RotateDataKeyResponse
-	5,  // 12: lifeboat.v1.KeyService.GetDataKeys:output_type -> lifeboat.v1.GetDataKeysResponse
-	7,  // 13: lifeboat.v1.KeyService.RetireDataKeys:output_type -> lifeboat.v1.RetireDataKeysResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	15, // 8: lifeboat.v1.MasterKeyRotation.started_at:type_name -> google.protobuf.Timestamp
+	15, // 9: lifeboat.v1.MasterKeyRotation.finished_at:type_name -> google.protobuf.Timestamp
+	9,  // 10: lifeboat.v1.RotateMasterKeyResponse.rotation:type_name -> lifeboat.v1.MasterKeyRotation
+	15, // 11: lifeboat.v1.MasterKeyUse.oldest_data_key_at:type_name -> google.protobuf.Timestamp
+	15, // 12: lifeboat.v1.MasterKeyUse.backups_until:type_name -> google.protobuf.Timestamp
+	12, // 13: lifeboat.v1.GetKeyStatusResponse.master_keys:type_name -> lifeboat.v1.MasterKeyUse
+	15, // 14: lifeboat.v1.GetKeyStatusResponse.oldest_active_at:type_name -> google.protobuf.Timestamp
+	9,  // 15: lifeboat.v1.GetKeyStatusResponse.master_key_rotation:type_name -> lifeboat.v1.MasterKeyRotation
+	2,  // 16: lifeboat.v1.KeyService.RotateDataKey:input_type -> lifeboat.v1.RotateDataKeyRequest
+	4,  // 17: lifeboat.v1.KeyService.GetDataKeys:input_type -> lifeboat.v1.GetDataKeysRequest
+	6,  // 18: lifeboat.v1.KeyService.RetireDataKeys:input_type -> lifeboat.v1.RetireDataKeysRequest
+	10, // 19: lifeboat.v1.KeyService.RotateMasterKey:input_type -> lifeboat.v1.RotateMasterKeyRequest
+	13, // 20: lifeboat.v1.KeyService.GetKeyStatus:input_type -> lifeboat.v1.GetKeyStatusRequest
+	3,  // 21: lifeboat.v1.KeyService.RotateDataKey:output_type -> lifeboat.v1.RotateDataKeyResponse
+	5,  // 22: lifeboat.v1.KeyService.GetDataKeys:output_type -> lifeboat.v1.GetDataKeysResponse
+	7,  // 23: lifeboat.v1.KeyService.RetireDataKeys:output_type -> lifeboat.v1.RetireDataKeysResponse
+	11, // 24: lifeboat.v1.KeyService.RotateMasterKey:output_type -> lifeboat.v1.RotateMasterKeyResponse
+	14, // 25: lifeboat.v1.KeyService.GetKeyStatus:output_type -> lifeboat.v1.GetKeyStatusResponse
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_key_proto_init() }
@@ -695,7 +1196,7 @@ func file_lifeboat_v1_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_key_proto_rawDesc), len(file_lifeboat_v1_key_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

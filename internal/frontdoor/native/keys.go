@@ -51,3 +51,35 @@ func (h keyHandler) RetireDataKeys(ctx context.Context, req *connect.Request[lif
 	}
 	return reply(ctx, h.dialect, answer, err)
 }
+
+func (h keyHandler) RotateMasterKey(ctx context.Context, req *connect.Request[lifeboatv1.RotateMasterKeyRequest]) (*connect.Response[lifeboatv1.RotateMasterKeyResponse], error) {
+	rotation, running, err := h.Service.RotateMasterKey(ctx, req.Msg.GetKey(), req.Msg.GetRewrapOnly())
+	return reply(ctx, h.dialect, &lifeboatv1.RotateMasterKeyResponse{Rotation: masterKeyRotation(rotation), Running: running}, err)
+}
+
+func masterKeyRotation(r *recordpb.MasterKeyRotation) *lifeboatv1.MasterKeyRotation {
+	if r == nil {
+		return nil
+	}
+	return &lifeboatv1.MasterKeyRotation{
+		MasterKey: r.GetMasterKey(), StartedAt: timestamp(record.FromNanos(r.GetStartedAt())), FinishedAt: timestamp(record.FromNanos(r.GetFinishedAt())),
+		LookedAt: r.GetLookedAt(), Total: r.GetTotal(), Rewrapped: r.GetRewrapped(), Failed: r.GetFailed(), Failures: r.GetFailures(),
+	}
+}
+
+func (h keyHandler) GetKeyStatus(ctx context.Context, _ *connect.Request[lifeboatv1.GetKeyStatusRequest]) (*connect.Response[lifeboatv1.GetKeyStatusResponse], error) {
+	s, err := h.Service.GetKeyStatus(ctx)
+	answer := &lifeboatv1.GetKeyStatusResponse{
+		Scopes: count(s.Scopes), OlderGenerations: count(s.Older), HighestGeneration: s.HighestGeneration, OldestActiveAt: timestamp(s.OldestActive),
+		Rotating: count(s.Rotating), FailedRecords: s.Failed, MasterKeyRotation: masterKeyRotation(s.MasterRotation),
+	}
+	for _, m := range s.MasterKeys {
+		answer.MasterKeys = append(answer.MasterKeys, &lifeboatv1.MasterKeyUse{
+			Id: m.ID, Own: m.Check, DataKeys: count(m.DataKeys), OldestDataKeyAt: timestamp(m.Oldest),
+			Backups: count(m.Backups), BackupsUntil: timestamp(m.BackupsUntil),
+		})
+	}
+	return reply(ctx, h.dialect, answer, err)
+}
+
+func count(n int) uint64 { return uint64(n) } //nolint:gosec // a count

@@ -75,16 +75,47 @@ func (w *Wrapper) current() arn.ARN {
 	return w.active
 }
 
-// Wrap implements kms.Wrapper. It first asks which key is the active one.
-func (w *Wrapper) Wrap(ctx context.Context, plaintext, aad []byte) (wrapped kms.Wrapped, err error) {
+// Wrap implements kms.Wrapper.
+func (w *Wrapper) Wrap(ctx context.Context, plaintext, aad []byte) (kms.Wrapped, error) {
+	return w.WrapUnder(ctx, "", plaintext, aad)
+}
+
+// MasterKey implements kms.Wrapper.
+func (w *Wrapper) MasterKey(ctx context.Context, name string) (id string, err error) {
+	err = w.calls.Do(ctx, func(ctx context.Context) error {
+		id, err = w.find(ctx, name)
+		return err
+	})
+	return id, err
+}
+
+// find asks which key a name is of, which of the active one if it is empty. A key
+// that Unwrap would not take is kms.ErrWrongKey.
+func (w *Wrapper) find(ctx context.Context, name string) (string, error) {
+	if name == "" || name == w.key {
+		err := w.look(ctx)
+		return w.current().String(), err
+	}
+	found, err := w.describe(ctx, name)
+	if err != nil {
+		return "", w.judge(ctx, name, err)
+	}
+	if id := found.String(); w.allowed(id) {
+		return id, nil
+	}
+	return "", kms.WrongKey(Driver, name, errors.New("it is of another account or region, and not among the older keys"))
+}
+
+// WrapUnder implements kms.Wrapper. It first asks which key that is.
+func (w *Wrapper) WrapUnder(ctx context.Context, name string, plaintext, aad []byte) (wrapped kms.Wrapped, err error) {
 	if err := kms.CheckPlaintext(plaintext); err != nil {
 		return kms.Wrapped{}, err
 	}
 	err = w.calls.Do(ctx, func(ctx context.Context) error {
-		if err := w.look(ctx); err != nil {
+		id, err := w.find(ctx, name)
+		if err != nil {
 			return err
 		}
-		id := w.current().String()
 		out, err := w.client.Encrypt(ctx, &awskms.EncryptInput{
 			KeyId: &id, Plaintext: plaintext, EncryptionContext: encryptionContext(id, aad),
 		})

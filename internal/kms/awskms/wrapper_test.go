@@ -79,6 +79,18 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestNamedKeys(t *testing.T) {
+	s := newService(t)
+	first, second, foreign := s.createKey(account), s.createKey(account), s.createKey("444455556666")
+	s.set(func() { s.aliases["alias/payments"] = second })
+	opened := func(t *testing.T) kms.Wrapper { return open(t, s.options(first)) }
+	kmstest.Named(t, "alias/payments", opened)
+	kmstest.Named(t, second, opened)
+	if _, err := opened(t).MasterKey(t.Context(), foreign); !errors.Is(err, kms.ErrWrongKey) {
+		t.Errorf("a key of another account: %v", err)
+	}
+}
+
 func TestAliasThatMoves(t *testing.T) {
 	s := newService(t)
 	first, second := s.createKey(account), s.createKey(account)

@@ -9,8 +9,8 @@ import (
 
 func FuzzDecode(f *testing.F) {
 	file := &keyFile{Format: fileFormat}
-	file.add()
-	file.add()
+	file.add("")
+	file.add("")
 	good, err := json.Marshal(file)
 	if err != nil {
 		f.Fatal(err)

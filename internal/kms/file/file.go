@@ -7,6 +7,8 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"io/fs"
+	"os"
 	"sync"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
@@ -23,12 +25,16 @@ type Wrapper struct {
 	path string
 
 	mu     sync.RWMutex
-	active string
+	active map[string]string // by name; that of Wrap has none
 	keys   map[string]cipher.AEAD
+	seen   fs.FileInfo // of the file when it was read
 	closed bool
 }
 
-var _ kms.Wrapper = (*Wrapper)(nil)
+var (
+	_ kms.Wrapper = (*Wrapper)(nil)
+	_ kms.Rotator = (*Wrapper)(nil)
+)
 
 // Open reads the key file. It never makes one: a missing file is an error
 // (ErrNoFile, secret.CodeKeyUnavailable) with a hint, as is one that others may
@@ -44,6 +50,7 @@ func Open(path string) (*Wrapper, error) {
 // Reload reads the key file again, after AddKey by another process. On an error
 // the wrapper goes on with the keys it has. Errors: those of Open, kms.ErrClosed.
 func (w *Wrapper) Reload() error {
+	info, _ := os.Stat(w.path) // before it is read: a change meanwhile is noticed later
 	f, err := read(w.path)
 	if err != nil {
 		return err
@@ -60,7 +67,7 @@ func (w *Wrapper) Reload() error {
 	if w.closed {
 		return kms.Closed(Driver)
 	}
-	w.active, w.keys = f.Active, keys
+	w.active, w.keys, w.seen = f.actives(), keys, info
 	return nil
 }
 
@@ -68,25 +75,69 @@ func (w *Wrapper) Reload() error {
 func (w *Wrapper) Describe() kms.Description {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	return kms.Description{Driver: Driver, ActiveKey: w.active, Production: false}
+	return kms.Description{Driver: Driver, ActiveKey: w.active[""], Production: false}
 }
 
 // Wrap implements kms.Wrapper.
 func (w *Wrapper) Wrap(ctx context.Context, plaintext, aad []byte) (kms.Wrapped, error) {
+	return w.WrapUnder(ctx, "", plaintext, aad)
+}
+
+// WrapUnder implements kms.Wrapper.
+func (w *Wrapper) WrapUnder(ctx context.Context, name string, plaintext, aad []byte) (kms.Wrapped, error) {
 	if err := kms.CheckPlaintext(plaintext); err != nil {
 		return kms.Wrapped{}, err
 	}
 	if err := kms.Cancelled(ctx); err != nil {
 		return kms.Wrapped{}, err
 	}
-	w.mu.RLock()
-	id, aead, closed := w.active, w.keys[w.active], w.closed
-	w.mu.RUnlock()
-	if closed {
-		return kms.Wrapped{}, kms.Closed(Driver)
+	id, err := w.MasterKey(ctx, name)
+	if err != nil {
+		return kms.Wrapped{}, err
+	}
+	aead, err := w.key(id)
+	if err != nil {
+		return kms.Wrapped{}, err
 	}
 	ciphertext := aead.Seal(nil, nil, plaintext, kms.Binding(id, aad))
 	return kms.SealEnvelope(id, aad, ciphertext), nil
+}
+
+// MasterKey implements kms.Wrapper. It reads the key file again if that has
+// changed: what is wrapped is to be wrapped by the key that is active now.
+func (w *Wrapper) MasterKey(ctx context.Context, name string) (string, error) {
+	if err := kms.Cancelled(ctx); err != nil {
+		return "", err
+	}
+	w.mu.RLock()
+	seen := w.seen
+	w.mu.RUnlock()
+	if info, err := os.Stat(w.path); err == nil && (seen == nil || !os.SameFile(info, seen) || !info.ModTime().Equal(seen.ModTime())) {
+		_ = w.Reload() // else the keys that are known go on
+	}
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	switch id := w.active[name]; {
+	case w.closed:
+		return "", kms.Closed(Driver)
+	case id == "":
+		return "", kms.WrongKey(Driver, name, nil)
+	default:
+		return id, nil
+	}
+}
+
+// RotateMasterKey implements kms.Rotator: it adds a key to the key file. A name
+// that is not there is kms.ErrWrongKey; see AddKey.
+func (w *Wrapper) RotateMasterKey(ctx context.Context, name string) (string, error) {
+	if _, err := w.MasterKey(ctx, name); err != nil {
+		return "", err
+	}
+	id, err := AddKey(w.path, name)
+	if err != nil {
+		return "", err
+	}
+	return id, w.Reload()
 }
 
 // Unwrap implements kms.Wrapper. For a master key that it does not know it reads

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -40,10 +41,19 @@ const (
 
 // keyFile is the content of a key file.
 type keyFile struct {
-	Format int         `json:"format"`
-	Notice string      `json:"notice"`
-	Active string      `json:"active"`
-	Keys   []masterKey `json:"keys"`
+	Format int    `json:"format"`
+	Notice string `json:"notice"`
+	Active string `json:"active"`
+	// Named are the active keys of names.
+	Named map[string]string `json:"named,omitempty"`
+	Keys  []masterKey       `json:"keys"`
+}
+
+// actives are the active keys by name; the one without a name is Active.
+func (f *keyFile) actives() map[string]string {
+	all := map[string]string{"": f.Active}
+	maps.Copy(all, f.Named)
+	return all
 }
 
 type masterKey struct {
@@ -64,7 +74,7 @@ func (f *keyFile) wipe() {
 func Create(path string) (string, error) {
 	f := &keyFile{Format: fileFormat, Notice: notice}
 	defer f.wipe()
-	f.add()
+	f.add("")
 	temp, err := stage(path)
 	if err != nil {
 		return "", err
@@ -84,11 +94,17 @@ func Create(path string) (string, error) {
 	return f.Active, syncDir(path)
 }
 
-// AddKey adds a master key to the file, makes it the active one and returns its
-// ID. The other keys stay, to unwrap. The file is replaced atomically and is
+// AddKey adds a master key to the file, makes it the active one of a name (1 to
+// 128 letters, digits and any of _.- ; empty means that of vaults which name none)
+// and returns its ID. The other keys stay, to unwrap. The file is replaced atomically and is
 // durable when AddKey returns nil. Of two concurrent calls one returns ErrBusy
 // (secret.CodeUnavailable).
-func AddKey(path string) (string, error) {
+func AddKey(path, name string) (string, error) {
+	if name != "" {
+		if err := secret.CheckContainerName("name", name); err != nil {
+			return "", err
+		}
+	}
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return "", openError(path, err)
@@ -100,9 +116,10 @@ func AddKey(path string) (string, error) {
 		return "", err
 	}
 	f, err := read(path)
+	added := ""
 	if err == nil {
 		defer f.wipe()
-		f.add()
+		added = f.add(name)
 		err = write(temp, f)
 	}
 	if err == nil {
@@ -113,14 +130,24 @@ func AddKey(path string) (string, error) {
 		_ = os.Remove(temp.Name())
 		return "", ioError("cannot add a master key", err)
 	}
-	return f.Active, syncDir(path)
+	return added, syncDir(path)
 }
 
-func (f *keyFile) add() {
+// add returns the ID of the new key.
+func (f *keyFile) add(name string) string {
 	k := masterKey{Key: make([]byte, keyBytes), CreatedAt: time.Now().UTC().Truncate(time.Second)}
 	_, _ = rand.Read(k.Key) // never fails
 	k.ID = keyID(k.Key)
-	f.Keys, f.Active = append(f.Keys, k), k.ID
+	f.Keys = append(f.Keys, k)
+	if name == "" {
+		f.Active = k.ID
+		return k.ID
+	}
+	if f.Named == nil {
+		f.Named = make(map[string]string)
+	}
+	f.Named[name] = k.ID
+	return k.ID
 }
 
 // keyID derives the ID of a master key from it, so that the same ID always means
@@ -260,7 +287,7 @@ func (f *keyFile) check() error {
 	if f.Format != fileFormat {
 		return secret.Errorf(secret.CodeCorrupt, "has format %d", f.Format)
 	}
-	active, seen := false, make(map[string]bool, len(f.Keys))
+	seen := make(map[string]bool, len(f.Keys))
 	for i, k := range f.Keys {
 		switch {
 		case len(k.Key) != keyBytes:
@@ -271,10 +298,11 @@ func (f *keyFile) check() error {
 			return secret.Errorf(secret.CodeCorrupt, "key %q is in the file twice", k.ID)
 		}
 		seen[k.ID] = true
-		active = active || k.ID == f.Active
 	}
-	if !active {
-		return secret.Errorf(secret.CodeCorrupt, "has no key with the active ID %q", f.Active)
+	for name, id := range f.actives() {
+		if !seen[id] {
+			return secret.Errorf(secret.CodeCorrupt, "has no key with the ID %q, the active one of the name %q", id, name)
+		}
 	}
 	return nil
 }

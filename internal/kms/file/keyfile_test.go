@@ -70,7 +70,7 @@ func TestMissingFileIsNotMade(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	_, err := file.Open(path)
 	wantError(t, err, file.ErrNoFile, secret.CodeKeyUnavailable)
-	_, err = file.AddKey(path)
+	_, err = file.AddKey(path, "")
 	wantError(t, err, file.ErrNoFile, secret.CodeKeyUnavailable)
 	if !strings.Contains(err.Error(), path) {
 		t.Errorf("%q does not name the file", err)
@@ -97,7 +97,7 @@ func TestFileOpenToOthersIsRefused(t *testing.T) {
 			continue
 		}
 		wantError(t, err, file.ErrPermissions, secret.CodeKeyUnavailable)
-		_, err = file.AddKey(path)
+		_, err = file.AddKey(path, "")
 		wantError(t, err, file.ErrPermissions, secret.CodeKeyUnavailable)
 		wantNoLeftovers(t, path, 1)
 	}
@@ -116,7 +116,7 @@ func TestAddKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := file.AddKey(path)
+	id, err := file.AddKey(path, "")
 	if err != nil || id == old.MasterKey {
 		t.Fatalf("AddKey = %q, %v", id, err)
 	}
@@ -147,7 +147,7 @@ func TestAddKeyThroughALink(t *testing.T) {
 	if err := os.Symlink(path, link); err != nil {
 		t.Fatal(err)
 	}
-	id, err := file.AddKey(link)
+	id, err := file.AddKey(link, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestConcurrentAddKey(t *testing.T) {
 	var added []string
 	for range 8 {
 		wg.Go(func() {
-			id, err := file.AddKey(path)
+			id, err := file.AddKey(path, "")
 			if err != nil {
 				wantError(t, err, file.ErrBusy, secret.CodeUnavailable)
 				return
@@ -195,7 +195,7 @@ func TestInterruptedChangeIsTold(t *testing.T) {
 	if err := os.WriteFile(path+".new", []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := file.AddKey(path)
+	_, err := file.AddKey(path, "")
 	wantError(t, err, file.ErrBusy, secret.CodeUnavailable)
 	if content(t, path) != before || content(t, path+".new") != "half" {
 		t.Error("AddKey changed a file")

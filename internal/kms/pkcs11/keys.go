@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 
 	hsm "github.com/miekg/pkcs11"
 
@@ -27,17 +28,17 @@ const idBytes = 16
 func keyID(cka []byte) string { return "pkcs11-" + hex.EncodeToString(cka) }
 
 // errNoKey means that no key has a label.
-var errNoKey = errors.New("no AES key has the label")
+var errNoKey = errors.New("there is no such AES key")
 
 // findKey returns the key of a label. Errors: errNoKey, ErrUnfitKey, and the
 // HSM's.
 func (m *module) findKey(session hsm.SessionHandle, label string) (key, error) {
-	handles, err := m.find(session, label)
+	handles, err := m.find(session, hsm.NewAttribute(hsm.CKA_LABEL, label))
 	switch {
 	case err != nil:
 		return key{}, err
 	case len(handles) == 0:
-		return key{}, fmt.Errorf("%w %q", errNoKey, label)
+		return key{}, fmt.Errorf("%w: label %q", errNoKey, label)
 	case len(handles) > 1:
 		return key{}, fmt.Errorf("%w: several keys have the label %q", ErrUnfitKey, label)
 	}
@@ -48,13 +49,35 @@ func (m *module) findKey(session hsm.SessionHandle, label string) (key, error) {
 	return key{id: id, handle: handles[0]}, nil
 }
 
-// find returns at most two keys of a label.
-func (m *module) find(session hsm.SessionHandle, label string) (_ []hsm.ObjectHandle, err error) {
+// findByID returns the key of the ID of a master key. Errors: those of findKey.
+func (m *module) findByID(session hsm.SessionHandle, id string) (key, error) {
+	text, ok := strings.CutPrefix(id, "pkcs11-")
+	cka, err := hex.DecodeString(text)
+	if !ok || err != nil || len(cka) < MinIDBytes {
+		return key{}, fmt.Errorf("%w: %q is no ID of this driver", errNoKey, id)
+	}
+	handles, err := m.find(session, hsm.NewAttribute(hsm.CKA_ID, cka))
+	switch {
+	case err != nil:
+		return key{}, err
+	case len(handles) == 0:
+		return key{}, fmt.Errorf("%w with that CKA_ID", errNoKey)
+	case len(handles) > 1:
+		return key{}, fmt.Errorf("%w: several keys have that CKA_ID", ErrUnfitKey)
+	}
+	if _, err := m.keyFitness(session, handles[0]); err != nil {
+		return key{}, err
+	}
+	return key{id: id, handle: handles[0]}, nil
+}
+
+// find returns at most two keys with an attribute.
+func (m *module) find(session hsm.SessionHandle, attribute *hsm.Attribute) (_ []hsm.ObjectHandle, err error) {
 	if err := m.FindObjectsInit(session, []*hsm.Attribute{
 		hsm.NewAttribute(hsm.CKA_CLASS, hsm.CKO_SECRET_KEY),
 		hsm.NewAttribute(hsm.CKA_KEY_TYPE, hsm.CKK_AES),
 		hsm.NewAttribute(hsm.CKA_TOKEN, true),
-		hsm.NewAttribute(hsm.CKA_LABEL, label),
+		attribute,
 	}); err != nil {
 		return nil, fmt.Errorf("cannot look for keys: %w", err)
 	}
@@ -141,7 +164,7 @@ func (m *module) createKey(o Options) (_ string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, m.CloseSession(session)) }()
-	switch handles, err := m.find(session, o.Key); {
+	switch handles, err := m.find(session, hsm.NewAttribute(hsm.CKA_LABEL, o.Key)); {
 	case err != nil:
 		return "", err
 	case len(handles) > 0:

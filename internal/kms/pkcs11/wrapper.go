@@ -95,6 +95,36 @@ func (w *wrapper) Describe() kms.Description {
 
 // Wrap implements kms.Wrapper.
 func (w *wrapper) Wrap(ctx context.Context, plaintext, aad []byte) (kms.Wrapped, error) {
+	return w.WrapUnder(ctx, "", plaintext, aad)
+}
+
+// MasterKey implements kms.Wrapper.
+func (w *wrapper) MasterKey(ctx context.Context, label string) (string, error) {
+	id, err := w.operate(ctx, func(s session) ([]byte, error) {
+		k, err := w.labelled(s, label)
+		return []byte(k.id), err
+	})
+	return string(id), err
+}
+
+// labelled returns the key of a label, the active one if that is empty.
+func (w *wrapper) labelled(s session, label string) (key, error) {
+	if label != "" && label != w.labels[0] {
+		k, err := w.token.module.findKey(s.handle, label)
+		if errors.Is(err, errNoKey) || errors.Is(err, ErrUnfitKey) {
+			err = kms.WrongKey(Driver, label, err)
+		}
+		return k, err
+	}
+	if s.active == "" {
+		w.lookAgain(s.connection)
+		return key{}, kms.WrongKey(Driver, w.labels[0], s.missing[w.labels[0]])
+	}
+	return key{id: s.active, handle: s.keys[s.active]}, nil
+}
+
+// WrapUnder implements kms.Wrapper.
+func (w *wrapper) WrapUnder(ctx context.Context, label string, plaintext, aad []byte) (kms.Wrapped, error) {
 	if err := kms.CheckPlaintext(plaintext); err != nil {
 		return kms.Wrapped{}, err
 	}
@@ -103,12 +133,12 @@ func (w *wrapper) Wrap(ctx context.Context, plaintext, aad []byte) (kms.Wrapped,
 	plaintext, aad = slices.Clone(plaintext), slices.Clone(aad)
 	var id string
 	ciphertext, err := w.operate(ctx, func(s session) ([]byte, error) {
-		if s.active == "" {
-			w.lookAgain(s.connection)
-			return nil, kms.WrongKey(Driver, w.labels[0], s.missing[w.labels[0]])
+		k, err := w.labelled(s, label)
+		if err != nil {
+			return nil, err
 		}
-		id = s.active
-		return w.token.module.encrypt(s.handle, s.keys[id], plaintext, kms.Binding(id, aad))
+		id = k.id
+		return w.token.module.encrypt(s.handle, k.handle, plaintext, kms.Binding(id, aad))
 	})
 	if err != nil {
 		return kms.Wrapped{}, err
@@ -130,9 +160,16 @@ func (w *wrapper) Unwrap(ctx context.Context, wrapped kms.Wrapped, aad []byte) (
 	binding := kms.Binding(wrapped.MasterKey, aad)
 	unwrap := func(s session) ([]byte, error) {
 		handle, ok := s.keys[wrapped.MasterKey]
-		if !ok {
-			w.lookAgain(s.connection)
-			return nil, kms.WrongKey(Driver, wrapped.MasterKey, nil)
+		if !ok { // a vault may name any key of the token
+			k, err := w.token.module.findByID(s.handle, wrapped.MasterKey)
+			if errors.Is(err, errNoKey) || errors.Is(err, ErrUnfitKey) {
+				w.lookAgain(s.connection)
+				return nil, kms.WrongKey(Driver, wrapped.MasterKey, err)
+			}
+			if err != nil {
+				return nil, err
+			}
+			handle = k.handle
 		}
 		return w.decrypt(s, handle, wrapped.MasterKey, ciphertext, binding)
 	}

@@ -96,6 +96,12 @@ func (c *client) key(ctx context.Context, name string) (*key, error) {
 	return decodeKey(body, c.options.Mount, name)
 }
 
+// rotate makes a new version of a key.
+func (c *client) rotate(ctx context.Context, name string) error {
+	_, err := c.do(ctx, http.MethodPost, c.options.Mount+"/keys/"+name+"/rotate", struct{}{})
+	return err
+}
+
 // checkToken returns ErrToken if the service does not know the token.
 func (c *client) checkToken(ctx context.Context) error {
 	_, err := c.do(ctx, http.MethodGet, "auth/token/lookup-self", nil)
@@ -143,7 +149,7 @@ func (c *client) do(ctx context.Context, method, path string, request any) ([]by
 	case len(answer) > maxResponseBytes:
 		clear(answer)
 		return nil, fmt.Errorf("the answer has more than %d bytes", maxResponseBytes)
-	case response.StatusCode != http.StatusOK:
+	case response.StatusCode != http.StatusOK && response.StatusCode != http.StatusNoContent:
 		return nil, decodeRefusal(response.StatusCode, answer)
 	}
 	return answer, nil

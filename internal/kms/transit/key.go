@@ -25,6 +25,13 @@ type keyVersion struct {
 	id string
 }
 
+// nameIn returns the name of the key in the ID of a version of it.
+func nameIn(id, mount string) (string, bool) {
+	rest, ok := strings.CutPrefix(id, "transit/"+mount+"/")
+	name, version, ok2 := strings.Cut(rest, "/")
+	return name, ok && ok2 && strings.HasPrefix(version, "v") && checkName("key", name) == nil
+}
+
 var errAnswer = errors.New("the answer is not that of a transit engine")
 
 // decodeKey reads the description of a key. Errors: ErrUnfitKey, errAnswer.

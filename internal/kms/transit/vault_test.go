@@ -90,18 +90,20 @@ func (v *vault) createKey(name string) {
 	v.rotate(name)
 }
 
-func (v *vault) rotate(name string) {
+func (v *vault) rotate(name string) { v.set(v.keys[name].add) }
+
+func (k *vaultKey) add() {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw)
 	block, err := aes.NewCipher(raw)
 	if err != nil {
-		v.t.Fatal(err)
+		panic(err)
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
 	if err != nil {
-		v.t.Fatal(err)
+		panic(err)
 	}
-	v.set(func() { v.keys[name].versions = append(v.keys[name].versions, aead) })
+	k.versions = append(k.versions, aead)
 }
 
 // ServeHTTP implements http.Handler.
@@ -131,7 +133,7 @@ func (v *vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (v *vault) operate(w http.ResponseWriter, r *http.Request, operation string) {
-	verb, name, _ := strings.Cut(operation, "/")
+	verb, name, _ := strings.Cut(strings.TrimSuffix(operation, "/rotate"), "/")
 	key := v.keys[name]
 	switch {
 	case verb == "keys" && r.Method == http.MethodGet && key == nil:
@@ -142,6 +144,9 @@ func (v *vault) operate(w http.ResponseWriter, r *http.Request, operation string
 		refuse(w, http.StatusMethodNotAllowed, "unsupported operation")
 	case key == nil:
 		refuse(w, http.StatusBadRequest, "encryption key not found")
+	case verb == "keys" && strings.HasSuffix(operation, "/rotate"):
+		key.add()
+		w.WriteHeader(http.StatusNoContent)
 	case verb == "encrypt":
 		v.encrypt(w, r, key)
 	case verb == "decrypt":

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,10 +29,14 @@ type Wrapper struct {
 	mu     sync.Mutex
 	active keyVersion
 	known  map[string]keyVersion // by ID
+	named  map[string]keyVersion // those of other names, by ID
 	looked time.Time
 }
 
-var _ kms.Wrapper = (*Wrapper)(nil)
+var (
+	_ kms.Wrapper = (*Wrapper)(nil)
+	_ kms.Rotator = (*Wrapper)(nil)
+)
 
 // Open asks the service for the keys and makes sure that it honours associated
 // data. Errors: secret.CodeInvalid, kms.ErrFault (ErrToken,
@@ -48,7 +53,7 @@ func Open(ctx context.Context, o Options) (*Wrapper, error) {
 	}
 	w := &Wrapper{
 		client: &client{http: h, options: o}, calls: remote.NewCalls(Driver, o.Timeout),
-		now: o.Now, names: o.names(),
+		now: o.Now, names: o.names(), named: map[string]keyVersion{},
 	}
 	err = w.calls.Do(ctx, func(ctx context.Context) error {
 		if err := w.look(ctx, true); err != nil {
@@ -73,16 +78,22 @@ func (w *Wrapper) current() keyVersion {
 	return w.active
 }
 
-// Wrap implements kms.Wrapper. It first asks for the latest version of the key.
-func (w *Wrapper) Wrap(ctx context.Context, plaintext, aad []byte) (wrapped kms.Wrapped, err error) {
+// Wrap implements kms.Wrapper.
+func (w *Wrapper) Wrap(ctx context.Context, plaintext, aad []byte) (kms.Wrapped, error) {
+	return w.WrapUnder(ctx, "", plaintext, aad)
+}
+
+// WrapUnder implements kms.Wrapper. It first asks for the latest version of the
+// key.
+func (w *Wrapper) WrapUnder(ctx context.Context, name string, plaintext, aad []byte) (wrapped kms.Wrapped, err error) {
 	if err := kms.CheckPlaintext(plaintext); err != nil {
 		return kms.Wrapped{}, err
 	}
 	err = w.calls.Do(ctx, func(ctx context.Context) error {
-		if err := w.look(ctx, false); err != nil {
+		key, err := w.latest(ctx, name)
+		if err != nil {
 			return err
 		}
-		key := w.current()
 		ciphertext, err := w.client.encrypt(ctx, key, plaintext, kms.Binding(key.id, aad))
 		if err != nil {
 			return w.judge(ctx, key.id, err)
@@ -91,6 +102,70 @@ func (w *Wrapper) Wrap(ctx context.Context, plaintext, aad []byte) (wrapped kms.
 		return nil
 	})
 	return wrapped, err
+}
+
+// MasterKey implements kms.Wrapper.
+func (w *Wrapper) MasterKey(ctx context.Context, name string) (id string, err error) {
+	err = w.calls.Do(ctx, func(ctx context.Context) error {
+		key, err := w.latest(ctx, name)
+		id = key.id
+		return err
+	})
+	return id, err
+}
+
+// RotateMasterKey implements kms.Rotator. Its token also needs "update" on
+// <mount>/keys/<key>/rotate.
+func (w *Wrapper) RotateMasterKey(ctx context.Context, name string) (id string, err error) {
+	err = w.calls.Do(ctx, func(ctx context.Context) error {
+		key, err := w.latest(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := w.client.rotate(ctx, key.name); err != nil {
+			return w.judge(ctx, key.id, err)
+		}
+		if key, err = w.latest(ctx, name); err == nil {
+			id = key.id
+		}
+		return err
+	})
+	return id, err
+}
+
+// latest asks for the latest version of a key, of the active one if name is empty.
+func (w *Wrapper) latest(ctx context.Context, name string) (keyVersion, error) {
+	if name == "" || name == w.names[0] {
+		if err := w.look(ctx, false); err != nil {
+			return keyVersion{}, err
+		}
+		return w.current(), nil
+	}
+	if checkName("key", name) != nil {
+		return keyVersion{}, kms.WrongKey(Driver, name, nil)
+	}
+	k, err := w.learn(ctx, name)
+	if err != nil {
+		return keyVersion{}, err
+	}
+	return k.latest, nil
+}
+
+// learn asks for a key by its name, and remembers its versions.
+func (w *Wrapper) learn(ctx context.Context, name string) (*key, error) {
+	k, err := w.client.key(ctx, name)
+	if errors.Is(err, ErrUnfitKey) {
+		err = kms.WrongKey(Driver, name, err)
+	}
+	if err != nil {
+		return nil, w.judge(ctx, name, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, v := range k.versions {
+		w.named[v.id] = v
+	}
+	return k, nil
 }
 
 // Unwrap implements kms.Wrapper.
@@ -122,13 +197,14 @@ func (w *Wrapper) decrypt(ctx context.Context, key keyVersion, ciphertext string
 	if !refusedData(err) {
 		return plaintext, w.judge(ctx, key.id, err)
 	}
-	if err := w.look(ctx, false); err != nil {
-		return nil, err
+	k, lookErr := w.learn(ctx, key.name)
+	if lookErr != nil {
+		return nil, lookErr
 	}
-	if _, ok := w.lookup(key.id); !ok {
+	if !slices.Contains(k.versions, key) {
 		return nil, kms.WrongKey(Driver, key.id, err)
 	}
-	if err := w.probe(ctx, w.current()); err != nil {
+	if err := w.probe(ctx, k.latest); err != nil {
 		return nil, err
 	}
 	plaintext, err = w.client.decrypt(ctx, key.name, ciphertext, binding)
@@ -195,6 +271,19 @@ func (w *Wrapper) find(ctx context.Context, id string) (keyVersion, error) {
 	if err := w.look(ctx, false); err != nil {
 		return keyVersion{}, err
 	}
+	if key, ok = w.lookup(id); ok {
+		return key, nil
+	}
+	// A vault may name any key of the engine; the ID of its master key tells it.
+	name, ok := nameIn(id, w.client.options.Mount)
+	if !ok {
+		return keyVersion{}, kms.WrongKey(Driver, id, nil)
+	}
+	if _, err := w.learn(ctx, name); errors.Is(err, kms.ErrWrongKey) {
+		return keyVersion{}, kms.WrongKey(Driver, id, err)
+	} else if err != nil {
+		return keyVersion{}, err
+	}
 	if key, ok = w.lookup(id); !ok {
 		return keyVersion{}, kms.WrongKey(Driver, id, nil)
 	}
@@ -204,7 +293,10 @@ func (w *Wrapper) find(ctx context.Context, id string) (keyVersion, error) {
 func (w *Wrapper) lookup(id string) (keyVersion, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	key, ok := w.known[id]
+	if key, ok := w.known[id]; ok {
+		return key, true
+	}
+	key, ok := w.named[id]
 	return key, ok
 }
 
@@ -235,6 +327,7 @@ func (w *Wrapper) look(ctx context.Context, all bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.active, w.known, w.looked = active, known, now
+	clear(w.named) // they are asked for again when they are used
 	return nil
 }
 

@@ -41,6 +41,11 @@ const (
 	// KeyServiceRetireDataKeysProcedure is the fully-qualified name of the KeyService's RetireDataKeys
 	// RPC.
 	KeyServiceRetireDataKeysProcedure = "/lifeboat.v1.KeyService/RetireDataKeys"
+	// KeyServiceRotateMasterKeyProcedure is the fully-qualified name of the KeyService's
+	// RotateMasterKey RPC.
+	KeyServiceRotateMasterKeyProcedure = "/lifeboat.v1.KeyService/RotateMasterKey"
+	// KeyServiceGetKeyStatusProcedure is the fully-qualified name of the KeyService's GetKeyStatus RPC.
+	KeyServiceGetKeyStatusProcedure = "/lifeboat.v1.KeyService/GetKeyStatus"
 )
 
 // KeyServiceClient is a client for the lifeboat.v1.KeyService service.
@@ -55,6 +60,13 @@ type KeyServiceClient interface {
 	// RetireDataKeys deletes generations that nothing needs any more. Only
 	// operators.
 	RetireDataKeys(context.Context, *connect.Request[v1.RetireDataKeysRequest]) (*connect.Response[v1.RetireDataKeysResponse], error)
+	// RotateMasterKey has all data keys wrapped again by the active master keys, in
+	// the background; before that it has the key service make a new one, if that
+	// can. While that is under way it changes nothing and answers how far it is.
+	// Only operators.
+	RotateMasterKey(context.Context, *connect.Request[v1.RotateMasterKeyRequest]) (*connect.Response[v1.RotateMasterKeyResponse], error)
+	// GetKeyStatus answers what the keys of the region are like. Only operators.
+	GetKeyStatus(context.Context, *connect.Request[v1.GetKeyStatusRequest]) (*connect.Response[v1.GetKeyStatusResponse], error)
 }
 
 // NewKeyServiceClient constructs a client for the lifeboat.v1.KeyService service. By default, it
@@ -87,14 +99,29 @@ func NewKeyServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(keyServiceMethods.ByName("RetireDataKeys")),
 			connect.WithClientOptions(opts...),
 		),
+		rotateMasterKey: connect.NewClient[v1.RotateMasterKeyRequest, v1.RotateMasterKeyResponse](
+			httpClient,
+			baseURL+KeyServiceRotateMasterKeyProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("RotateMasterKey")),
+			connect.WithClientOptions(opts...),
+		),
+		getKeyStatus: connect.NewClient[v1.GetKeyStatusRequest, v1.GetKeyStatusResponse](
+			httpClient,
+			baseURL+KeyServiceGetKeyStatusProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("GetKeyStatus")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // keyServiceClient implements KeyServiceClient.
 type keyServiceClient struct {
-	rotateDataKey  *connect.Client[v1.RotateDataKeyRequest, v1.RotateDataKeyResponse]
-	getDataKeys    *connect.Client[v1.GetDataKeysRequest, v1.GetDataKeysResponse]
-	retireDataKeys *connect.Client[v1.RetireDataKeysRequest, v1.RetireDataKeysResponse]
+	rotateDataKey   *connect.Client[v1.RotateDataKeyRequest, v1.RotateDataKeyResponse]
+	getDataKeys     *connect.Client[v1.GetDataKeysRequest, v1.GetDataKeysResponse]
+	retireDataKeys  *connect.Client[v1.RetireDataKeysRequest, v1.RetireDataKeysResponse]
+	rotateMasterKey *connect.Client[v1.RotateMasterKeyRequest, v1.RotateMasterKeyResponse]
+	getKeyStatus    *connect.Client[v1.GetKeyStatusRequest, v1.GetKeyStatusResponse]
 }
 
 // RotateDataKey calls lifeboat.v1.KeyService.RotateDataKey.
@@ -112,6 +139,16 @@ func (c *keyServiceClient) RetireDataKeys(ctx context.Context, req *connect.Requ
 	return c.retireDataKeys.CallUnary(ctx, req)
 }
 
+// RotateMasterKey calls lifeboat.v1.KeyService.RotateMasterKey.
+func (c *keyServiceClient) RotateMasterKey(ctx context.Context, req *connect.Request[v1.RotateMasterKeyRequest]) (*connect.Response[v1.RotateMasterKeyResponse], error) {
+	return c.rotateMasterKey.CallUnary(ctx, req)
+}
+
+// GetKeyStatus calls lifeboat.v1.KeyService.GetKeyStatus.
+func (c *keyServiceClient) GetKeyStatus(ctx context.Context, req *connect.Request[v1.GetKeyStatusRequest]) (*connect.Response[v1.GetKeyStatusResponse], error) {
+	return c.getKeyStatus.CallUnary(ctx, req)
+}
+
 // KeyServiceHandler is an implementation of the lifeboat.v1.KeyService service.
 type KeyServiceHandler interface {
 	// RotateDataKey makes a new generation of a data key, which seals from then on,
@@ -124,6 +161,13 @@ type KeyServiceHandler interface {
 	// RetireDataKeys deletes generations that nothing needs any more. Only
 	// operators.
 	RetireDataKeys(context.Context, *connect.Request[v1.RetireDataKeysRequest]) (*connect.Response[v1.RetireDataKeysResponse], error)
+	// RotateMasterKey has all data keys wrapped again by the active master keys, in
+	// the background; before that it has the key service make a new one, if that
+	// can. While that is under way it changes nothing and answers how far it is.
+	// Only operators.
+	RotateMasterKey(context.Context, *connect.Request[v1.RotateMasterKeyRequest]) (*connect.Response[v1.RotateMasterKeyResponse], error)
+	// GetKeyStatus answers what the keys of the region are like. Only operators.
+	GetKeyStatus(context.Context, *connect.Request[v1.GetKeyStatusRequest]) (*connect.Response[v1.GetKeyStatusResponse], error)
 }
 
 // NewKeyServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -152,6 +196,19 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(keyServiceMethods.ByName("RetireDataKeys")),
 		connect.WithHandlerOptions(opts...),
 	)
+	keyServiceRotateMasterKeyHandler := connect.NewUnaryHandler(
+		KeyServiceRotateMasterKeyProcedure,
+		svc.RotateMasterKey,
+		connect.WithSchema(keyServiceMethods.ByName("RotateMasterKey")),
+		connect.WithHandlerOptions(opts...),
+	)
+	keyServiceGetKeyStatusHandler := connect.NewUnaryHandler(
+		KeyServiceGetKeyStatusProcedure,
+		svc.GetKeyStatus,
+		connect.WithSchema(keyServiceMethods.ByName("GetKeyStatus")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lifeboat.v1.KeyService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case KeyServiceRotateDataKeyProcedure:
@@ -160,6 +217,10 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 			keyServiceGetDataKeysHandler.ServeHTTP(w, r)
 		case KeyServiceRetireDataKeysProcedure:
 			keyServiceRetireDataKeysHandler.ServeHTTP(w, r)
+		case KeyServiceRotateMasterKeyProcedure:
+			keyServiceRotateMasterKeyHandler.ServeHTTP(w, r)
+		case KeyServiceGetKeyStatusProcedure:
+			keyServiceGetKeyStatusHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -179,4 +240,12 @@ func (UnimplementedKeyServiceHandler) GetDataKeys(context.Context, *connect.Requ
 
 func (UnimplementedKeyServiceHandler) RetireDataKeys(context.Context, *connect.Request[v1.RetireDataKeysRequest]) (*connect.Response[v1.RetireDataKeysResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.KeyService.RetireDataKeys is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) RotateMasterKey(context.Context, *connect.Request[v1.RotateMasterKeyRequest]) (*connect.Response[v1.RotateMasterKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.KeyService.RotateMasterKey is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) GetKeyStatus(context.Context, *connect.Request[v1.GetKeyStatusRequest]) (*connect.Response[v1.GetKeyStatusResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.KeyService.GetKeyStatus is not implemented"))
 }
