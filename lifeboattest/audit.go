@@ -16,6 +16,8 @@ type AuditLine struct {
 	PrincipalName string    `json:"principal_name"`
 	Account       string    `json:"account"`
 	Credential    string    `json:"credential"`
+	Method        string    `json:"method"`
+	Proof         string    `json:"proof"`
 	IP            string    `json:"ip"`
 	ForwardedFor  string    `json:"forwarded_for"`
 	Action        string    `json:"action"`

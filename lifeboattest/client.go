@@ -2,6 +2,7 @@ package lifeboattest
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 
@@ -18,6 +19,7 @@ type Client struct {
 	lifeboatv1connect.SecretServiceClient
 	lifeboatv1connect.OperatorServiceClient
 	lifeboatv1connect.KeyServiceClient
+	lifeboatv1connect.IdentityServiceClient
 	lifeboatv1connect.ReplicationServiceClient
 	// URL is the process's, Token what the client presents, HTTP what it sends
 	// requests with, which trusts the region and adds no token by itself.
@@ -33,7 +35,21 @@ func (r *Region) Client(p *Process, token string, options ...connect.ClientOptio
 	if token != "" {
 		options = append(options, connect.WithInterceptors(bearer(token)))
 	}
+	return newClient(h, url, token, options)
+}
+
+// CertificateClient returns a client of a process that presents a certificate and
+// no token. Its connections are its own: close them with HTTP.CloseIdleConnections.
+func (r *Region) CertificateClient(p *Process, certificate tls.Certificate, options ...connect.ClientOption) *Client {
+	trust := r.trust.Clone()
+	trust.Certificates = []tls.Certificate{certificate}
+	h, url := &http.Client{Transport: &http.Transport{TLSClientConfig: trust, ForceAttemptHTTP2: true}}, p.URL()
+	return newClient(h, url, "", options)
+}
+
+func newClient(h *http.Client, url, token string, options []connect.ClientOption) *Client {
 	return &Client{
+		IdentityServiceClient:    lifeboatv1connect.NewIdentityServiceClient(h, url, options...),
 		KeyServiceClient:         lifeboatv1connect.NewKeyServiceClient(h, url, options...),
 		AccountServiceClient:     lifeboatv1connect.NewAccountServiceClient(h, url, options...),
 		VaultServiceClient:       lifeboatv1connect.NewVaultServiceClient(h, url, options...),

@@ -75,7 +75,7 @@ func (p *Process) config() *config.Config {
 	c.Process = config.Process{ID: p.ID, DataDir: p.Dir(), Roles: p.roles()}
 	c.Listen = config.Listen{Address: p.ports.public, AdminAddress: p.ports.admin, Advertise: p.ports.public}
 	peer := config.PeerTLS{CertFile: p.path("peer.pem"), KeyFile: p.path("peer-key.pem"), CAFile: r.caFile()}
-	c.TLS = config.TLS{CertFile: p.path("server.pem"), KeyFile: p.path("server-key.pem"), CAFile: r.caFile(), Peer: peer}
+	c.TLS.CertFile, c.TLS.KeyFile, c.TLS.CAFile, c.TLS.Peer = p.path("server.pem"), p.path("server-key.pem"), r.caFile(), peer
 	c.KMS.File.Path = r.KeyFile()
 	c.Audit.Paths = []string{p.AuditFile()}
 	if p == r.control {

@@ -3,7 +3,7 @@
 //
 // # The line
 //
-// A line is one JSON object of at most 800 bytes, its newline included. Keys
+// A line is one JSON object of at most 1,000 bytes, its newline included. Keys
 // whose value is empty are left out, except time, region, process, decision,
 // outcome and duration_us, which are always there. Keys are only ever added.
 //
@@ -14,7 +14,11 @@
 //	principal       ID of the principal that acts
 //	principal_name  its name
 //	account         ID of the account of the principal
-//	credential      ID of the credential that was presented
+//	credential      ID of the credential that was presented, of the binding of the
+//	                client certificate, or of the issuer of the JWT
+//	method          token, signature, certificate, jwt or exchange
+//	proof           SHA-256 of the certificate, subject and ID of the JWT, or ID of
+//	                the exchanged token
 //	ip              address the request came from
 //	forwarded_for   process or principal that the request was forwarded for
 //	action          what was asked, e.g. GetSecretValue

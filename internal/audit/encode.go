@@ -13,7 +13,7 @@ import (
 )
 
 // MaxLineBytes bounds a line, its newline included.
-const MaxLineBytes = 800
+const MaxLineBytes = 1000
 
 // GapAction is the action of a line that says how many lines are missing.
 const GapAction = "audit:Gap"
@@ -23,6 +23,7 @@ const (
 	fieldName = iota
 	fieldPolicies
 	fieldPrincipalName
+	fieldProof
 	fieldForwardedFor
 	fieldVersion
 	fieldAction
@@ -36,6 +37,7 @@ const (
 	fieldPrincipal
 	fieldAccount
 	fieldOutcome
+	fieldMethod
 	fieldCount
 )
 
@@ -114,6 +116,8 @@ func (c *encoder) line(identity []byte, e *Entry) {
 	c.text(`,"principal_name":"`, fieldPrincipalName, e.PrincipalName)
 	c.text(`,"account":"`, fieldAccount, string(e.Account))
 	c.text(`,"credential":"`, fieldCredential, string(e.Credential))
+	c.text(`,"method":"`, fieldMethod, e.Method)
+	c.text(`,"proof":"`, fieldProof, e.Proof)
 	c.address(e.Source)
 	c.text(`,"forwarded_for":"`, fieldForwardedFor, e.ForwardedFor)
 	c.text(`,"action":"`, fieldAction, e.Action)

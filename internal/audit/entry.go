@@ -40,7 +40,11 @@ type Entry struct {
 	PrincipalName string
 	Account       secret.AccountID
 	Credential    secret.CredentialID
-	Source        netip.Addr
+	// Method is how the caller proved who it is, Proof what it showed beside or in
+	// place of a stored credential.
+	Method string
+	Proof  string
+	Source netip.Addr
 	// ForwardedFor names the process or principal for which the direct caller
 	// acts.
 	ForwardedFor string

@@ -15,7 +15,7 @@ import (
 
 const (
 	// MaxBacklog bounds the lines of committed mutations that wait in memory
-	// while no file takes them: at most 13 MB. Ready refuses new mutations from
+	// while no file takes them: at most 16 MB. Ready refuses new mutations from
 	// the first of them on, so only requests then in flight can add to it.
 	MaxBacklog = 16384
 	// MaxIdentityBytes bounds the names of region and process together.

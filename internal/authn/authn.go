@@ -15,8 +15,11 @@ import (
 // How a caller proved who it is, for the audit log and as context.method in
 // policies.
 const (
-	MethodToken     = "token"     // a bearer token
-	MethodSignature = "signature" // a request signed with an access key
+	MethodToken       = "token"       // a bearer token
+	MethodSignature   = "signature"   // a request signed with an access key
+	MethodCertificate = "certificate" // a client certificate
+	MethodJWT         = "jwt"         // a JSON Web Token of a trusted issuer
+	MethodExchange    = "exchange"    // a short-lived token that was given for one of the others
 )
 
 // DefaultCacheEntries is how many credentials an Authenticator keeps decoded
@@ -26,15 +29,25 @@ const DefaultCacheEntries = 16 << 10
 // Caller is who makes a request.
 type Caller struct {
 	// Principal is shared between requests and must not be changed.
-	Principal  *secret.Principal
+	Principal *secret.Principal
+	// Credential is the ID of the stored record that the proof rests on: of the
+	// credential, of the binding of a certificate, or of the issuer of a JWT.
 	Credential secret.CredentialID
 	// Account is that of the principal.
 	Account secret.AccountID
-	// Method is MethodToken or MethodSignature.
+	// Method is one of the constants.
 	Method string
+	// Proof tells one proof from others that rest on the same record: the
+	// fingerprint of a certificate, subject and ID of a JWT, the ID of an exchanged
+	// token. The subject is whatever the issuer put there.
+	Proof string
+	// Until is when what was presented ends; zero means never.
+	Until time.Time
 	// BreakGlass is set if the credential was accepted only because break-glass
 	// is on: the host has been cut off for longer than MaxAge. It is audited.
 	BreakGlass bool
+
+	origin origin
 }
 
 // Options of an Authenticator.
@@ -48,7 +61,13 @@ type Options struct {
 	Age func() time.Duration
 	// BreakGlass reports whether an operator has suspended MaxAge; nil means no.
 	BreakGlass func() bool
-	// CacheEntries bounds the cache; 0 means DefaultCacheEntries.
+	// Digest makes and checks exchanged tokens; nil means that there are none.
+	Digest Digest
+	// LacksKey is told of an issuer that may have a key that the view lacks; it must
+	// not block. Callers that prove nothing can cause it.
+	LacksKey func(account secret.AccountID, issuer string)
+	// CacheEntries bounds the cache of credentials and that of other proofs; 0 means
+	// DefaultCacheEntries.
 	CacheEntries int
 }
 
@@ -58,7 +77,11 @@ type Authenticator struct {
 	maxAge     time.Duration
 	age        func() time.Duration
 	breakGlass func() bool
-	cache      *cache
+	digest     Digest
+	lacksKey   func(secret.AccountID, string)
+	cache      *cache[secret.CredentialID, entry, *entry]
+	proofs     *cache[[sha256.Size]byte, proof, *proof]
+	parsed     parsedRecords
 
 	hits, misses atomic.Uint64
 }
@@ -81,7 +104,11 @@ func New(o Options) (*Authenticator, error) {
 	if o.CacheEntries == 0 {
 		o.CacheEntries = DefaultCacheEntries
 	}
-	return &Authenticator{maxAge: o.MaxAge, age: o.Age, breakGlass: o.BreakGlass, cache: newCache(o.CacheEntries)}, nil
+	return &Authenticator{
+		maxAge: o.MaxAge, age: o.Age, breakGlass: o.BreakGlass, digest: o.Digest, lacksKey: o.LacksKey,
+		cache:  newCache[secret.CredentialID, entry](o.CacheEntries),
+		proofs: newCache[[sha256.Size]byte, proof](o.CacheEntries / 4),
+	}, nil
 }
 
 // Bearer returns who presents a bearer token. Errors: CodeUnauthenticated, with
@@ -212,6 +239,7 @@ func (a *Authenticator) admit(view record.View, e *entry, state knowledge, now t
 	}
 	return Caller{
 		Principal: e.principal, Credential: e.credential.ID, Account: e.principal.Account, Method: method, BreakGlass: breakGlass,
+		Until: e.credential.ExpiresAt, origin: origin{kind: originCredential, name: string(e.credential.ID)},
 	}, nil
 }
 
@@ -265,13 +293,16 @@ func (a *Authenticator) confirmed(view record.View) (breakGlass bool, err error)
 		WithHint("ask another host, or let an operator switch break-glass on")
 }
 
-// Changed drops what the cache holds of changed credentials. Correctness does
-// not depend on it: it frees the memory of credentials that were revoked or
-// deleted. It is cheap, and may be called before or after the commit.
+// Changed drops what the caches hold of changed records. Correctness does not
+// depend on it: it frees the memory of what was revoked, deleted or replaced. It
+// is cheap, and may be called before or after the commit.
 func (a *Authenticator) Changed(changes []record.Change) {
 	for _, c := range changes {
 		if id, ok := strings.CutPrefix(string(c.Key), record.CredentialPrefix); ok {
 			a.cache.remove(secret.CredentialID(id))
+		}
+		if c.Key.HasPrefix(record.TrustPrefix) || c.Key.HasPrefix(record.IssuerPrefix) || c.Key.HasPrefix(record.IssuerKeysPrefix) {
+			a.parsed.remove(c.Key)
 		}
 	}
 }

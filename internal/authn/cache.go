@@ -20,48 +20,57 @@ type entry struct {
 	principalValue  []byte
 }
 
+func (e *entry) cacheKey() secret.CredentialID { return e.credential.ID }
+
 const ways = 4
 
-// cache keeps entries by credential ID in buckets of a fixed number of slots. A
-// full bucket gives up one of its entries, so memory is bounded; readers take
-// no lock. An entry is valid only after a look at the view, so losing one, or
-// holding one twice, costs time and nothing else.
-type cache struct {
+// cached is a pointer to what a cache keeps.
+type cached[K comparable, E any] interface {
+	*E
+	cacheKey() K
+}
+
+// cache keeps entries by their key in buckets of a fixed number of slots. A full
+// bucket gives up one of its entries, so memory is bounded; readers take no lock.
+// An entry is valid only after a look at the view, so losing one, or holding one
+// twice, costs time and nothing else.
+type cache[K comparable, E any, P cached[K, E]] struct {
 	seed    maphash.Seed
 	mask    uint64
-	buckets []bucket
+	buckets []bucket[E]
 	victim  atomic.Uint32
 }
 
-type bucket [ways]atomic.Pointer[entry]
+type bucket[E any] [ways]atomic.Pointer[E]
 
-func newCache(entries int) *cache {
+func newCache[K comparable, E any, P cached[K, E]](entries int) *cache[K, E, P] {
 	n := 1 << bits.Len(uint(max(entries/ways, 1)-1))
-	return &cache{seed: maphash.MakeSeed(), mask: uint64(n - 1), buckets: make([]bucket, n)}
+	return &cache[K, E, P]{seed: maphash.MakeSeed(), mask: uint64(n - 1), buckets: make([]bucket[E], n)}
 }
 
-func (c *cache) bucket(id secret.CredentialID) *bucket {
-	return &c.buckets[maphash.String(c.seed, string(id))&c.mask]
+func (c *cache[K, E, P]) bucket(key K) *bucket[E] {
+	return &c.buckets[maphash.Comparable(c.seed, key)&c.mask]
 }
 
-func (c *cache) get(id secret.CredentialID) *entry {
-	b := c.bucket(id)
+func (c *cache[K, E, P]) get(key K) *E {
+	b := c.bucket(key)
 	for i := range b {
-		if e := b[i].Load(); e != nil && e.credential.ID == id {
+		if e := b[i].Load(); e != nil && P(e).cacheKey() == key {
 			return e
 		}
 	}
 	return nil
 }
 
-func (c *cache) put(e *entry) {
-	b := c.bucket(e.credential.ID)
+func (c *cache[K, E, P]) put(e *E) {
+	key := P(e).cacheKey()
+	b := c.bucket(key)
 	free := -1
 	for i := range b {
 		switch old := b[i].Load(); {
 		case old == nil:
 			free = i
-		case old.credential.ID == e.credential.ID:
+		case P(old).cacheKey() == key:
 			b[i].Store(e)
 			return
 		}
@@ -72,10 +81,10 @@ func (c *cache) put(e *entry) {
 	b[free].Store(e)
 }
 
-func (c *cache) remove(id secret.CredentialID) {
-	b := c.bucket(id)
+func (c *cache[K, E, P]) remove(key K) {
+	b := c.bucket(key)
 	for i := range b {
-		if e := b[i].Load(); e != nil && e.credential.ID == id {
+		if e := b[i].Load(); e != nil && P(e).cacheKey() == key {
 			b[i].CompareAndSwap(e, nil)
 		}
 	}

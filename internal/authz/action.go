@@ -6,8 +6,8 @@ import "slices"
 type Action string
 
 // The actions. They are the calls of the API, but for PurgeSecret, which is
-// DeleteSecret at once, and BatchGetSecretValues and WhoAmI: the former is
-// GetSecretValue for each secret, the latter is open to every principal.
+// DeleteSecret at once, and BatchGetSecretValues, WhoAmI and ExchangeToken: the
+// first is GetSecretValue for each secret, the others are open to every principal.
 const (
 	CreateSecret     Action = "CreateSecret"
 	PutSecretVersion Action = "PutSecretVersion"
@@ -43,6 +43,20 @@ const (
 	GetPolicy        Action = "GetPolicy"
 	ListPolicies     Action = "ListPolicies"
 	DeletePolicy     Action = "DeletePolicy"
+
+	CreateTrust     Action = "CreateTrust"
+	UpdateTrust     Action = "UpdateTrust"
+	ListTrusts      Action = "ListTrusts"
+	DeleteTrust     Action = "DeleteTrust"
+	BindPrincipal   Action = "BindPrincipal"
+	UnbindPrincipal Action = "UnbindPrincipal"
+	ListBindings    Action = "ListBindings"
+	CreateIssuer    Action = "CreateIssuer"
+	GetIssuer       Action = "GetIssuer"
+	ListIssuers     Action = "ListIssuers"
+	UpdateIssuer    Action = "UpdateIssuer"
+	DeleteIssuer    Action = "DeleteIssuer"
+	RefreshIssuer   Action = "RefreshIssuer"
 
 	CreateAccount       Action = "CreateAccount"
 	GetAccount          Action = "GetAccount"
@@ -82,7 +96,8 @@ const (
 	GroupWrite Group = "write"
 	// GroupPurge is to delete secrets beyond recall.
 	GroupPurge Group = "purge"
-	// GroupManage is to make and change vaults, principals, credentials and policies.
+	// GroupManage is to make and change vaults, principals, credentials and policies,
+	// and whom the account trusts to prove who calls.
 	// Who has it can give itself the rest.
 	GroupManage Group = "manage"
 	// GroupOperate is to run the region and to make accounts; it has effect only in
@@ -125,6 +140,11 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(CredentialResource), RevokeCredential)
 	add(groups(GroupManage), kinds(PolicyResource), PutPolicy, GetPolicy, DeletePolicy)
 	add(groups(GroupManage), kinds(AccountResource), ListPrincipals, ListPolicies)
+	add(groups(GroupManage), kinds(TrustResource), CreateTrust, UpdateTrust, DeleteTrust)
+	add(groups(GroupManage), kinds(IssuerResource), CreateIssuer, GetIssuer, UpdateIssuer, DeleteIssuer, RefreshIssuer)
+	add(groups(GroupManage), kinds(PrincipalResource), BindPrincipal, UnbindPrincipal)
+	add(groups(GroupManage), kinds(PrincipalResource, AccountResource), ListBindings)
+	add(groups(GroupManage), kinds(AccountResource), ListTrusts, ListIssuers)
 	add(groups(GroupManage), kinds(AccountResource), GetAccount)
 	add(groups(GroupManage), kinds(VaultResource, AccountResource), RotateDataKey, GetDataKeys)
 	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey, GetKeyStatus)

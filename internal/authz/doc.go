@@ -12,16 +12,18 @@
 // action in Action::"read" (see Group).
 //
 // The resource is Secret::"ID" in Vault::"ID" in Account::"ID", or
-// Principal::"ID", Policy::"NAME" or Credential::"ID" in Account::"ID", or
-// Region::"NAME" in the account of the operators. Secrets have the attributes
+// Principal::"ID", Policy::"NAME", Trust::"NAME", Issuer::"NAME" or
+// Credential::"ID" in Account::"ID", or Region::"NAME" in the account of the
+// operators. Secrets have the attributes
 // name, vault (its name) and tags, vaults name and tags, the others name. Only
 // secrets and vaults have tags, and a tag may be missing, so a policy asks first:
 //
 //	permit (principal in Role::"readers", action in Action::"read", resource in Vault::"ID")
 //	when { resource.tags has env && resource.tags.env == "test" };
 //
-// The context has source_ip (ipaddr), time (datetime), region and method (token
-// or signature).
+// The context has source_ip (ipaddr), time (datetime), region and method: token,
+// signature, certificate, jwt or exchange (a short-lived token that was given for
+// one of the others).
 //
 // # How it decides
 //

@@ -20,6 +20,8 @@ const (
 	typePrincipal  cedar.EntityType = "Principal"
 	typePolicy     cedar.EntityType = "Policy"
 	typeCredential cedar.EntityType = "Credential"
+	typeTrust      cedar.EntityType = "Trust"
+	typeIssuer     cedar.EntityType = "Issuer"
 	typeRegion     cedar.EntityType = "Region"
 	typeAction     cedar.EntityType = "Action"
 )
@@ -50,6 +52,10 @@ func resourceType(k ResourceKind) (cedar.EntityType, bool) {
 		return typePolicy, true
 	case CredentialResource:
 		return typeCredential, true
+	case TrustResource:
+		return typeTrust, true
+	case IssuerResource:
+		return typeIssuer, true
 	case RegionResource:
 		return typeRegion, true
 	}

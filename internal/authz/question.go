@@ -66,8 +66,8 @@ func appendPrincipals(ids []cedar.EntityUID, t cedar.EntityType, caller *secret.
 // appendResources appends the resource and its ancestors, nearest first.
 func appendResources(ids []cedar.EntityUID, t cedar.EntityType, r *Resource) []cedar.EntityUID {
 	id := r.ID
-	if t == typePolicy {
-		id = r.Name // names are unique in the account, and policies have no other ID
+	if t == typePolicy || t == typeTrust || t == typeIssuer {
+		id = r.Name // names are unique in the account, and policies know no other ID
 	}
 	ids = append(ids, uid(t, id))
 	switch {

@@ -18,6 +18,8 @@ const (
 	PrincipalResource  ResourceKind = "principal"
 	PolicyResource     ResourceKind = "policy"
 	CredentialResource ResourceKind = "credential"
+	TrustResource      ResourceKind = "trust"
+	IssuerResource     ResourceKind = "issuer"
 	RegionResource     ResourceKind = "region"
 )
 
@@ -26,8 +28,8 @@ const (
 // or an account.
 type Resource struct {
 	Kind ResourceKind
-	// ID may be empty for something that does not exist. Policies know a policy by
-	// its name, whatever the ID.
+	// ID may be empty for something that does not exist. Policies know a policy,
+	// trust bundle or issuer by its name, whatever the ID.
 	ID   string
 	Name string
 	// Account is the one whose policies decide; secret.SystemAccount for a region.

@@ -32,6 +32,8 @@ func newSchema(tags []cedar.String) *resolved.Schema {
 	add(typePrincipal, named, typeAccount)
 	add(typePolicy, named, typeAccount)
 	add(typeCredential, named, typePrincipal)
+	add(typeTrust, named, typeAccount)
+	add(typeIssuer, named, typeAccount)
 	add(typeRegion, named, typeAccount)
 	return &resolved.Schema{Entities: entities, Actions: schemaActions()}
 }

@@ -123,9 +123,9 @@ func (a *app) pkiInit() *cobra.Command {
 }
 
 type issueOptions struct {
-	dir, use, name, out string
-	hosts               []string
-	lifetime            time.Duration
+	dir, use, name, out, uri string
+	hosts                    []string
+	lifetime                 time.Duration
 }
 
 var certificateUses = map[string]pki.Use{"server": pki.Server, "peer": pki.Peer, "client": pki.Client}
@@ -136,7 +136,7 @@ func (a *app) pkiIssue() *cobra.Command {
 		Use: "issue", Short: "Make a certificate: <use>.pem and <use>-key.pem", Args: args(),
 		Long: `Make a certificate. Its use is server, for the public front door of a process, or
 for a member of a store; peer, for a process among those of its region; or client,
-for a client of a store. Files that exist are replaced: processes read them again
+for a client of the front door or of a store. Files that exist are replaced: processes read them again
 by themselves.`,
 		Example: "  lifeboat pki issue --dir pki --use peer --name east-1 --host east-1.example,10.0.0.1 --out tls",
 		RunE:    func(*cobra.Command, []string) error { return a.issue(o) },
@@ -146,6 +146,7 @@ by themselves.`,
 	f.StringVar(&o.use, "use", "", "server, peer or client")
 	f.StringVar(&o.name, "name", "", "ID of the process, or name of the client")
 	f.StringSliceVar(&o.hosts, "host", nil, "DNS names and IP addresses; needed but for clients")
+	f.StringVar(&o.uri, "uri", "", "of a client: spiffe://DOMAIN/PATH, which \"lifeboat principal bind\" can name")
 	f.StringVar(&o.out, "out", ".", "directory to write to; it must exist")
 	f.DurationVar(&o.lifetime, "lifetime", pki.DefaultLifetime, "how long it is valid")
 	_ = c.RegisterFlagCompletionFunc("use", cobra.FixedCompletions([]string{"server", "peer", "client"}, cobra.ShellCompDirectiveNoFileComp))
@@ -161,7 +162,7 @@ func (a *app) issue(o issueOptions) error {
 	if err != nil {
 		return withHint(err, "\"lifeboat pki init\" makes an authority")
 	}
-	pair, err := authority.Issue(pki.Request{Use: use, Name: o.name, Hosts: o.hosts, Lifetime: o.lifetime})
+	pair, err := authority.Issue(pki.Request{Use: use, Name: o.name, Hosts: o.hosts, URI: o.uri, Lifetime: o.lifetime})
 	if err != nil {
 		return usage(err)
 	}

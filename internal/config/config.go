@@ -91,6 +91,12 @@ type TLS struct {
 	KeyFile  string `yaml:"key_file"`
 	// CAFile is what clients on this machine trust; default tls/ca.pem.
 	CAFile string `yaml:"ca_file"`
+	// ClientCertificates has the front door ask for, but not require, client
+	// certificates; default true.
+	ClientCertificates bool `yaml:"client_certificates"`
+	// ExpiryWarning is how long before its end a certificate of the process shows
+	// as a warning; default 504h.
+	ExpiryWarning time.Duration `yaml:"expiry_warning"`
 	// Peer are the files for mutual TLS among the processes of the region.
 	Peer PeerTLS `yaml:"peer"`
 }
@@ -272,6 +278,11 @@ type Credentials struct {
 	// MaxAgeWhenCutOff is how long a process honours what it knows of
 	// credentials while it cannot reach the store; default 24h.
 	MaxAgeWhenCutOff time.Duration `yaml:"max_age_when_cut_off"`
+	// ExchangeLifetime is how long a token works that was exchanged for another
+	// credential, unless the caller asks for another time; default 15m.
+	ExchangeLifetime time.Duration `yaml:"exchange_lifetime"`
+	// ExchangeLimit is the most a caller can ask for, at most 12h; default 1h.
+	ExchangeLimit time.Duration `yaml:"exchange_limit"`
 }
 
 // Reads bound what a read waits for.
@@ -334,7 +345,7 @@ func Default() *Config {
 	return &Config{
 		Process: Process{DataDir: "/var/lib/lifeboat", Roles: []Role{Store, Control, Host}},
 		Listen:  Listen{Address: ":8200", AdminAddress: "127.0.0.1:8201"},
-		TLS:     TLS{CertFile: "tls/server.pem", KeyFile: "tls/server-key.pem", CAFile: "tls/ca.pem"},
+		TLS:     TLS{CertFile: "tls/server.pem", KeyFile: "tls/server-key.pem", CAFile: "tls/ca.pem", ClientCertificates: true, ExpiryWarning: 504 * time.Hour},
 		Store: StoreConfig{
 			Embedded:       defaultEmbedded(),
 			Prefix:         "/lifeboat/",
@@ -349,7 +360,7 @@ func Default() *Config {
 		},
 		Keys:        Keys{RotateDataKeysAfter: 1 << 30, DataKeysPerSecond: 50, RecordsPerSecond: 500, BackupsKeptFor: 30 * 24 * time.Hour},
 		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},
-		Credentials: Credentials{MaxAgeWhenCutOff: 24 * time.Hour},
+		Credentials: Credentials{MaxAgeWhenCutOff: 24 * time.Hour, ExchangeLifetime: 15 * time.Minute, ExchangeLimit: time.Hour},
 		Reads:       Reads{StoreFallbackTimeout: 500 * time.Millisecond, WaitClearedTimeout: 5 * time.Second},
 		Limits:      Limits{MaxRequestBytes: 256 << 10, MaxConcurrentRequests: 4096, MaxWatches: 1024},
 		Log:         Log{Level: "info", Format: "text"},

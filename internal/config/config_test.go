@@ -141,7 +141,7 @@ func TestEnvironmentOverrides(t *testing.T) {
 	want.Region.Name, want.Process.ID, want.Process.DataDir = "west", "w1", "/data"
 	want.Listen = Listen{Address: ":1"}
 	want.Log = Log{Level: "debug", Format: "json"}
-	want.TLS = TLS{CertFile: "/data/tls/server.pem", KeyFile: "/data/tls/server-key.pem", CAFile: "/data/tls/ca.pem"}
+	want.TLS = TLS{CertFile: "/data/tls/server.pem", KeyFile: "/data/tls/server-key.pem", CAFile: "/data/tls/ca.pem", ClientCertificates: true, ExpiryWarning: 504 * time.Hour}
 	want.KMS.File.Path = "/data/kms-keys"
 	want.KMS.PKCS11.PINFile, want.KMS.Transit.TokenFile = "/data/kms-pin", "/data/kms-token"
 	want.Audit.Paths = []string{"/data/audit.log"}

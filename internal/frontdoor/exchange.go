@@ -20,6 +20,10 @@ const (
 	headerRequestID       = "Lifeboat-Request-Id"
 )
 
+// headerAccount names the account of the caller, where what it presents stands for
+// principals of several.
+const headerAccount = "Lifeboat-Account"
+
 // exchange is a request and its answer. As the ResponseWriter it keeps every
 // answer back until the audit log has taken the request's line.
 type exchange struct {
@@ -101,7 +105,11 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange 
 	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		x.request.Source = addr.Addr().Unmap()
 	}
-	if peer, ok := r.Context().Value(peerKey{}).(string); ok && r.Header.Get(headerForwardedBy) != "" {
+	peer, ok := r.Context().Value(peerKey{}).(string)
+	forwarded := ok && r.Header.Get(headerForwardedBy) != ""
+	x.request.Presented.Chain = presentedBy(r, ok, forwarded)
+	x.request.Presented.Account = r.Header.Get(headerAccount)
+	if forwarded {
 		x.request.ForwardedBy = peer
 		x.request.ID = r.Header.Get(headerRequestID)
 		if addr, err := netip.ParseAddr(r.Header.Get(headerForwardedSource)); err == nil {

@@ -69,15 +69,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header["Lifeboat-Request-Id"] = []string{x.request.ID}
 	header["Cache-Control"] = noStore
-	authorization := r.Header.Get("Authorization")
-	x.request.Authenticate = func(view record.View, now time.Time) (authn.Caller, error) {
-		token, ok := bearer(authorization)
-		if !ok {
-			return authn.Caller{}, secret.Errorf(secret.CodeUnauthenticated, "the request carries no bearer token").
-				WithHint("send the header Authorization: Bearer TOKEN")
-		}
-		return h.Authenticator.Bearer(view, token, now)
-	}
+	h.authenticates(x, r)
 	r = r.WithContext(service.WithRequest(r.Context(), &x.request))
 	slots := h.Limiter.Requests()
 	if h.Watch != nil && h.Watch(r.URL.Path) {
@@ -103,6 +95,22 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.Dialect.ServeHTTP(x, r)
+}
+
+// authenticates has the request prove who calls by a bearer token, or else by the
+// client certificate.
+func (h *Handler) authenticates(x *exchange, r *http.Request) {
+	ctx := r.Context()
+	authorization := r.Header.Get("Authorization")
+	token, ok := bearer(authorization)
+	x.request.Presented.Bearer = token
+	x.request.Authenticate = func(view record.View, now time.Time) (authn.Caller, error) {
+		if p := &x.request.Presented; !ok && p.Bearer == "" && (authorization != "" || len(p.Chain) == 0) {
+			return authn.Caller{}, secret.Errorf(secret.CodeUnauthenticated, "the request carries no bearer token").
+				WithHint("send the header Authorization: Bearer TOKEN")
+		}
+		return h.Authenticator.Present(ctx, view, x.request.Presented, now)
+	}
 }
 
 // known reports whether the local store knows the caller. Before the body has
@@ -143,7 +151,10 @@ var noStore = []string{"no-store"}
 
 func bearer(authorization string) (string, bool) {
 	scheme, token, ok := strings.Cut(authorization, " ")
-	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
+	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", false
+	}
+	return token, true
 }
 
 // forward passes a mutation on. The process that commits it audits it.
@@ -162,6 +173,10 @@ func (h *Handler) forward(x *exchange, r *http.Request) {
 	out.Header.Set(headerForwardedBy, h.Process)
 	out.Header.Set(headerForwardedSource, x.request.Source.String())
 	out.Header.Set(headerRequestID, x.request.ID)
+	if err := forwardChain(out.Header, x.request.Presented.Chain); err != nil {
+		h.refuse(x, r, err)
+		return
+	}
 	x.passed = true
 	answered, sent := h.Forwarder.Forward(x, out, body)
 	if answered {

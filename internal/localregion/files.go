@@ -85,9 +85,8 @@ func (p *Process) config() *config.Config {
 		Address: local(p.ports.Public), AdminAddress: local(p.ports.Admin), PeerAddress: local(p.ports.Peer), Advertise: local(p.ports.Peer),
 	}
 	peer := config.PeerTLS{CertFile: filepath.Join(dir, "peer.pem"), KeyFile: filepath.Join(dir, "peer-key.pem"), CAFile: r.CAFile()}
-	c.TLS = config.TLS{
-		CertFile: filepath.Join(dir, "server.pem"), KeyFile: filepath.Join(dir, "server-key.pem"), CAFile: r.CAFile(), Peer: peer,
-	}
+	c.TLS.CertFile, c.TLS.KeyFile = filepath.Join(dir, "server.pem"), filepath.Join(dir, "server-key.pem")
+	c.TLS.CAFile, c.TLS.Peer = r.CAFile(), peer
 	c.KMS.File.Path = filepath.Join(r.options.Dir, keyFile)
 	c.Audit.Paths = []string{filepath.Join(dir, "audit.log")}
 	control := r.control

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -139,6 +140,9 @@ type Request struct {
 	Name string
 	// Hosts are DNS names and IP addresses; needed but for clients.
 	Hosts []string
+	// URI, spiffe://DOMAIN/PATH, is by whom a client is known to the region's
+	// accounts; empty for none. It may not be that of a process.
+	URI string
 	// Lifetime defaults to DefaultLifetime; it ends with that of the authority.
 	Lifetime time.Duration
 }
@@ -194,7 +198,29 @@ func (a *Authority) template(r Request) (*x509.Certificate, error) {
 	default:
 		return nil, secret.Invalid("use", "is unknown")
 	}
+	if err := addURI(t, r); err != nil {
+		return nil, err
+	}
 	return t, addHosts(t, r)
+}
+
+// addURI adds that of a client. One of a process would make it a peer.
+func addURI(t *x509.Certificate, r Request) error {
+	if r.URI == "" {
+		return nil
+	}
+	if r.Use != Client {
+		return secret.Invalid("uri", "is only for clients")
+	}
+	if err := secret.CheckURI("uri", r.URI); err != nil {
+		return err
+	}
+	u, err := url.Parse(r.URI)
+	if err != nil || strings.HasPrefix(u.Path, processPath) {
+		return secret.Invalid("uri", "is that of a process of a region")
+	}
+	t.URIs = []*url.URL{u}
+	return nil
 }
 
 // commonName cuts a name to the 64 characters that X.520 allows.

@@ -19,9 +19,12 @@ type Identity struct {
 	Process string
 }
 
+// processPath is how the path of a process's URI begins.
+const processPath = "/process/"
+
 // URI returns spiffe://<region>/process/<process id>.
 func (i Identity) URI() *url.URL {
-	return &url.URL{Scheme: "spiffe", Host: string(i.Region), Path: "/process/" + i.Process}
+	return &url.URL{Scheme: "spiffe", Host: string(i.Region), Path: processPath + i.Process}
 }
 
 // IdentityOf returns the identity that a certificate states. It returns
@@ -30,7 +33,7 @@ func (i Identity) URI() *url.URL {
 func IdentityOf(cert *x509.Certificate) (Identity, error) {
 	if len(cert.URIs) == 1 {
 		u := cert.URIs[0]
-		process, ok := strings.CutPrefix(u.Path, "/process/")
+		process, ok := strings.CutPrefix(u.Path, processPath)
 		i := Identity{Region: secret.RegionName(u.Host), Process: process}
 		valid := ok && secret.CheckRegionName("region", i.Region) == nil && secret.CheckContainerName("process", process) == nil
 		if valid && u.String() == i.URI().String() {

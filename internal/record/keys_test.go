@@ -37,6 +37,12 @@ func TestKeys(t *testing.T) {
 		record.QuarantineKey(record.VaultKey(id.Vault())): "quarantine/vault/VAULT",
 		record.OutboxKey("U"):                             "outbox/U",
 		record.HostKey("H"):                               "host/H",
+		record.TrustKey("A", "n"):                         "trust/A/n",
+		record.BindingKey("A", "P", "B"):                  "binding/A/P/B",
+		record.BindingURIKey("spiffe://d/a/*", "A"):       "binding-uri/spiffe://d/a/*|A",
+		record.IssuerKey("A", "n"):                        "issuer/A/n",
+		record.IssuerKeysKey("A", "n"):                    "issuer-keys/A/n",
+		record.IssuerURLKey("https://i/x", "A"):           "issuer-url/https://i/x|A",
 		record.MessageKey("west", record.SecretKey(id)):   "message/west/secret/VAULT/SECRET",
 		record.QueueKey("west"):                           "queue/west",
 		record.ResynchronisationKey("west"):               "resynchronisation/west",
@@ -126,6 +132,7 @@ func TestPrefixesAreDisjoint(t *testing.T) {
 		string(record.RegionKey), string(record.FenceKey),
 		string(record.FormatsKey), record.ControlPrefix,
 		record.DataKeyRotationPrefix, record.DataKeyUsagePrefix, record.BackupPrefix, record.ShreddingPrefix, string(record.MasterKeyRotationKey),
+		record.TrustPrefix, record.BindingPrefix, record.BindingURIPrefix, record.IssuerPrefix, record.IssuerKeysPrefix, record.IssuerURLPrefix,
 	}
 	formats := record.Formats()
 	for i, p := range prefixes {

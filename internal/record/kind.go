@@ -223,6 +223,8 @@ var checkers = map[string]checker{
 	"tombstone": Tombstones, "synchronisation": Synchronisations,
 	"message": Messages, "queue": Queues, "resynchronisation": Resynchronisations,
 	"control": Controls, "formats": Gates,
+	"trust": TrustBundles, "binding": Bindings, "issuer": Issuers, "issuer-keys": IssuerKeySets,
+	"binding-uri": reference{}, "issuer-url": reference{},
 	"account-name": reference{}, "principal-name": reference{}, "vault-name": reference{},
 	"secret-name": reference{}, "credential-of": reference{},
 }

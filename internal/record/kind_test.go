@@ -102,9 +102,13 @@ var kinds = map[string]tested{
 	"resynchronisation": test(record.Resynchronisations, resynchronisations),
 	"control":           test(record.Controls, controls),
 	"formats":           test(record.Gates, gates),
+	"trust":             test(record.TrustBundles, trustBundles),
+	"binding":           test(record.Bindings, bindings),
+	"issuer":            test(record.Issuers, issuers),
+	"issuer-keys":       test(record.IssuerKeySets, issuerKeys),
 }
 
-var indexes = []string{"account-name", "principal-name", "vault-name", "secret-name", "credential-of"}
+var indexes = []string{"account-name", "principal-name", "vault-name", "secret-name", "credential-of", "binding-uri", "issuer-url"}
 
 func TestEveryKindIsTested(t *testing.T) {
 	known := record.Formats()

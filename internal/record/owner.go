@@ -27,6 +27,14 @@ func OwnerOf(key Key, value []byte) (Owner, error) {
 		return ownerOf(Credentials, value, func(c *secret.Credential) Owner { return Owner{c.Account, c.Ownership} })
 	case PolicyPrefix:
 		return ownerOf(Policies, value, func(p *secret.Policy) Owner { return Owner{p.Account, p.Ownership} })
+	case TrustPrefix:
+		return ownerOf(TrustBundles, value, func(t *secret.TrustBundle) Owner { return Owner{t.Account, t.Ownership} })
+	case BindingPrefix:
+		return ownerOf(Bindings, value, func(b *secret.Binding) Owner { return Owner{b.Account, b.Ownership} })
+	case IssuerPrefix:
+		return ownerOf(Issuers, value, func(i *secret.Issuer) Owner { return Owner{i.Account, i.Ownership} })
+	case IssuerKeysPrefix:
+		return ownerOf(IssuerKeySets, value, func(k *secret.IssuerKeys) Owner { return Owner{k.Account, k.Ownership} })
 	case SecretPrefix:
 		return ownerOf(Secrets, value, func(s *secret.Secret) Owner { return Owner{s.Account, s.Ownership} })
 	}

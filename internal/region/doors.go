@@ -67,7 +67,12 @@ func (p *Process) startFrontDoor(ctx context.Context) error {
 		}
 		health.ServeHTTP(w, r)
 	})
-	listener, err := p.serve(ctx, "front door", p.config.Listen.Address, pki.ServerTLS(p.serverCert), door)
+	secured := pki.ServerTLS(p.serverCert)
+	if p.config.TLS.ClientCertificates {
+		// Who signed them is for each account to say, when the request authenticates.
+		secured.ClientAuth = tls.RequestClientCert
+	}
+	listener, err := p.serve(ctx, "front door", p.config.Listen.Address, secured, door)
 	p.listener = listener
 	return err
 }
@@ -82,6 +87,7 @@ func (p *Process) startPeerListener(ctx context.Context) error {
 	if p.pipeline != nil {
 		mux.Handle(p.pipeline.Handler(peerOf))
 	}
+	p.handleIssuers(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		peer, err := peerOf(r)
 		if err != nil {

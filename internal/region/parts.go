@@ -87,8 +87,10 @@ func (p *Process) startKeys(ctx context.Context) error {
 // changes keep fresh.
 func (p *Process) startLocalStore(ctx context.Context) (err error) {
 	p.authz = authz.New(authz.Options{})
+	p.newIssuers()
 	p.authn, err = authn.New(authn.Options{
 		MaxAge: p.config.Credentials.MaxAgeWhenCutOff, Age: p.Age, BreakGlass: p.breakGlass.Load,
+		Digest: p.digest, LacksKey: p.keysOf.asks.Ask,
 	})
 	if err != nil {
 		return err
@@ -222,6 +224,10 @@ func (p *Process) startService(context.Context) (err error) {
 		Region: p.config.Region.Name, Store: p.records(), Formats: p.gate, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
 		Audit: p.audit, Events: p.events, Throttle: p.limiter, Observe: p.requests.observe, Logger: p.log,
 		StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout, Keys: p.keyOptions(), Unchecked: p.store.View,
+		ExchangeLifetime: p.config.Credentials.ExchangeLifetime, ExchangeLimit: p.config.Credentials.ExchangeLimit,
+	}
+	if p.keysOf.keeper != nil {
+		options.IssuerKeys = p.keysOf.keeper
 	}
 	if p.isControl() {
 		p.newPipeline()

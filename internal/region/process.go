@@ -69,6 +69,8 @@ type Process struct {
 	forward    *router.Forwarder // nil if nothing is forwarded
 	links      *link.Links       // nil without the role control
 
+	keysOf issuers
+
 	handler    http.Handler
 	listener   net.Listener
 	admin      net.Listener
@@ -154,6 +156,7 @@ func (p *Process) steps() []step {
 		{"links", p.startLinks},
 		{"replication", p.startReplication},
 		{"pipeline", p.startPipeline},
+		{"issuers", p.startIssuers},
 		{"front door", p.startFrontDoor},
 		{"peer listener", p.startPeerListener},
 		{"region listener", p.startRegionListener},

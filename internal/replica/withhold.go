@@ -11,8 +11,11 @@ import (
 // identityPrefixes are of the records that decide who may do what. The older
 // copy of one in quarantine is not served: the state that could not be applied
 // may be a revocation.
-func identityPrefixes() [4]string {
-	return [4]string{record.CredentialPrefix, record.PrincipalPrefix, record.PolicyPrefix, record.AccountPrefix}
+func identityPrefixes() [8]string {
+	return [8]string{
+		record.CredentialPrefix, record.PrincipalPrefix, record.PolicyPrefix, record.AccountPrefix,
+		record.TrustPrefix, record.BindingPrefix, record.IssuerPrefix, record.IssuerKeysPrefix,
+	}
 }
 
 func isIdentity(key record.Key) bool {

@@ -100,7 +100,8 @@ func (r *Routes) Targets(view record.View, key record.Key) ([]secret.RegionName,
 	switch kind + "/" {
 	case record.VaultPrefix:
 		return r.ofVault(view, secret.VaultID(key[len(record.VaultPrefix):]))
-	case record.AccountPrefix, record.PrincipalPrefix, record.CredentialPrefix, record.PolicyPrefix:
+	case record.AccountPrefix, record.PrincipalPrefix, record.CredentialPrefix, record.PolicyPrefix,
+		record.TrustPrefix, record.BindingPrefix, record.IssuerPrefix, record.IssuerKeysPrefix:
 		if none {
 			return nil, nil
 		}

@@ -135,7 +135,10 @@ func (s *Sender) sendAccountOf(ctx context.Context, vault record.Key) error {
 // belongs to.
 func identitiesOf(view record.View, account secret.AccountID) ([]record.Key, error) {
 	keys := []record.Key{record.AccountKey(account)}
-	for _, prefix := range []string{record.PrincipalPrefix, record.CredentialOfPrefix, record.PolicyPrefix} {
+	for _, prefix := range []string{
+		record.PrincipalPrefix, record.CredentialOfPrefix, record.PolicyPrefix,
+		record.TrustPrefix, record.BindingPrefix, record.IssuerPrefix, record.IssuerKeysPrefix,
+	} {
 		prefix += string(account) + "/"
 		var decodeErr error
 		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {

@@ -25,7 +25,8 @@ type identity struct {
 	listed record.Key
 }
 
-// identityOf reads an account, vault, principal, credential or policy. Errors:
+// identityOf reads an account, vault, principal, credential or policy, or what
+// proves who calls: a trust bundle, binding, issuer or issuer's keys. Errors:
 // those of record.Kind.Decode; CodeUnknownFormat for another kind.
 func identityOf(key record.Key, value []byte) (identity, error) {
 	kind, _, _ := strings.Cut(string(key), "/")
@@ -71,7 +72,44 @@ func identityOf(key record.Key, value []byte) (identity, error) {
 			return identity{}, err
 		}
 		return identity{key: record.PolicyKey(p.Account, p.Name), account: p.Account, ownership: p.Ownership, needs: record.AccountKey(p.Account)}, nil
+	case record.TrustPrefix, record.BindingPrefix, record.IssuerPrefix, record.IssuerKeysPrefix:
+		return proofOf(kind+"/", value)
 	}
 	return identity{}, secret.Errorf(secret.CodeUnknownFormat, "records like %q are not replicated by this release", key).
 		WithHint("upgrade this region")
+}
+
+// proofOf is identityOf for what proves who calls.
+func proofOf(prefix string, value []byte) (identity, error) {
+	switch prefix {
+	case record.TrustPrefix:
+		t, err := record.TrustBundles.Decode(value)
+		if err != nil {
+			return identity{}, err
+		}
+		return identity{key: record.TrustKey(t.Account, t.Name), account: t.Account, ownership: t.Ownership, needs: record.AccountKey(t.Account)}, nil
+	case record.BindingPrefix:
+		b, err := record.Bindings.Decode(value)
+		if err != nil {
+			return identity{}, err
+		}
+		return identity{
+			key: record.BindingKey(b.Account, b.Principal, b.ID), account: b.Account, ownership: b.Ownership,
+			name: record.BindingURIKey(b.URI, b.Account), refersTo: string(b.Principal) + "/" + string(b.ID), needs: record.PrincipalKey(b.Account, b.Principal),
+		}, nil
+	case record.IssuerPrefix:
+		i, err := record.Issuers.Decode(value)
+		if err != nil {
+			return identity{}, err
+		}
+		return identity{
+			key: record.IssuerKey(i.Account, i.Name), account: i.Account, ownership: i.Ownership,
+			name: record.IssuerURLKey(i.URL, i.Account), refersTo: i.Name, needs: record.AccountKey(i.Account),
+		}, nil
+	}
+	k, err := record.IssuerKeySets.Decode(value)
+	if err != nil {
+		return identity{}, err
+	}
+	return identity{key: record.IssuerKeysKey(k.Account, k.Name), account: k.Account, ownership: k.Ownership, needs: record.IssuerKey(k.Account, k.Name)}, nil
 }

@@ -71,7 +71,7 @@ func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy,
 		if err != nil {
 			return nil, err
 		}
-		m := c.mutationIn(region)
+		m, key := c.mutationIn(region), record.PolicyKey(account.ID, n.Name)
 		p = &secret.Policy{
 			Account: account.ID, Name: n.Name, Text: n.Text, Description: n.Description,
 			Ownership: secret.NewOwnership(s.Region, m.Incarnation), CreatedAt: m.At, UpdatedAt: m.At,
@@ -81,7 +81,7 @@ func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy,
 			mutation = mutationUpdate
 			p.CreatedAt, p.Ownership = old.CreatedAt, old.Ownership
 			p.Ownership.Advance(m.Incarnation)
-		} else if err := continuePolicy(view, txn, p, m.Incarnation); err != nil {
+		} else if err := continueOrder(view, txn, key, &p.Ownership); err != nil {
 			return nil, err
 		}
 		c.putPolicy(txn, p, revision, mutation)
@@ -90,10 +90,11 @@ func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy,
 	return p, err
 }
 
-// continuePolicy has a policy go on with the order of a deleted one of its name,
-// since other regions refuse what is not newer than what they had.
-func continuePolicy(view record.View, txn *record.Txn, p *secret.Policy, incarnation secret.Incarnation) error {
-	key := record.TombstoneKey(record.PolicyKey(p.Account, p.Name))
+// continueOrder has a new record that is known by its name go on with the order of
+// a deleted one of that name, since other regions refuse what is not newer than
+// what they had.
+func continueOrder(view record.View, txn *record.Txn, of record.Key, o *secret.Ownership) error {
+	key := record.TombstoneKey(of)
 	grave, revision, err := record.Load(view, record.Tombstones, key)
 	if errors.Is(err, record.ErrNotFound) {
 		txn.Require(key, 0)
@@ -104,8 +105,9 @@ func continuePolicy(view record.View, txn *record.Txn, p *secret.Policy, incarna
 	}
 	txn.Require(key, revision)
 	txn.Delete(key)
-	p.Ownership = grave.Ownership
-	p.Ownership.Advance(incarnation)
+	incarnation := o.Incarnation
+	*o = grave.Ownership
+	o.Advance(incarnation)
 	return nil
 }
 

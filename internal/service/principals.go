@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -186,7 +187,7 @@ func (s *Service) UpdatePrincipal(ctx context.Context, u PrincipalUpdate) (p *se
 // deleted with all of them in one transaction.
 const maxCredentials = 50
 
-// DeletePrincipal deletes a principal with its credentials.
+// DeletePrincipal deletes a principal with its credentials and bindings.
 func (s *Service) DeletePrincipal(ctx context.Context, account, ref string) error {
 	_, err := s.administer(ctx, authz.DeletePrincipal, func(c *call, view record.View) (*record.Txn, error) {
 		p, revision, err := c.permittedPrincipal(view, account, ref)
@@ -207,6 +208,9 @@ func (s *Service) DeletePrincipal(ctx context.Context, account, ref string) erro
 		for _, id := range ids {
 			txn.Delete(record.CredentialKey(id))
 			txn.Delete(record.CredentialOfKey(p.Account, p.ID, id))
+		}
+		if err := removeBindings(view, txn, p); err != nil {
+			return nil, err
 		}
 		key := record.PrincipalKey(p.Account, p.ID)
 		txn.Require(key, revision)
@@ -237,12 +241,15 @@ type Identity struct {
 	Principal  *secret.Principal
 	Account    *secret.Account
 	Credential secret.CredentialID
+	// Method and Until are how the caller proved who it is, and how long that works.
+	Method string
+	Until  time.Time
 }
 
 // WhoAmI answers who the caller is; no policy is needed.
 func (s *Service) WhoAmI(ctx context.Context) (id Identity, err error) {
 	err = s.inspect(ctx, actionWhoAmI, func(c *call, view record.View) error {
-		id = Identity{Principal: c.caller.Principal, Credential: c.caller.Credential}
+		id = Identity{Principal: c.caller.Principal, Credential: c.caller.Credential, Method: c.caller.Method, Until: c.caller.Until}
 		id.Account, err = c.account(view, "")
 		return err
 	})

@@ -454,7 +454,7 @@ func (a *arrival) buryIdentity(view record.View, txn *record.Txn, held heldRecor
 		txn.Delete(record.CredentialKey(id))
 		txn.Delete(record.CredentialOfKey(principal.Account, principal.ID, id))
 	}
-	return err
+	return errors.Join(err, removeBindings(view, txn, principal))
 }
 
 func (a *arrival) event(i identity, kind string) *recordpb.Event {

@@ -132,6 +132,8 @@ func (a *arrival) releaseAccount(ctx context.Context) error {
 		return err
 	}
 	for _, prefix := range []string{
+		record.TrustPrefix + string(account.ID) + "/", record.IssuerKeysPrefix + string(account.ID) + "/",
+		record.IssuerPrefix + string(account.ID) + "/", record.BindingPrefix + string(account.ID) + "/",
 		record.PolicyPrefix + string(account.ID) + "/", record.CredentialOfPrefix + string(account.ID) + "/",
 		record.PrincipalNamePrefix + string(account.ID) + "/", record.PrincipalPrefix + string(account.ID) + "/",
 	} {
@@ -153,11 +155,7 @@ func (a *arrival) dropRange(ctx context.Context, prefix string) error {
 		err = a.service.Store.View(ctx).Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
 			txn.Require(stored.Key, stored.Revision)
 			txn.Delete(stored.Key)
-			if stored.Key.HasPrefix(record.CredentialOfPrefix) {
-				if id, err := record.DecodeReference(stored.Value); err == nil {
-					txn.Delete(record.CredentialKey(secret.CredentialID(id)))
-				}
-			}
+			deleteIndexOf(txn, stored)
 			return len(txn.Writes) < stagedOps
 		})
 		if err != nil || len(txn.Writes) == 0 {
@@ -165,6 +163,20 @@ func (a *arrival) dropRange(ctx context.Context, prefix string) error {
 		}
 		if _, err := a.service.Store.Commit(ctx, *txn); err != nil && !secret.HasCode(err, secret.CodeStale) {
 			return err
+		}
+	}
+}
+
+// deleteIndexOf deletes what is found only through a record, or lists it.
+func deleteIndexOf(txn *record.Txn, stored record.Stored) {
+	if stored.Key.HasPrefix(record.CredentialOfPrefix) {
+		if id, err := record.DecodeReference(stored.Value); err == nil {
+			txn.Delete(record.CredentialKey(secret.CredentialID(id)))
+		}
+	}
+	if stored.Key.HasPrefix(record.BindingPrefix) || stored.Key.HasPrefix(record.IssuerPrefix) {
+		if i, err := identityOf(stored.Key, stored.Value); err == nil && i.name != "" {
+			txn.Delete(i.name)
 		}
 	}
 }

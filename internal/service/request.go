@@ -22,6 +22,9 @@ type Request struct {
 	Source netip.Addr
 	// ForwardedBy names the host that passed the request on, if one did.
 	ForwardedBy string
+	// Presented is what the request shows of who calls, for Authenticate of the
+	// dialects that sign nothing.
+	Presented authn.Presented
 	// Authenticate proves who calls, from what the dialect found in the request.
 	Authenticate func(view record.View, now time.Time) (authn.Caller, error)
 
@@ -98,6 +101,7 @@ func (c *call) authenticate(view record.View) error {
 	c.entry.PrincipalName = caller.Principal.Name
 	c.entry.Account = caller.Principal.Account
 	c.entry.Credential = caller.Credential
+	c.entry.Method, c.entry.Proof = caller.Method, caller.Proof
 	c.entry.BreakGlass = caller.BreakGlass
 	return c.service.Throttle.Allow(caller.Account, "")
 }

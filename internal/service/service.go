@@ -80,6 +80,11 @@ type Options struct {
 	Peers func() []secret.RegionName
 	// Tracer is nil where steps are not recorded.
 	Tracer Tracer
+	// IssuerKeys is nil in a process that fetches no keys.
+	IssuerKeys IssuerKeySource
+	// ExchangeLifetime is that of exchanged tokens unless a caller asks for another,
+	// up to ExchangeLimit; default DefaultExchangeLifetime and MaxExchangeLifetime.
+	ExchangeLifetime, ExchangeLimit time.Duration
 	// Clearing is nil in a process without the control role.
 	Clearing Clearing
 	Logger   *slog.Logger
@@ -136,6 +141,12 @@ func New(o Options) *Service {
 	}
 	if o.WaitReceived == 0 {
 		o.WaitReceived = 10 * time.Second
+	}
+	if o.ExchangeLifetime == 0 {
+		o.ExchangeLifetime = DefaultExchangeLifetime
+	}
+	if o.ExchangeLimit == 0 {
+		o.ExchangeLimit = MaxExchangeLifetime
 	}
 	if o.Observe == nil {
 		o.Observe = func(authz.Action, secret.Code, time.Duration) {}

@@ -1394,11 +1394,18 @@ func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
 }
 
 type WhoAmIResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Principal     *Principal             `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
-	Account       *Account               `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
-	CredentialId  string                 `protobuf:"bytes,3,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
-	Region        string                 `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Principal *Principal             `protobuf:"bytes,1,opt,name=principal,proto3" json:"principal,omitempty"`
+	Account   *Account               `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	// Of the credential, of the binding of the client certificate, or of the issuer
+	// of the JWT.
+	CredentialId string `protobuf:"bytes,3,opt,name=credential_id,json=credentialId,proto3" json:"credential_id,omitempty"`
+	Region       string `protobuf:"bytes,4,opt,name=region,proto3" json:"region,omitempty"`
+	// How the caller proved who it is: token, signature, certificate, jwt or
+	// exchange.
+	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	// When that ends; absent means never.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1459,6 +1466,20 @@ func (x *WhoAmIResponse) GetRegion() string {
 		return x.Region
 	}
 	return ""
+}
+
+func (x *WhoAmIResponse) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *WhoAmIResponse) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
 }
 
 type CreateTokenRequest struct {
@@ -2436,12 +2457,15 @@ const file_lifeboat_v1_account_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1c\n" +
 	"\tprincipal\x18\x02 \x01(\tR\tprincipal\"\x19\n" +
 	"\x17DeletePrincipalResponse\"\x0f\n" +
-	"\rWhoAmIRequest\"\xb3\x01\n" +
+	"\rWhoAmIRequest\"\x86\x02\n" +
 	"\x0eWhoAmIResponse\x124\n" +
 	"\tprincipal\x18\x01 \x01(\v2\x16.lifeboat.v1.PrincipalR\tprincipal\x12.\n" +
 	"\aaccount\x18\x02 \x01(\v2\x14.lifeboat.v1.AccountR\aaccount\x12#\n" +
 	"\rcredential_id\x18\x03 \x01(\tR\fcredentialId\x12\x16\n" +
-	"\x06region\x18\x04 \x01(\tR\x06region\"\xa9\x01\n" +
+	"\x06region\x18\x04 \x01(\tR\x06region\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\tR\x06method\x129\n" +
+	"\n" +
+	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\"\xa9\x01\n" +
 	"\x12CreateTokenRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x1c\n" +
 	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12 \n" +
@@ -2619,55 +2643,56 @@ var file_lifeboat_v1_account_proto_depIdxs = []int32{
 	3,  // 23: lifeboat.v1.UpdatePrincipalResponse.principal:type_name -> lifeboat.v1.Principal
 	3,  // 24: lifeboat.v1.WhoAmIResponse.principal:type_name -> lifeboat.v1.Principal
 	2,  // 25: lifeboat.v1.WhoAmIResponse.account:type_name -> lifeboat.v1.Account
-	41, // 26: lifeboat.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
-	4,  // 27: lifeboat.v1.CreateTokenResponse.credential:type_name -> lifeboat.v1.Credential
-	41, // 28: lifeboat.v1.CreateAccessKeyRequest.expires_at:type_name -> google.protobuf.Timestamp
-	4,  // 29: lifeboat.v1.CreateAccessKeyResponse.credential:type_name -> lifeboat.v1.Credential
-	4,  // 30: lifeboat.v1.ListCredentialsResponse.credentials:type_name -> lifeboat.v1.Credential
-	4,  // 31: lifeboat.v1.RevokeCredentialResponse.credential:type_name -> lifeboat.v1.Credential
-	42, // 32: lifeboat.v1.PutPolicyRequest.expected_order:type_name -> lifeboat.v1.Order
-	5,  // 33: lifeboat.v1.PutPolicyResponse.policy:type_name -> lifeboat.v1.Policy
-	5,  // 34: lifeboat.v1.GetPolicyResponse.policy:type_name -> lifeboat.v1.Policy
-	5,  // 35: lifeboat.v1.ListPoliciesResponse.policies:type_name -> lifeboat.v1.Policy
-	6,  // 36: lifeboat.v1.AccountService.CreateAccount:input_type -> lifeboat.v1.CreateAccountRequest
-	8,  // 37: lifeboat.v1.AccountService.GetAccount:input_type -> lifeboat.v1.GetAccountRequest
-	10, // 38: lifeboat.v1.AccountService.ListAccounts:input_type -> lifeboat.v1.ListAccountsRequest
-	12, // 39: lifeboat.v1.AccountService.CreatePrincipal:input_type -> lifeboat.v1.CreatePrincipalRequest
-	14, // 40: lifeboat.v1.AccountService.GetPrincipal:input_type -> lifeboat.v1.GetPrincipalRequest
-	16, // 41: lifeboat.v1.AccountService.ListPrincipals:input_type -> lifeboat.v1.ListPrincipalsRequest
-	18, // 42: lifeboat.v1.AccountService.UpdatePrincipal:input_type -> lifeboat.v1.UpdatePrincipalRequest
-	20, // 43: lifeboat.v1.AccountService.DeletePrincipal:input_type -> lifeboat.v1.DeletePrincipalRequest
-	22, // 44: lifeboat.v1.AccountService.WhoAmI:input_type -> lifeboat.v1.WhoAmIRequest
-	24, // 45: lifeboat.v1.AccountService.CreateToken:input_type -> lifeboat.v1.CreateTokenRequest
-	26, // 46: lifeboat.v1.AccountService.CreateAccessKey:input_type -> lifeboat.v1.CreateAccessKeyRequest
-	28, // 47: lifeboat.v1.AccountService.ListCredentials:input_type -> lifeboat.v1.ListCredentialsRequest
-	30, // 48: lifeboat.v1.AccountService.RevokeCredential:input_type -> lifeboat.v1.RevokeCredentialRequest
-	32, // 49: lifeboat.v1.AccountService.PutPolicy:input_type -> lifeboat.v1.PutPolicyRequest
-	34, // 50: lifeboat.v1.AccountService.GetPolicy:input_type -> lifeboat.v1.GetPolicyRequest
-	36, // 51: lifeboat.v1.AccountService.ListPolicies:input_type -> lifeboat.v1.ListPoliciesRequest
-	38, // 52: lifeboat.v1.AccountService.DeletePolicy:input_type -> lifeboat.v1.DeletePolicyRequest
-	7,  // 53: lifeboat.v1.AccountService.CreateAccount:output_type -> lifeboat.v1.CreateAccountResponse
-	9,  // 54: lifeboat.v1.AccountService.GetAccount:output_type -> lifeboat.v1.GetAccountResponse
-	11, // 55: lifeboat.v1.AccountService.ListAccounts:output_type -> lifeboat.v1.ListAccountsResponse
-	13, // 56: lifeboat.v1.AccountService.CreatePrincipal:output_type -> lifeboat.v1.CreatePrincipalResponse
-	15, // 57: lifeboat.v1.AccountService.GetPrincipal:output_type -> lifeboat.v1.GetPrincipalResponse
-	17, // 58: lifeboat.v1.AccountService.ListPrincipals:output_type -> lifeboat.v1.ListPrincipalsResponse
-	19, // 59: lifeboat.v1.AccountService.UpdatePrincipal:output_type -> lifeboat.v1.UpdatePrincipalResponse
-	21, // 60: lifeboat.v1.AccountService.DeletePrincipal:output_type -> lifeboat.v1.DeletePrincipalResponse
-	23, // 61: lifeboat.v1.AccountService.WhoAmI:output_type -> lifeboat.v1.WhoAmIResponse
-	25, // 62: lifeboat.v1.AccountService.CreateToken:output_type -> lifeboat.v1.CreateTokenResponse
-	27, // 63: lifeboat.v1.AccountService.CreateAccessKey:output_type -> lifeboat.v1.CreateAccessKeyResponse
-	29, // 64: lifeboat.v1.AccountService.ListCredentials:output_type -> lifeboat.v1.ListCredentialsResponse
-	31, // 65: lifeboat.v1.AccountService.RevokeCredential:output_type -> lifeboat.v1.RevokeCredentialResponse
-	33, // 66: lifeboat.v1.AccountService.PutPolicy:output_type -> lifeboat.v1.PutPolicyResponse
-	35, // 67: lifeboat.v1.AccountService.GetPolicy:output_type -> lifeboat.v1.GetPolicyResponse
-	37, // 68: lifeboat.v1.AccountService.ListPolicies:output_type -> lifeboat.v1.ListPoliciesResponse
-	39, // 69: lifeboat.v1.AccountService.DeletePolicy:output_type -> lifeboat.v1.DeletePolicyResponse
-	53, // [53:70] is the sub-list for method output_type
-	36, // [36:53] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	41, // 26: lifeboat.v1.WhoAmIResponse.expires_at:type_name -> google.protobuf.Timestamp
+	41, // 27: lifeboat.v1.CreateTokenRequest.expires_at:type_name -> google.protobuf.Timestamp
+	4,  // 28: lifeboat.v1.CreateTokenResponse.credential:type_name -> lifeboat.v1.Credential
+	41, // 29: lifeboat.v1.CreateAccessKeyRequest.expires_at:type_name -> google.protobuf.Timestamp
+	4,  // 30: lifeboat.v1.CreateAccessKeyResponse.credential:type_name -> lifeboat.v1.Credential
+	4,  // 31: lifeboat.v1.ListCredentialsResponse.credentials:type_name -> lifeboat.v1.Credential
+	4,  // 32: lifeboat.v1.RevokeCredentialResponse.credential:type_name -> lifeboat.v1.Credential
+	42, // 33: lifeboat.v1.PutPolicyRequest.expected_order:type_name -> lifeboat.v1.Order
+	5,  // 34: lifeboat.v1.PutPolicyResponse.policy:type_name -> lifeboat.v1.Policy
+	5,  // 35: lifeboat.v1.GetPolicyResponse.policy:type_name -> lifeboat.v1.Policy
+	5,  // 36: lifeboat.v1.ListPoliciesResponse.policies:type_name -> lifeboat.v1.Policy
+	6,  // 37: lifeboat.v1.AccountService.CreateAccount:input_type -> lifeboat.v1.CreateAccountRequest
+	8,  // 38: lifeboat.v1.AccountService.GetAccount:input_type -> lifeboat.v1.GetAccountRequest
+	10, // 39: lifeboat.v1.AccountService.ListAccounts:input_type -> lifeboat.v1.ListAccountsRequest
+	12, // 40: lifeboat.v1.AccountService.CreatePrincipal:input_type -> lifeboat.v1.CreatePrincipalRequest
+	14, // 41: lifeboat.v1.AccountService.GetPrincipal:input_type -> lifeboat.v1.GetPrincipalRequest
+	16, // 42: lifeboat.v1.AccountService.ListPrincipals:input_type -> lifeboat.v1.ListPrincipalsRequest
+	18, // 43: lifeboat.v1.AccountService.UpdatePrincipal:input_type -> lifeboat.v1.UpdatePrincipalRequest
+	20, // 44: lifeboat.v1.AccountService.DeletePrincipal:input_type -> lifeboat.v1.DeletePrincipalRequest
+	22, // 45: lifeboat.v1.AccountService.WhoAmI:input_type -> lifeboat.v1.WhoAmIRequest
+	24, // 46: lifeboat.v1.AccountService.CreateToken:input_type -> lifeboat.v1.CreateTokenRequest
+	26, // 47: lifeboat.v1.AccountService.CreateAccessKey:input_type -> lifeboat.v1.CreateAccessKeyRequest
+	28, // 48: lifeboat.v1.AccountService.ListCredentials:input_type -> lifeboat.v1.ListCredentialsRequest
+	30, // 49: lifeboat.v1.AccountService.RevokeCredential:input_type -> lifeboat.v1.RevokeCredentialRequest
+	32, // 50: lifeboat.v1.AccountService.PutPolicy:input_type -> lifeboat.v1.PutPolicyRequest
+	34, // 51: lifeboat.v1.AccountService.GetPolicy:input_type -> lifeboat.v1.GetPolicyRequest
+	36, // 52: lifeboat.v1.AccountService.ListPolicies:input_type -> lifeboat.v1.ListPoliciesRequest
+	38, // 53: lifeboat.v1.AccountService.DeletePolicy:input_type -> lifeboat.v1.DeletePolicyRequest
+	7,  // 54: lifeboat.v1.AccountService.CreateAccount:output_type -> lifeboat.v1.CreateAccountResponse
+	9,  // 55: lifeboat.v1.AccountService.GetAccount:output_type -> lifeboat.v1.GetAccountResponse
+	11, // 56: lifeboat.v1.AccountService.ListAccounts:output_type -> lifeboat.v1.ListAccountsResponse
+	13, // 57: lifeboat.v1.AccountService.CreatePrincipal:output_type -> lifeboat.v1.CreatePrincipalResponse
+	15, // 58: lifeboat.v1.AccountService.GetPrincipal:output_type -> lifeboat.v1.GetPrincipalResponse
+	17, // 59: lifeboat.v1.AccountService.ListPrincipals:output_type -> lifeboat.v1.ListPrincipalsResponse
+	19, // 60: lifeboat.v1.AccountService.UpdatePrincipal:output_type -> lifeboat.v1.UpdatePrincipalResponse
+	21, // 61: lifeboat.v1.AccountService.DeletePrincipal:output_type -> lifeboat.v1.DeletePrincipalResponse
+	23, // 62: lifeboat.v1.AccountService.WhoAmI:output_type -> lifeboat.v1.WhoAmIResponse
+	25, // 63: lifeboat.v1.AccountService.CreateToken:output_type -> lifeboat.v1.CreateTokenResponse
+	27, // 64: lifeboat.v1.AccountService.CreateAccessKey:output_type -> lifeboat.v1.CreateAccessKeyResponse
+	29, // 65: lifeboat.v1.AccountService.ListCredentials:output_type -> lifeboat.v1.ListCredentialsResponse
+	31, // 66: lifeboat.v1.AccountService.RevokeCredential:output_type -> lifeboat.v1.RevokeCredentialResponse
+	33, // 67: lifeboat.v1.AccountService.PutPolicy:output_type -> lifeboat.v1.PutPolicyResponse
+	35, // 68: lifeboat.v1.AccountService.GetPolicy:output_type -> lifeboat.v1.GetPolicyResponse
+	37, // 69: lifeboat.v1.AccountService.ListPolicies:output_type -> lifeboat.v1.ListPoliciesResponse
+	39, // 70: lifeboat.v1.AccountService.DeletePolicy:output_type -> lifeboat.v1.DeletePolicyResponse
+	54, // [54:71] is the sub-list for method output_type
+	37, // [37:54] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_account_proto_init() }

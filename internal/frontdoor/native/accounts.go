@@ -94,6 +94,7 @@ func (h accountHandler) WhoAmI(ctx context.Context, _ *connect.Request[lifeboatv
 	}
 	return connect.NewResponse(&lifeboatv1.WhoAmIResponse{
 		Principal: principal(id.Principal), Account: account(id.Account), CredentialId: string(id.Credential), Region: string(h.Region),
+		Method: id.Method, ExpiresAt: timestamp(id.Until),
 	}), nil
 }
 

@@ -48,6 +48,7 @@ func New(o Options) http.Handler {
 	mux.Handle(lifeboatv1connect.NewAccountServiceHandler(accountHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewOperatorServiceHandler(operatorHandler{d}, options))
 	mux.Handle(lifeboatv1connect.NewKeyServiceHandler(keyHandler{d}, options))
+	mux.Handle(lifeboatv1connect.NewIdentityServiceHandler(identityHandler{d}, options))
 	if o.Replication != nil {
 		mux.Handle(lifeboatv1connect.NewReplicationServiceHandler(replicationHandler{d}, options))
 	}
@@ -63,11 +64,13 @@ const PathPrefix = "/lifeboat.v1."
 // nothing, so that a data-plane host can serve it itself.
 func ReadOnly() func(path string) bool {
 	paths := map[string]bool{
-		lifeboatv1connect.SecretServiceGenerateValueProcedure: true,
-		lifeboatv1connect.SecretServiceWatchSecretsProcedure:  true,
+		lifeboatv1connect.SecretServiceGenerateValueProcedure:   true,
+		lifeboatv1connect.SecretServiceWatchSecretsProcedure:    true,
+		lifeboatv1connect.IdentityServiceExchangeTokenProcedure: true,
 	}
 	for _, file := range []protoreflect.FileDescriptor{
 		lifeboatv1.File_lifeboat_v1_secret_proto, lifeboatv1.File_lifeboat_v1_vault_proto, lifeboatv1.File_lifeboat_v1_account_proto,
+		lifeboatv1.File_lifeboat_v1_identity_proto,
 		lifeboatv1.File_lifeboat_v1_key_proto,
 	} {
 		for i := range file.Services().Len() {

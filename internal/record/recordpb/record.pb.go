@@ -665,6 +665,534 @@ func (x *Policy) GetUpdatedAt() int64 {
 	return 0
 }
 
+// The authorities that sign client certificates of an account.
+type TrustBundle struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	CaPem         string                 `protobuf:"bytes,4,opt,name=ca_pem,json=caPem,proto3" json:"ca_pem,omitempty"`
+	Ownership     *Ownership             `protobuf:"bytes,5,opt,name=ownership,proto3" json:"ownership,omitempty"`
+	CreatedAt     int64                  `protobuf:"varint,6,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt     int64                  `protobuf:"varint,7,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TrustBundle) Reset() {
+	*x = TrustBundle{}
+	mi := &file_recordpb_record_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TrustBundle) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TrustBundle) ProtoMessage() {}
+
+func (x *TrustBundle) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TrustBundle.ProtoReflect.Descriptor instead.
+func (*TrustBundle) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *TrustBundle) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *TrustBundle) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TrustBundle) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *TrustBundle) GetCaPem() string {
+	if x != nil {
+		return x.CaPem
+	}
+	return ""
+}
+
+func (x *TrustBundle) GetOwnership() *Ownership {
+	if x != nil {
+		return x.Ownership
+	}
+	return nil
+}
+
+func (x *TrustBundle) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+func (x *TrustBundle) GetUpdatedAt() int64 {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return 0
+}
+
+// Which client certificates may act as a principal.
+type Binding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Account       string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Principal     string                 `protobuf:"bytes,3,opt,name=principal,proto3" json:"principal,omitempty"`
+	Uri           string                 `protobuf:"bytes,4,opt,name=uri,proto3" json:"uri,omitempty"`     // or a pattern for it
+	Trust         string                 `protobuf:"bytes,5,opt,name=trust,proto3" json:"trust,omitempty"` // name of the trust bundle
+	Ownership     *Ownership             `protobuf:"bytes,6,opt,name=ownership,proto3" json:"ownership,omitempty"`
+	CreatedAt     int64                  `protobuf:"varint,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Binding) Reset() {
+	*x = Binding{}
+	mi := &file_recordpb_record_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Binding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Binding) ProtoMessage() {}
+
+func (x *Binding) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Binding.ProtoReflect.Descriptor instead.
+func (*Binding) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Binding) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Binding) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Binding) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Binding) GetUri() string {
+	if x != nil {
+		return x.Uri
+	}
+	return ""
+}
+
+func (x *Binding) GetTrust() string {
+	if x != nil {
+		return x.Trust
+	}
+	return ""
+}
+
+func (x *Binding) GetOwnership() *Ownership {
+	if x != nil {
+		return x.Ownership
+	}
+	return nil
+}
+
+func (x *Binding) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+type MappingRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claims        map[string]string      `protobuf:"bytes,1,rep,name=claims,proto3" json:"claims,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Principal     string                 `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	Template      string                 `protobuf:"bytes,3,opt,name=template,proto3" json:"template,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MappingRule) Reset() {
+	*x = MappingRule{}
+	mi := &file_recordpb_record_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MappingRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MappingRule) ProtoMessage() {}
+
+func (x *MappingRule) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MappingRule.ProtoReflect.Descriptor instead.
+func (*MappingRule) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *MappingRule) GetClaims() map[string]string {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+func (x *MappingRule) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *MappingRule) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
+// An issuer of JSON Web Tokens that an account trusts.
+type Issuer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Account       string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	Url           string                 `protobuf:"bytes,5,opt,name=url,proto3" json:"url,omitempty"`
+	Audiences     []string               `protobuf:"bytes,6,rep,name=audiences,proto3" json:"audiences,omitempty"`
+	Algorithms    []string               `protobuf:"bytes,7,rep,name=algorithms,proto3" json:"algorithms,omitempty"`
+	Rules         []*MappingRule         `protobuf:"bytes,8,rep,name=rules,proto3" json:"rules,omitempty"`
+	Source        string                 `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
+	KeysUrl       string                 `protobuf:"bytes,10,opt,name=keys_url,json=keysUrl,proto3" json:"keys_url,omitempty"`
+	CaPem         string                 `protobuf:"bytes,11,opt,name=ca_pem,json=caPem,proto3" json:"ca_pem,omitempty"`
+	Leeway        int64                  `protobuf:"varint,12,opt,name=leeway,proto3" json:"leeway,omitempty"` // nanoseconds, as are the next three
+	MaxLifetime   int64                  `protobuf:"varint,13,opt,name=max_lifetime,json=maxLifetime,proto3" json:"max_lifetime,omitempty"`
+	RefreshEvery  int64                  `protobuf:"varint,14,opt,name=refresh_every,json=refreshEvery,proto3" json:"refresh_every,omitempty"`
+	MaxKeyAge     int64                  `protobuf:"varint,15,opt,name=max_key_age,json=maxKeyAge,proto3" json:"max_key_age,omitempty"`
+	Ownership     *Ownership             `protobuf:"bytes,16,opt,name=ownership,proto3" json:"ownership,omitempty"`
+	CreatedAt     int64                  `protobuf:"varint,17,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt     int64                  `protobuf:"varint,18,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Issuer) Reset() {
+	*x = Issuer{}
+	mi := &file_recordpb_record_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Issuer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Issuer) ProtoMessage() {}
+
+func (x *Issuer) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Issuer.ProtoReflect.Descriptor instead.
+func (*Issuer) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Issuer) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Issuer) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Issuer) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Issuer) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Issuer) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Issuer) GetAudiences() []string {
+	if x != nil {
+		return x.Audiences
+	}
+	return nil
+}
+
+func (x *Issuer) GetAlgorithms() []string {
+	if x != nil {
+		return x.Algorithms
+	}
+	return nil
+}
+
+func (x *Issuer) GetRules() []*MappingRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *Issuer) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Issuer) GetKeysUrl() string {
+	if x != nil {
+		return x.KeysUrl
+	}
+	return ""
+}
+
+func (x *Issuer) GetCaPem() string {
+	if x != nil {
+		return x.CaPem
+	}
+	return ""
+}
+
+func (x *Issuer) GetLeeway() int64 {
+	if x != nil {
+		return x.Leeway
+	}
+	return 0
+}
+
+func (x *Issuer) GetMaxLifetime() int64 {
+	if x != nil {
+		return x.MaxLifetime
+	}
+	return 0
+}
+
+func (x *Issuer) GetRefreshEvery() int64 {
+	if x != nil {
+		return x.RefreshEvery
+	}
+	return 0
+}
+
+func (x *Issuer) GetMaxKeyAge() int64 {
+	if x != nil {
+		return x.MaxKeyAge
+	}
+	return 0
+}
+
+func (x *Issuer) GetOwnership() *Ownership {
+	if x != nil {
+		return x.Ownership
+	}
+	return nil
+}
+
+func (x *Issuer) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+func (x *Issuer) GetUpdatedAt() int64 {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return 0
+}
+
+// The public keys of an issuer as they were last given or fetched.
+type IssuerKeys struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Account       string                 `protobuf:"bytes,1,opt,name=account,proto3" json:"account,omitempty"`
+	Issuer        string                 `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"` // its ID
+	Set           []byte                 `protobuf:"bytes,3,opt,name=set,proto3" json:"set,omitempty"`       // JSON Web Key Set
+	FetchedAt     int64                  `protobuf:"varint,4,opt,name=fetched_at,json=fetchedAt,proto3" json:"fetched_at,omitempty"`
+	LastError     string                 `protobuf:"bytes,5,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	FailedAt      int64                  `protobuf:"varint,6,opt,name=failed_at,json=failedAt,proto3" json:"failed_at,omitempty"`
+	Ownership     *Ownership             `protobuf:"bytes,7,opt,name=ownership,proto3" json:"ownership,omitempty"`
+	Name          string                 `protobuf:"bytes,8,opt,name=name,proto3" json:"name,omitempty"` // of the issuer
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssuerKeys) Reset() {
+	*x = IssuerKeys{}
+	mi := &file_recordpb_record_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssuerKeys) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssuerKeys) ProtoMessage() {}
+
+func (x *IssuerKeys) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssuerKeys.ProtoReflect.Descriptor instead.
+func (*IssuerKeys) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *IssuerKeys) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *IssuerKeys) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *IssuerKeys) GetSet() []byte {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *IssuerKeys) GetFetchedAt() int64 {
+	if x != nil {
+		return x.FetchedAt
+	}
+	return 0
+}
+
+func (x *IssuerKeys) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *IssuerKeys) GetFailedAt() int64 {
+	if x != nil {
+		return x.FailedAt
+	}
+	return 0
+}
+
+func (x *IssuerKeys) GetOwnership() *Ownership {
+	if x != nil {
+		return x.Ownership
+	}
+	return nil
+}
+
+func (x *IssuerKeys) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type Retention struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MaxVersions   uint32                 `protobuf:"varint,1,opt,name=max_versions,json=maxVersions,proto3" json:"max_versions,omitempty"`
@@ -675,7 +1203,7 @@ type Retention struct {
 
 func (x *Retention) Reset() {
 	*x = Retention{}
-	mi := &file_recordpb_record_proto_msgTypes[8]
+	mi := &file_recordpb_record_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +1215,7 @@ func (x *Retention) String() string {
 func (*Retention) ProtoMessage() {}
 
 func (x *Retention) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[8]
+	mi := &file_recordpb_record_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +1228,7 @@ func (x *Retention) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retention.ProtoReflect.Descriptor instead.
 func (*Retention) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{8}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Retention) GetMaxVersions() uint32 {
@@ -728,7 +1256,7 @@ type Rules struct {
 
 func (x *Rules) Reset() {
 	*x = Rules{}
-	mi := &file_recordpb_record_proto_msgTypes[9]
+	mi := &file_recordpb_record_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -740,7 +1268,7 @@ func (x *Rules) String() string {
 func (*Rules) ProtoMessage() {}
 
 func (x *Rules) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[9]
+	mi := &file_recordpb_record_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -753,7 +1281,7 @@ func (x *Rules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rules.ProtoReflect.Descriptor instead.
 func (*Rules) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{9}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Rules) GetExpiresAt() int64 {
@@ -788,7 +1316,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_recordpb_record_proto_msgTypes[10]
+	mi := &file_recordpb_record_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +1328,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[10]
+	mi := &file_recordpb_record_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +1341,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{10}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Target) GetRegion() string {
@@ -842,7 +1370,7 @@ type Replication struct {
 
 func (x *Replication) Reset() {
 	*x = Replication{}
-	mi := &file_recordpb_record_proto_msgTypes[11]
+	mi := &file_recordpb_record_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1382,7 @@ func (x *Replication) String() string {
 func (*Replication) ProtoMessage() {}
 
 func (x *Replication) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[11]
+	mi := &file_recordpb_record_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1395,7 @@ func (x *Replication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replication.ProtoReflect.Descriptor instead.
 func (*Replication) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{11}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Replication) GetTargets() []*Target {
@@ -919,7 +1447,7 @@ type Vault struct {
 
 func (x *Vault) Reset() {
 	*x = Vault{}
-	mi := &file_recordpb_record_proto_msgTypes[12]
+	mi := &file_recordpb_record_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -931,7 +1459,7 @@ func (x *Vault) String() string {
 func (*Vault) ProtoMessage() {}
 
 func (x *Vault) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[12]
+	mi := &file_recordpb_record_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -944,7 +1472,7 @@ func (x *Vault) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vault.ProtoReflect.Descriptor instead.
 func (*Vault) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{12}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Vault) GetId() string {
@@ -1054,7 +1582,7 @@ type VersionInfo struct {
 
 func (x *VersionInfo) Reset() {
 	*x = VersionInfo{}
-	mi := &file_recordpb_record_proto_msgTypes[13]
+	mi := &file_recordpb_record_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1066,7 +1594,7 @@ func (x *VersionInfo) String() string {
 func (*VersionInfo) ProtoMessage() {}
 
 func (x *VersionInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[13]
+	mi := &file_recordpb_record_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1079,7 +1607,7 @@ func (x *VersionInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionInfo.ProtoReflect.Descriptor instead.
 func (*VersionInfo) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{13}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *VersionInfo) GetId() string {
@@ -1167,7 +1695,7 @@ type Secret struct {
 
 func (x *Secret) Reset() {
 	*x = Secret{}
-	mi := &file_recordpb_record_proto_msgTypes[14]
+	mi := &file_recordpb_record_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1707,7 @@ func (x *Secret) String() string {
 func (*Secret) ProtoMessage() {}
 
 func (x *Secret) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[14]
+	mi := &file_recordpb_record_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1192,7 +1720,7 @@ func (x *Secret) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Secret.ProtoReflect.Descriptor instead.
 func (*Secret) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{14}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Secret) GetId() string {
@@ -1354,7 +1882,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_recordpb_record_proto_msgTypes[15]
+	mi := &file_recordpb_record_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1894,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[15]
+	mi := &file_recordpb_record_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1907,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{15}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Version) GetSecret() string {
@@ -1425,7 +1953,7 @@ type DataKey struct {
 
 func (x *DataKey) Reset() {
 	*x = DataKey{}
-	mi := &file_recordpb_record_proto_msgTypes[16]
+	mi := &file_recordpb_record_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1437,7 +1965,7 @@ func (x *DataKey) String() string {
 func (*DataKey) ProtoMessage() {}
 
 func (x *DataKey) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[16]
+	mi := &file_recordpb_record_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1450,7 +1978,7 @@ func (x *DataKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataKey.ProtoReflect.Descriptor instead.
 func (*DataKey) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{16}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DataKey) GetScope() string {
@@ -1506,7 +2034,7 @@ type ActiveDataKey struct {
 
 func (x *ActiveDataKey) Reset() {
 	*x = ActiveDataKey{}
-	mi := &file_recordpb_record_proto_msgTypes[17]
+	mi := &file_recordpb_record_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +2046,7 @@ func (x *ActiveDataKey) String() string {
 func (*ActiveDataKey) ProtoMessage() {}
 
 func (x *ActiveDataKey) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[17]
+	mi := &file_recordpb_record_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +2059,7 @@ func (x *ActiveDataKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActiveDataKey.ProtoReflect.Descriptor instead.
 func (*ActiveDataKey) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{17}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ActiveDataKey) GetScope() string {
@@ -1566,7 +2094,7 @@ type Region struct {
 
 func (x *Region) Reset() {
 	*x = Region{}
-	mi := &file_recordpb_record_proto_msgTypes[18]
+	mi := &file_recordpb_record_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +2106,7 @@ func (x *Region) String() string {
 func (*Region) ProtoMessage() {}
 
 func (x *Region) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[18]
+	mi := &file_recordpb_record_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1591,7 +2119,7 @@ func (x *Region) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Region.ProtoReflect.Descriptor instead.
 func (*Region) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{18}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Region) GetName() string {
@@ -1655,7 +2183,7 @@ type Fence struct {
 
 func (x *Fence) Reset() {
 	*x = Fence{}
-	mi := &file_recordpb_record_proto_msgTypes[19]
+	mi := &file_recordpb_record_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +2195,7 @@ func (x *Fence) String() string {
 func (*Fence) ProtoMessage() {}
 
 func (x *Fence) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[19]
+	mi := &file_recordpb_record_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +2208,7 @@ func (x *Fence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fence.ProtoReflect.Descriptor instead.
 func (*Fence) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{19}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Fence) GetIncarnation() string {
@@ -1720,7 +2248,7 @@ type WorkItem struct {
 
 func (x *WorkItem) Reset() {
 	*x = WorkItem{}
-	mi := &file_recordpb_record_proto_msgTypes[20]
+	mi := &file_recordpb_record_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +2260,7 @@ func (x *WorkItem) String() string {
 func (*WorkItem) ProtoMessage() {}
 
 func (x *WorkItem) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[20]
+	mi := &file_recordpb_record_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +2273,7 @@ func (x *WorkItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkItem.ProtoReflect.Descriptor instead.
 func (*WorkItem) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{20}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WorkItem) GetRecord() string {
@@ -1802,7 +2330,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_recordpb_record_proto_msgTypes[21]
+	mi := &file_recordpb_record_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1814,7 +2342,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[21]
+	mi := &file_recordpb_record_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1827,7 +2355,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{21}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Event) GetId() string {
@@ -1916,7 +2444,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_recordpb_record_proto_msgTypes[22]
+	mi := &file_recordpb_record_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1928,7 +2456,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[22]
+	mi := &file_recordpb_record_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1941,7 +2469,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{22}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Host) GetId() string {
@@ -2000,7 +2528,7 @@ type Quarantine struct {
 
 func (x *Quarantine) Reset() {
 	*x = Quarantine{}
-	mi := &file_recordpb_record_proto_msgTypes[23]
+	mi := &file_recordpb_record_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2012,7 +2540,7 @@ func (x *Quarantine) String() string {
 func (*Quarantine) ProtoMessage() {}
 
 func (x *Quarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[23]
+	mi := &file_recordpb_record_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2025,7 +2553,7 @@ func (x *Quarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
 func (*Quarantine) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{23}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Quarantine) GetRecord() string {
@@ -2077,7 +2605,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_recordpb_record_proto_msgTypes[24]
+	mi := &file_recordpb_record_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2089,7 +2617,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[24]
+	mi := &file_recordpb_record_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2102,7 +2630,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{24}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Tombstone) GetRecord() string {
@@ -2159,7 +2687,7 @@ type Synchronisation struct {
 
 func (x *Synchronisation) Reset() {
 	*x = Synchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[25]
+	mi := &file_recordpb_record_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2699,7 @@ func (x *Synchronisation) String() string {
 func (*Synchronisation) ProtoMessage() {}
 
 func (x *Synchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[25]
+	mi := &file_recordpb_record_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2712,7 @@ func (x *Synchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synchronisation.ProtoReflect.Descriptor instead.
 func (*Synchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{25}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Synchronisation) GetTarget() string {
@@ -2253,7 +2781,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_recordpb_record_proto_msgTypes[26]
+	mi := &file_recordpb_record_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2793,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[26]
+	mi := &file_recordpb_record_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2806,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{26}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Message) GetTarget() string {
@@ -2353,7 +2881,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_recordpb_record_proto_msgTypes[27]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2365,7 +2893,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[27]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2378,7 +2906,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{27}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Queue) GetTarget() string {
@@ -2444,7 +2972,7 @@ type Resynchronisation struct {
 
 func (x *Resynchronisation) Reset() {
 	*x = Resynchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[28]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2984,7 @@ func (x *Resynchronisation) String() string {
 func (*Resynchronisation) ProtoMessage() {}
 
 func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[28]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2997,7 @@ func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resynchronisation.ProtoReflect.Descriptor instead.
 func (*Resynchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{28}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Resynchronisation) GetTarget() string {
@@ -2520,7 +3048,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_recordpb_record_proto_msgTypes[29]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +3060,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[29]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +3073,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Control) GetId() string {
@@ -2593,7 +3121,7 @@ type Formats struct {
 
 func (x *Formats) Reset() {
 	*x = Formats{}
-	mi := &file_recordpb_record_proto_msgTypes[30]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +3133,7 @@ func (x *Formats) String() string {
 func (*Formats) ProtoMessage() {}
 
 func (x *Formats) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[30]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +3146,7 @@ func (x *Formats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Formats.ProtoReflect.Descriptor instead.
 func (*Formats) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Formats) GetWritten() map[string]uint32 {
@@ -2662,7 +3190,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2674,7 +3202,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2687,7 +3215,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Peer) GetRegion() string {
@@ -2781,7 +3309,69 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x06 \x01(\x03R\tcreatedAt\x12\x1d\n" +
 	"\n" +
-	"updated_at\x18\a \x01(\x03R\tupdatedAt\"G\n" +
+	"updated_at\x18\a \x01(\x03R\tupdatedAt\"\xef\x01\n" +
+	"\vTrustBundle\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x15\n" +
+	"\x06ca_pem\x18\x04 \x01(\tR\x05caPem\x12;\n" +
+	"\townership\x18\x05 \x01(\v2\x1d.lifeboat.record.v1.OwnershipR\townership\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\x06 \x01(\x03R\tcreatedAt\x12\x1d\n" +
+	"\n" +
+	"updated_at\x18\a \x01(\x03R\tupdatedAt\"\xd5\x01\n" +
+	"\aBinding\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x1c\n" +
+	"\tprincipal\x18\x03 \x01(\tR\tprincipal\x12\x10\n" +
+	"\x03uri\x18\x04 \x01(\tR\x03uri\x12\x14\n" +
+	"\x05trust\x18\x05 \x01(\tR\x05trust\x12;\n" +
+	"\townership\x18\x06 \x01(\v2\x1d.lifeboat.record.v1.OwnershipR\townership\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\a \x01(\x03R\tcreatedAt\"\xc7\x01\n" +
+	"\vMappingRule\x12C\n" +
+	"\x06claims\x18\x01 \x03(\v2+.lifeboat.record.v1.MappingRule.ClaimsEntryR\x06claims\x12\x1c\n" +
+	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x1a\n" +
+	"\btemplate\x18\x03 \x01(\tR\btemplate\x1a9\n" +
+	"\vClaimsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb4\x04\n" +
+	"\x06Issuer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12 \n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12\x10\n" +
+	"\x03url\x18\x05 \x01(\tR\x03url\x12\x1c\n" +
+	"\taudiences\x18\x06 \x03(\tR\taudiences\x12\x1e\n" +
+	"\n" +
+	"algorithms\x18\a \x03(\tR\n" +
+	"algorithms\x125\n" +
+	"\x05rules\x18\b \x03(\v2\x1f.lifeboat.record.v1.MappingRuleR\x05rules\x12\x16\n" +
+	"\x06source\x18\t \x01(\tR\x06source\x12\x19\n" +
+	"\bkeys_url\x18\n" +
+	" \x01(\tR\akeysUrl\x12\x15\n" +
+	"\x06ca_pem\x18\v \x01(\tR\x05caPem\x12\x16\n" +
+	"\x06leeway\x18\f \x01(\x03R\x06leeway\x12!\n" +
+	"\fmax_lifetime\x18\r \x01(\x03R\vmaxLifetime\x12#\n" +
+	"\rrefresh_every\x18\x0e \x01(\x03R\frefreshEvery\x12\x1e\n" +
+	"\vmax_key_age\x18\x0f \x01(\x03R\tmaxKeyAge\x12;\n" +
+	"\townership\x18\x10 \x01(\v2\x1d.lifeboat.record.v1.OwnershipR\townership\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\x11 \x01(\x03R\tcreatedAt\x12\x1d\n" +
+	"\n" +
+	"updated_at\x18\x12 \x01(\x03R\tupdatedAt\"\xfc\x01\n" +
+	"\n" +
+	"IssuerKeys\x12\x18\n" +
+	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x16\n" +
+	"\x06issuer\x18\x02 \x01(\tR\x06issuer\x12\x10\n" +
+	"\x03set\x18\x03 \x01(\fR\x03set\x12\x1d\n" +
+	"\n" +
+	"fetched_at\x18\x04 \x01(\x03R\tfetchedAt\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x05 \x01(\tR\tlastError\x12\x1b\n" +
+	"\tfailed_at\x18\x06 \x01(\x03R\bfailedAt\x12;\n" +
+	"\townership\x18\a \x01(\v2\x1d.lifeboat.record.v1.OwnershipR\townership\x12\x12\n" +
+	"\x04name\x18\b \x01(\tR\x04name\"G\n" +
 	"\tRetention\x12!\n" +
 	"\fmax_versions\x18\x01 \x01(\rR\vmaxVersions\x12\x17\n" +
 	"\amax_age\x18\x02 \x01(\x03R\x06maxAge\"j\n" +
@@ -3011,7 +3601,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -3021,36 +3611,42 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*Principal)(nil),         // 5: lifeboat.record.v1.Principal
 	(*Credential)(nil),        // 6: lifeboat.record.v1.Credential
 	(*Policy)(nil),            // 7: lifeboat.record.v1.Policy
-	(*Retention)(nil),         // 8: lifeboat.record.v1.Retention
-	(*Rules)(nil),             // 9: lifeboat.record.v1.Rules
-	(*Target)(nil),            // 10: lifeboat.record.v1.Target
-	(*Replication)(nil),       // 11: lifeboat.record.v1.Replication
-	(*Vault)(nil),             // 12: lifeboat.record.v1.Vault
-	(*VersionInfo)(nil),       // 13: lifeboat.record.v1.VersionInfo
-	(*Secret)(nil),            // 14: lifeboat.record.v1.Secret
-	(*Version)(nil),           // 15: lifeboat.record.v1.Version
-	(*DataKey)(nil),           // 16: lifeboat.record.v1.DataKey
-	(*ActiveDataKey)(nil),     // 17: lifeboat.record.v1.ActiveDataKey
-	(*Region)(nil),            // 18: lifeboat.record.v1.Region
-	(*Fence)(nil),             // 19: lifeboat.record.v1.Fence
-	(*WorkItem)(nil),          // 20: lifeboat.record.v1.WorkItem
-	(*Event)(nil),             // 21: lifeboat.record.v1.Event
-	(*Host)(nil),              // 22: lifeboat.record.v1.Host
-	(*Quarantine)(nil),        // 23: lifeboat.record.v1.Quarantine
-	(*Tombstone)(nil),         // 24: lifeboat.record.v1.Tombstone
-	(*Synchronisation)(nil),   // 25: lifeboat.record.v1.Synchronisation
-	(*Message)(nil),           // 26: lifeboat.record.v1.Message
-	(*Queue)(nil),             // 27: lifeboat.record.v1.Queue
-	(*Resynchronisation)(nil), // 28: lifeboat.record.v1.Resynchronisation
-	(*Control)(nil),           // 29: lifeboat.record.v1.Control
-	(*Formats)(nil),           // 30: lifeboat.record.v1.Formats
-	(*Peer)(nil),              // 31: lifeboat.record.v1.Peer
-	nil,                       // 32: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 33: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 34: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 35: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 36: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 37: lifeboat.record.v1.Formats.WrittenEntry
+	(*TrustBundle)(nil),       // 8: lifeboat.record.v1.TrustBundle
+	(*Binding)(nil),           // 9: lifeboat.record.v1.Binding
+	(*MappingRule)(nil),       // 10: lifeboat.record.v1.MappingRule
+	(*Issuer)(nil),            // 11: lifeboat.record.v1.Issuer
+	(*IssuerKeys)(nil),        // 12: lifeboat.record.v1.IssuerKeys
+	(*Retention)(nil),         // 13: lifeboat.record.v1.Retention
+	(*Rules)(nil),             // 14: lifeboat.record.v1.Rules
+	(*Target)(nil),            // 15: lifeboat.record.v1.Target
+	(*Replication)(nil),       // 16: lifeboat.record.v1.Replication
+	(*Vault)(nil),             // 17: lifeboat.record.v1.Vault
+	(*VersionInfo)(nil),       // 18: lifeboat.record.v1.VersionInfo
+	(*Secret)(nil),            // 19: lifeboat.record.v1.Secret
+	(*Version)(nil),           // 20: lifeboat.record.v1.Version
+	(*DataKey)(nil),           // 21: lifeboat.record.v1.DataKey
+	(*ActiveDataKey)(nil),     // 22: lifeboat.record.v1.ActiveDataKey
+	(*Region)(nil),            // 23: lifeboat.record.v1.Region
+	(*Fence)(nil),             // 24: lifeboat.record.v1.Fence
+	(*WorkItem)(nil),          // 25: lifeboat.record.v1.WorkItem
+	(*Event)(nil),             // 26: lifeboat.record.v1.Event
+	(*Host)(nil),              // 27: lifeboat.record.v1.Host
+	(*Quarantine)(nil),        // 28: lifeboat.record.v1.Quarantine
+	(*Tombstone)(nil),         // 29: lifeboat.record.v1.Tombstone
+	(*Synchronisation)(nil),   // 30: lifeboat.record.v1.Synchronisation
+	(*Message)(nil),           // 31: lifeboat.record.v1.Message
+	(*Queue)(nil),             // 32: lifeboat.record.v1.Queue
+	(*Resynchronisation)(nil), // 33: lifeboat.record.v1.Resynchronisation
+	(*Control)(nil),           // 34: lifeboat.record.v1.Control
+	(*Formats)(nil),           // 35: lifeboat.record.v1.Formats
+	(*Peer)(nil),              // 36: lifeboat.record.v1.Peer
+	nil,                       // 37: lifeboat.record.v1.MappingRule.ClaimsEntry
+	nil,                       // 38: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 39: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 40: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 41: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 42: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 43: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -3062,29 +3658,35 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 6: lifeboat.record.v1.Principal.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 7: lifeboat.record.v1.Credential.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
-	10, // 9: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
-	3,  // 10: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	32, // 11: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
-	8,  // 12: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
-	11, // 13: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
-	3,  // 14: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	33, // 15: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
-	9,  // 16: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
-	8,  // 17: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
-	13, // 18: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	34, // 19: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
-	10, // 20: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
-	1,  // 21: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
-	1,  // 22: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	35, // 23: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
-	3,  // 24: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	36, // 25: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	37, // 26: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	3,  // 9: lifeboat.record.v1.TrustBundle.ownership:type_name -> lifeboat.record.v1.Ownership
+	3,  // 10: lifeboat.record.v1.Binding.ownership:type_name -> lifeboat.record.v1.Ownership
+	37, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
+	10, // 12: lifeboat.record.v1.Issuer.rules:type_name -> lifeboat.record.v1.MappingRule
+	3,  // 13: lifeboat.record.v1.Issuer.ownership:type_name -> lifeboat.record.v1.Ownership
+	3,  // 14: lifeboat.record.v1.IssuerKeys.ownership:type_name -> lifeboat.record.v1.Ownership
+	15, // 15: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
+	3,  // 16: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
+	38, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	13, // 18: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
+	16, // 19: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
+	3,  // 20: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
+	39, // 21: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	14, // 22: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
+	13, // 23: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
+	18, // 24: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
+	40, // 25: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	15, // 26: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
+	1,  // 27: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
+	1,  // 28: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
+	41, // 29: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	3,  // 30: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
+	42, // 31: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	43, // 32: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -3098,7 +3700,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
