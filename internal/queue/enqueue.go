@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"slices"
 	"time"
 	"unique"
 
@@ -11,7 +12,8 @@ import (
 )
 
 // Enqueue adds to the transaction that clears a mutation what tells each target of
-// it: one write or one condition per target, without I/O. A message that is
+// it: one write or one condition per target, without I/O. It may be called for
+// several records with one transaction. A message that is
 // already there is put again, which keeps its age and ends its backoff. A queue
 // at its cap takes no further record: its target is marked for resynchronisation
 // instead, or must still bear a mark that has not begun when the transaction
@@ -47,6 +49,9 @@ func (t *target) enqueue(txn *record.Txn, key record.Key, committed time.Time, m
 // so a mark that has not begun when the transaction commits is enough.
 func (t *target) overflow(txn *record.Txn, reason string, now time.Time) {
 	key := record.ResynchronisationKey(t.name)
+	if slices.ContainsFunc(txn.Writes, func(w record.Write) bool { return w.Key == key }) {
+		return
+	}
 	if t.resync != nil && t.resync.GetBegunAt() == 0 {
 		txn.Require(key, t.resyncAt)
 		return

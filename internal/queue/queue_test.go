@@ -357,11 +357,15 @@ func TestWaitEndsWithItsContext(t *testing.T) {
 	_, p := follow(t, queue.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := p.Wait(ctx, west); !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	if err := p.WaitResynchronise(ctx, west); !errors.Is(err, context.Canceled) {
-		t.Error(err)
+	for range 2 {
+		if err := p.Wait(ctx, west); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if err := p.WaitResynchronise(ctx, west); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		p.enqueue(t, key(1), west) // also if there is something
+		must(t, p.Resynchronise(t.Context(), west, "test"))
 	}
 }
 

@@ -22,11 +22,14 @@ func (q *Queue) Resynchronise(ctx context.Context, name secret.RegionName, reaso
 }
 
 // WaitResynchronise returns when the target is marked and its queue is not paused,
-// or ctx ends, with its error. A mark stays until EndResynchronise, also over a
-// restart in between.
+// or with ctx's error when it has ended. A mark stays until EndResynchronise, also
+// over a restart in between.
 func (q *Queue) WaitResynchronise(ctx context.Context, name secret.RegionName) error {
 	t := q.target(name)
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		t.mu.Lock()
 		now := q.Now()
 		until, paused := t.paused(now)

@@ -42,6 +42,26 @@ func TestADeadTargetStaysBounded(t *testing.T) {
 	}
 }
 
+// A transaction writes each record once, also where several that it enqueues find
+// the queue at its cap.
+func TestSeveralRecordsInOneTransaction(t *testing.T) {
+	_, p := follow(t, queue.Options{Cap: 2})
+	var txn record.Txn
+	for n := range 5 {
+		p.Enqueue(&txn, []secret.RegionName{west, "south"}, key(n), time.Now())
+	}
+	written := map[record.Key]bool{}
+	for _, w := range txn.Writes {
+		if written[w.Key] {
+			t.Errorf("%s is written twice", w.Key)
+		}
+		written[w.Key] = true
+	}
+	if len(written) != 6 || !written[record.ResynchronisationKey(west)] {
+		t.Errorf("writes %v", written)
+	}
+}
+
 // The cap holds although the feed has not told of what was enqueued.
 func TestTheCapHoldsBeforeTheFeedTells(t *testing.T) {
 	s := newShard()

@@ -57,10 +57,13 @@ func (t *target) next(now time.Time) time.Time {
 	return at
 }
 
-// Wait returns when Take may have something, or ctx ends, with its error.
+// Wait returns when Take may have something, or with ctx's error when it has ended.
 func (q *Queue) Wait(ctx context.Context, name secret.RegionName) error {
 	t := q.target(name)
 	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		t.mu.Lock()
 		now := q.Now()
 		ready, at, changed := t.ready(now), t.next(now), t.changed
