@@ -173,7 +173,9 @@ func (r *Receiver) GetHeld(ctx context.Context, req *connect.Request[peerv1.GetH
 	return connect.NewResponse(answer), nil
 }
 
-// heldOf says what the view has of a record of the peer's.
+// heldOf says what the view has of a record of the peer's. A secret of which only a
+// tombstone is here was given up, whatever its order: if it is wanted again it must
+// be sent.
 func heldOf(view record.View, key record.Key, peer secret.RegionName) (*peerv1.Held, error) {
 	held := &peerv1.Held{Record: string(key)}
 	stored, ok, err := view.Get(key)
@@ -187,6 +189,8 @@ func heldOf(view record.View, key record.Key, peer secret.RegionName) (*peerv1.H
 			return nil, err
 		}
 		o = owner.Ownership
+	} else if key.HasPrefix(record.SecretPrefix) {
+		return held, nil
 	} else if grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(key)); err == nil {
 		o = grave.Ownership
 	} else if !errors.Is(err, record.ErrNotFound) {

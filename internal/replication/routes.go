@@ -176,6 +176,23 @@ func (r *Routes) Holders(account secret.AccountID) []secret.RegionName {
 	return slices.Sorted(maps.Keys(holders))
 }
 
+// Concerns reports whether a region may hold something that the record belongs to:
+// its vault, or a vault of its account. What does not concern a region need not be
+// told to it: when it gave the vault up, it gave up all of it. A vault concerns
+// every region. Errors: those of Targets.
+func (r *Routes) Concerns(view record.View, region secret.RegionName, key record.Key) (bool, error) {
+	if id := record.SecretIDOf(key); id != "" {
+		r.mu.RLock()
+		defer r.mu.RUnlock()
+		return slices.Contains(r.vaults[id.Vault()].holders, region), nil
+	}
+	if key.HasPrefix(record.VaultPrefix) {
+		return true, nil
+	}
+	targets, err := r.Targets(view, key)
+	return slices.Contains(targets, region), err
+}
+
 // HeldBy returns the vaults whose home is this region and which the peer holds,
 // sorted by age.
 func (r *Routes) HeldBy(peer secret.RegionName) []secret.VaultID {

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -106,6 +107,9 @@ func (s *Sender) pack(ctx context.Context, parcels []*parcel, fates map[record.K
 }
 
 func (s *Sender) ship(ctx context.Context, view record.View, p *parcel) (*service.Shipment, error) {
+	if concerned, err := s.Routes.Concerns(view, s.Target, p.key); err != nil || !concerned {
+		return nil, cmp.Or(err, service.ErrNotShipped)
+	}
 	shipment, err := s.Service.Ship(ctx, view, p.key, p.values)
 	if err != nil || p.holder == "" {
 		return shipment, err

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -37,9 +38,11 @@ func (s *Sender) runSynchronisations(ctx context.Context) {
 		wait := lookEvery
 		todo, err := s.todo()
 		for _, t := range todo {
-			if err == nil {
-				err = s.synchronise(ctx, t)
+			if err != nil && !errors.Is(err, service.ErrNotCleared) {
+				break
 			}
+			// One record that is not cleared does not hold up others.
+			err = cmp.Or(s.synchronise(ctx, t), err)
 		}
 		if err != nil {
 			if ctx.Err() == nil {
@@ -84,17 +87,21 @@ func (s *Sender) todo() (all []*todo, err error) {
 
 func (s *Sender) synchronise(ctx context.Context, t *todo) error {
 	vault := record.VaultKey(secret.VaultID(t.GetVault()))
-	if t.GetKind() == service.Synchronise && t.GetBookmark() == "" {
+	// Who gives up one secret goes on to hold the vault, and may not have it yet: a
+	// release takes the place of a synchronisation that was not done.
+	if t.GetBookmark() == "" && (t.GetKind() == service.Synchronise || t.GetSecret() != "") {
 		if err := s.sendAccountOf(ctx, vault); err != nil {
 			return err
 		}
 	}
-	if t.GetKind() == service.Synchronise || t.GetSecret() == "" {
-		if err := s.sendAll(ctx, []record.Key{vault}); err != nil {
-			return err
-		}
+	if err := s.sendAll(ctx, []record.Key{vault}); err != nil {
+		return err
 	}
 	switch {
+	case t.GetSecret() != "" && t.GetKind() == service.Release:
+		if err := s.release(ctx, record.SecretKey(secret.ID(t.GetSecret()))); err != nil {
+			return err
+		}
 	case t.GetSecret() != "":
 		if err := s.sendAll(ctx, []record.Key{record.SecretKey(secret.ID(t.GetSecret()))}); err != nil {
 			return err
@@ -105,6 +112,17 @@ func (s *Sender) synchronise(ctx context.Context, t *todo) error {
 		}
 	}
 	return s.finish(ctx, t)
+}
+
+// release tells the target that a secret is not meant for it any more. Clearing the
+// mutation that says so does not, since the target is none by then: it is waited
+// for here.
+func (s *Sender) release(ctx context.Context, key record.Key) error {
+	fates := s.send(ctx, []record.Key{key})
+	if err := fates[key].err; errors.Is(err, service.ErrNotCleared) {
+		return err
+	}
+	return s.settleAll(ctx, fates)
 }
 
 // sendAccountOf sends everybody who is in the vault's account.
@@ -225,10 +243,15 @@ func (s *Sender) finish(ctx context.Context, t *todo) error {
 
 // sendAll sends records of a synchronisation. What the target refuses gets a
 // message, and is from then on like any other failure; what is not cleared gets
-// one when it is. An error means that the rest must be sent again.
+// one when it is, because the target is one of the record's by then. An error means
+// that the rest must be sent again.
 func (s *Sender) sendAll(ctx context.Context, keys []record.Key) error {
+	return s.settleAll(ctx, s.send(ctx, keys))
+}
+
+func (s *Sender) settleAll(ctx context.Context, fates map[record.Key]fate) error {
 	var refused []record.Key
-	for key, fate := range s.send(ctx, keys) {
+	for key, fate := range fates {
 		switch {
 		case fate.err == nil:
 		case errors.Is(fate.err, service.ErrNotCleared) && key.HasPrefix(record.SecretPrefix):

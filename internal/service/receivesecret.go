@@ -42,7 +42,11 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 	if err != nil {
 		return nil, err
 	}
-	if revision+graveRevision > 0 {
+	meant := meantFor(vault, incoming, a.service.Region)
+	// A state that came ahead of the vault's, which makes this region a target, was
+	// taken for one that does not belong here: it is wanted after all.
+	early := graveRevision > 0 && meant && incoming.Ownership.Order == held.Ownership.Order
+	if revision+graveRevision > 0 && !early {
 		done, err := a.settle(held.Ownership, incoming.Ownership, func() (bool, error) { return a.sameSecret(ctx, view, held, incoming) })
 		if done || err != nil {
 			return nil, err
@@ -55,7 +59,7 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 	key := a.shipment.Key
 	e.txn.Require(key, revision)
 	e.txn.Require(record.TombstoneKey(key), graveRevision)
-	if !meantFor(vault, incoming, a.service.Region) {
+	if !meant {
 		return e.txn, a.releaseSecret(view, e, held, incoming)
 	}
 	if graveRevision > 0 {
