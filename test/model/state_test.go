@@ -1,0 +1,144 @@
+package model
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// The model has a home region, two regions that it may replicate to, and two
+// secrets of one name: the second is created once the first has been deleted.
+const (
+	east, west, south = 0, 1, 2
+	regions           = 3
+	records           = 2
+	// nobody holds the name.
+	nobody = records
+)
+
+var names = [regions]secret.RegionName{"east", "west", "south"}
+
+// kind is what a region has of a secret.
+type kind uint8
+
+const (
+	absent kind = iota
+	live
+	// purged is deleted at home; the record keeps the order.
+	purged
+	// released is a tombstone: not meant for this region any more.
+	released
+)
+
+// copied is what a region has of a secret. It is comparable, like all of state.
+type copied struct {
+	kind kind
+	seq  uint8
+	// content says which mutation made the state.
+	content uint8
+	// targets is the set of the secret's targets, by bit.
+	targets uint8
+	// schema is the release that a reader needs.
+	schema uint8
+	// open is set while the mutation is not cleared; poison if hosts cannot apply it.
+	open, poison bool
+}
+
+func (c copied) ownership() secret.Ownership {
+	o := secret.NewOwnership(names[east], "")
+	o.Order.Seq = uint64(c.seq)
+	return o
+}
+
+func (c copied) meantFor(region int) bool { return c.targets&(1<<region) != 0 }
+
+// shipment is a state that a sender has read and not sent, or that is on its way.
+type shipment struct {
+	sent        bool
+	to, record  uint8
+	incarnation uint8
+	state       copied
+	// message and sync are what of the queue it is to fulfil: the message at that
+	// revision, the synchronisation at that one.
+	message, sync uint8
+	// predecessor is the state of the other secret, sent along if with is set.
+	with        bool
+	predecessor copied
+}
+
+// place is one region.
+type place struct {
+	has [records]copied
+	// holder is which secret has the name.
+	holder uint8
+	// incarnation is that of its life, release what it runs.
+	incarnation, release uint8
+}
+
+// waiting is what the home still has to tell a target of a secret: the revision of
+// a message and of a synchronisation; 0 if there is none.
+type waiting struct{ message, sync uint8 }
+
+// durable is what a backup holds of the home.
+type durable struct {
+	has    [records]copied
+	holder uint8
+	queue  [regions][records]waiting
+}
+
+// state is everything. Equal states have the same future.
+type state struct {
+	places [regions]place
+	queue  [regions][records]waiting
+	// admitted is the incarnation of the home that each region admits.
+	admitted [regions]uint8
+	network  [maxNetwork]shipment
+	backup   durable
+	backedUp bool
+	// cleared is the set of contents that were cleared, contents how many there are.
+	cleared  uint32
+	contents uint8
+	left     budget
+}
+
+const maxNetwork = 2
+
+// budget bounds a search: how often each thing may still happen.
+type budget struct {
+	mutations, poisons, purges, creations, retargets, backups, restores, upgrades, network uint8
+}
+
+// start is a home with one secret that has just been created.
+func start(b budget, targets uint8) state {
+	s := state{contents: 1, left: b}
+	for r := range s.places {
+		s.places[r].holder = nobody
+	}
+	s.places[east].has[0] = copied{kind: live, seq: 1, content: 1, targets: targets, open: true}
+	s.places[east].holder = 0
+	return s
+}
+
+// String shows what matters of a state in one line.
+func (s *state) String() string {
+	var b strings.Builder
+	for r := range s.places {
+		p := &s.places[r]
+		fmt.Fprintf(&b, "%s:", names[r])
+		for i, c := range p.has {
+			if c.kind != absent {
+				fmt.Fprintf(&b, " %c=%s/%d(content %d", 'A'+i, [...]string{"", "live", "purged", "released"}[c.kind], c.seq, c.content)
+				if c.open {
+					b.WriteString(", open")
+				}
+				b.WriteString(")")
+			}
+			if w := s.queue[r][i]; w != (waiting{}) {
+				fmt.Fprintf(&b, " waiting[%c]=%+v", 'A'+i, w)
+			}
+		}
+		b.WriteString("; ")
+	}
+	return b.String()
+}

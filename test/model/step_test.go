@@ -1,0 +1,297 @@
+package model
+
+import (
+	"fmt"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// next tells of every state that can follow s, with what happens. An error says
+// which guarantee is broken on the way.
+func (r *rules) next(s *state, tell func(what string, next state, broken error)) {
+	for record := range uint8(records) {
+		r.mutations(s, record, tell)
+		r.clear(s, record, tell)
+		for to := uint8(west); to < regions; to++ {
+			r.read(s, to, record, tell)
+		}
+	}
+	for i := range s.network {
+		if s.network[i].sent {
+			r.deliver(s, i, tell)
+			lost := *s
+			lost.drop(i)
+			tell("lost, or its sender crashed", lost, nil)
+		}
+	}
+	r.operate(s, tell)
+}
+
+// change is one mutation at home, if it is the home's to make.
+func (s *state) change(record uint8, change func(*copied)) state {
+	n := *s
+	c := &n.places[east].has[record]
+	n.contents++
+	c.seq, c.content, c.open, c.poison = c.seq+1, n.contents, true, false
+	c.schema = max(c.schema, n.places[east].release)
+	change(c)
+	return n
+}
+
+func (r *rules) mutations(s *state, record uint8, tell func(string, state, error)) {
+	home := &s.places[east].has[record]
+	if home.kind == live && s.left.mutations > 0 {
+		n := s.change(record, func(*copied) {})
+		n.left.mutations--
+		tell(fmt.Sprintf("%c is mutated", 'A'+record), n, nil)
+		if s.left.poisons > 0 {
+			n.left.poisons--
+			n.places[east].has[record].poison = true
+			tell(fmt.Sprintf("%c is mutated so that hosts cannot apply it", 'A'+record), n, nil)
+		}
+	}
+	if home.kind == live && s.left.purges > 0 {
+		n := s.change(record, func(c *copied) { c.kind = purged })
+		n.places[east].holder = nobody
+		n.left.purges--
+		tell(fmt.Sprintf("%c is purged", 'A'+record), n, nil)
+	}
+	if home.kind == absent && s.places[east].holder == nobody && s.left.creations > 0 {
+		n := s.change(record, func(c *copied) { c.kind, c.targets = live, s.places[east].has[0].targets })
+		n.places[east].holder = record
+		n.left.creations--
+		tell(fmt.Sprintf("%c is created under the name", 'A'+record), n, nil)
+	}
+	if home.kind == live && s.left.retargets > 0 {
+		n := s.change(record, func(c *copied) { c.targets ^= 1 << west })
+		n.queue[west][record].sync = n.contents
+		n.left.retargets--
+		tell(fmt.Sprintf("west is a target of %c, or is so no more", 'A'+record), n, nil)
+	}
+	for to := uint8(west); to < regions; to++ { // a replica must refuse
+		c := s.places[to].has[record]
+		if c.kind == live && s.left.mutations > 0 && r.mutable(c.ownership(), names[to]) == nil {
+			n := *s
+			n.contents++
+			n.left.mutations--
+			n.places[to].has[record].seq++
+			n.places[to].has[record].content = n.contents
+			tell(fmt.Sprintf("%c is mutated in %s", 'A'+record, names[to]), n, nil)
+		}
+	}
+}
+
+// clear is the one transaction in which the pipeline clears a mutation and
+// enqueues it.
+func (r *rules) clear(s *state, record uint8, tell func(string, state, error)) {
+	home := s.places[east].has[record]
+	if !home.open || home.poison {
+		return
+	}
+	n := *s
+	n.places[east].has[record].open = false
+	n.cleared |= 1 << home.content
+	if r.enqueuesLater {
+		tell("the pipeline clears the mutation and crashes", n, nil)
+	}
+	for to := uint8(west); to < regions; to++ {
+		if w := &n.queue[to][record]; home.meantFor(int(to)) && (w.message == 0 || !r.putsOnce) {
+			w.message = home.content
+		}
+	}
+	tell(fmt.Sprintf("the pipeline clears %c", 'A'+record), n, nil)
+}
+
+// read is the sender taking what waits and reading the state that it will send,
+// now or much later, from this life of the home or after it.
+func (r *rules) read(s *state, to, record uint8, tell func(string, state, error)) {
+	w := s.queue[to][record]
+	if w == (waiting{}) {
+		return
+	}
+	home := s.places[east].has[record]
+	p := shipment{sent: true, to: to, record: record, incarnation: s.places[east].incarnation, state: home, message: w.message, sync: w.sync}
+	switch r.depart(home.kind != absent, home.ownership(), names[east], home.open) {
+	case waits:
+		if w.sync != 0 && r.finishesUncleared {
+			n := *s
+			n.queue[to][record].sync = 0
+			tell("the synchronisation passes over a state that is not cleared", n, nil)
+		}
+		return
+	case stays:
+		n := *s
+		n.queue[to][record] = waiting{}
+		tell("there is nothing to tell the target", n, nil)
+		return
+	}
+	tell1 := func(p shipment) {
+		n := *s
+		if n.send(p) {
+			tell(fmt.Sprintf("the sender reads %c for %s", 'A'+record, names[to]), n, nil)
+		}
+	}
+	tell1(p)
+	other := s.places[east].has[1-record]
+	if r.predecessorsAtAnyTime {
+		other.open = false
+	}
+	if home.kind == live && r.depart(other.kind != absent, other.ownership(), names[east], other.open) == leaves {
+		p.with, p.predecessor = true, other
+		tell1(p)
+	}
+}
+
+// send adds a shipment to the network, in an order that does not matter.
+func (s *state) send(p shipment) bool {
+	room := min(int(s.left.network), maxNetwork)
+	for i := range room {
+		if s.network[i] == p {
+			return false // it can be delivered twice as it is
+		}
+	}
+	for i := range room {
+		if !s.network[i].sent {
+			s.network[i] = p
+			return true
+		}
+	}
+	return false
+}
+
+func (s *state) drop(i int) {
+	copy(s.network[i:], s.network[i+1:])
+	s.network[maxNetwork-1] = shipment{}
+}
+
+// deliver is a shipment that arrives: it may arrive again, and the answer may be
+// lost.
+func (r *rules) deliver(s *state, i int, tell func(string, state, error)) {
+	p := s.network[i]
+	n := *s
+	ok, broken := r.receive(&n, p)
+	what := fmt.Sprintf("%c reaches %s", 'A'+p.record, names[p.to])
+	if !ok {
+		what += ", which refuses it"
+	}
+	tell(what+", and may do so again", n, broken)
+	n.drop(i)
+	tell(what+"; the answer is lost", n, broken)
+	if ok {
+		r.done(&n, p)
+		tell(what, n, broken)
+	}
+}
+
+// done deletes what was delivered.
+func (r *rules) done(s *state, p shipment) {
+	w := &s.queue[p.to][p.record]
+	if w.message == p.message || r.doneBlindly {
+		w.message = 0
+	}
+	if w.sync == p.sync || r.doneBlindly {
+		w.sync = 0
+	}
+}
+
+// receive is what a region does with a shipment. ok is success for the sender.
+func (r *rules) receive(s *state, p shipment) (ok bool, broken error) {
+	if !r.admits(s.admitted[p.to], p.incarnation) {
+		return false, nil
+	}
+	to := &s.places[p.to]
+	if !r.understands(uint32(p.state.schema), uint32(to.release)) {
+		return false, nil
+	}
+	incoming, own := p.state, &to.has[p.record]
+	if !incoming.ownership().MaySend(names[east]) || !r.maySend(incoming.ownership(), names[east]) {
+		return false, nil
+	}
+	if own.kind == live || own.kind == purged || own.kind == released && !r.forgetsReleased {
+		switch r.judge(own.ownership(), incoming.ownership()) {
+		case secret.Refuse, secret.Diverge:
+			return false, nil
+		case secret.Keep:
+			return own.content == incoming.content || own.kind == released || r.keepsAnything, nil
+		}
+	}
+	before := *to
+	if !r.apply(to, p) {
+		*to = before
+		return false, nil
+	}
+	return true, s.checkApplied(&before, to, p)
+}
+
+// apply puts a newer state; false if its name is taken.
+func (r *rules) apply(to *place, p shipment) bool {
+	incoming, own := p.state, &to.has[p.record]
+	incoming.open, incoming.poison = false, false
+	if !incoming.meantFor(int(p.to)) {
+		*own = copied{kind: released, seq: incoming.seq, content: incoming.content, targets: incoming.targets}
+		if r.forgetsReleased {
+			*own = copied{}
+		}
+		if to.holder == p.record {
+			to.holder = nobody
+		}
+		return true
+	}
+	switch {
+	case incoming.kind == purged:
+		if to.holder == p.record {
+			to.holder = nobody
+		}
+	case to.holder == nobody || to.holder == p.record || r.takesNames:
+		to.holder = p.record
+	default:
+		held := &to.has[to.holder]
+		if !p.with || !r.yields(held.ownership(), p.predecessor.ownership(), p.predecessor.kind == purged) {
+			return false
+		}
+		*held = p.predecessor
+		to.holder = p.record
+	}
+	*own = incoming
+	return true
+}
+
+// operate is what an operator does, and what happens to whole regions.
+func (r *rules) operate(s *state, tell func(string, state, error)) {
+	if s.left.backups > 0 && !s.backedUp {
+		n := *s
+		n.backedUp, n.left.backups = true, s.left.backups-1
+		n.backup = durable{has: s.places[east].has, holder: s.places[east].holder, queue: s.queue}
+		tell("east is backed up", n, nil)
+	}
+	if s.left.restores > 0 && s.backedUp {
+		n := *s
+		n.left.restores--
+		n.places[east].has, n.places[east].holder, n.queue = s.backup.has, s.backup.holder, s.backup.queue
+		n.places[east].incarnation++
+		n.backedUp, n.backup = false, durable{}
+		tell("east is restored from its backup", n, nil)
+	}
+	for to := west; to < regions; to++ {
+		if s.admitted[to] != s.places[east].incarnation {
+			n := *s
+			n.admitted[to] = s.places[east].incarnation
+			tell(fmt.Sprintf("an operator admits east's new life in %s", names[to]), n, nil)
+		}
+	}
+	for at := range s.places {
+		if s.left.upgrades > 0 && s.places[at].release == 0 {
+			n := *s
+			n.left.upgrades--
+			n.places[at].release++
+			tell(fmt.Sprintf("%s is upgraded", names[at]), n, nil)
+		}
+	}
+	for record := range s.places[east].has {
+		if c := s.places[east].has[record]; r.collects && c.kind == purged && !c.open {
+			n := *s
+			n.places[east].has[record] = copied{}
+			tell(fmt.Sprintf("%c's record is collected", 'A'+record), n, nil)
+		}
+	}
+}

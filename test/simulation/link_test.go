@@ -1,0 +1,93 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"connectrpc.com/connect"
+	"google.golang.org/protobuf/proto"
+
+	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/replication"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// quality is how a link is.
+type quality int
+
+const (
+	good quality = iota
+	// lossy links lose requests and answers, delay them for up to a second, and
+	// deliver some once more, up to a minute later.
+	lossy
+	down
+)
+
+// link is how one region reaches another.
+type link struct {
+	world    *world
+	from, to secret.RegionName
+}
+
+type sourceKey struct{}
+
+func sourceOf(ctx context.Context) (service.Source, bool) {
+	from, ok := ctx.Value(sourceKey{}).(secret.RegionName)
+	return service.Source{Region: from}, ok
+}
+
+var errLink = connect.NewError(connect.CodeUnavailable, errors.New("the link is bad"))
+
+// carry takes a request to the other end and its answer back.
+func carry[Q, A any](ctx context.Context, l *link, req *connect.Request[Q], serve func(*replication.Receiver, context.Context, *connect.Request[Q]) (*connect.Response[A], error)) (*connect.Response[A], error) {
+	w := l.world
+	to := w.region(l.to)
+	call := func(ctx context.Context) (*connect.Response[A], error) {
+		copied := proto.Clone(any(req.Msg).(proto.Message))
+		return serve(to.receiver, context.WithValue(ctx, sourceKey{}, l.from), connect.NewRequest(any(copied).(*Q)))
+	}
+	switch w.quality(l.from, l.to) {
+	case down:
+		pause(ctx, 50*time.Millisecond)
+		return nil, errLink
+	case lossy:
+		pause(ctx, time.Duration(rand.IntN(1000))*time.Millisecond)
+		if rand.IntN(3) == 0 {
+			late := time.Duration(rand.IntN(60_000)) * time.Millisecond
+			w.late.Go(func() {
+				time.Sleep(late)
+				_, _ = call(context.Background())
+			})
+		}
+		if rand.IntN(3) == 0 {
+			return nil, errLink
+		}
+	}
+	answer, err := call(ctx)
+	if w.quality(l.from, l.to) == lossy && rand.IntN(3) == 0 {
+		return nil, errLink
+	}
+	return answer, err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (l *link) Deliver(ctx context.Context, req *connect.Request[peerv1.DeliverRequest]) (*connect.Response[peerv1.DeliverResponse], error) {
+	return carry(ctx, l, req, (*replication.Receiver).Deliver)
+}
+
+func (l *link) CompareDigests(ctx context.Context, req *connect.Request[peerv1.CompareDigestsRequest]) (*connect.Response[peerv1.CompareDigestsResponse], error) {
+	return carry(ctx, l, req, (*replication.Receiver).CompareDigests)
+}
+
+func (l *link) GetHeld(ctx context.Context, req *connect.Request[peerv1.GetHeldRequest]) (*connect.Response[peerv1.GetHeldResponse], error) {
+	return carry(ctx, l, req, (*replication.Receiver).GetHeld)
+}
