@@ -6,7 +6,7 @@ RELEASE ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 .PHONY: build demo test race lint generate check-generated bench bench-1m soak fuzz chaos clean
 
 build: ## the binary, in bin/
-	$(GO) build -trimpath -ldflags "-X github.com/lifeboat-secrets/lifeboat/internal/cli.release=$(RELEASE)" -o bin/lifeboat ./cmd/lifeboat
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X github.com/lifeboat-secrets/lifeboat/internal/cli.release=$(RELEASE)" -o bin/lifeboat ./cmd/lifeboat
 
 demo: build ## the main job, on a fresh machine with only Go
 	./bin/lifeboat demo

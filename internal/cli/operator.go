@@ -23,7 +23,7 @@ func (a *app) operatorCommand() *cobra.Command {
 		Example: "  lifeboat operator init --data-dir /var/lib/lifeboat --to-file operator.token\n  lifeboat operator status",
 	}
 	c.AddCommand(a.operatorInit(), a.operatorStatus(), a.operatorHosts(), a.operatorRemoveHost(), a.operatorFailed("failed"), a.operatorRetry(),
-		a.operatorBreakGlass(), a.operatorReopenAudit(), a.operatorBackup(), a.operatorVerify(), a.operatorRestore(), a.operatorRebuild(), a.operatorSupportBundle(),
+		a.operatorBreakGlass(), a.operatorReopenAudit(), a.operatorBackup(), a.operatorVerify(), a.operatorRestore(), a.operatorRebuild(), a.operatorSupportBundle(), a.operatorCheckStart(),
 		a.operatorFormats(), a.operatorKey())
 	return c
 }
