@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,6 +84,13 @@ func TestAnotherLifeOfARegionMustBeAdmitted(t *testing.T) {
 	}
 	wait(t, east, "west", refused)
 	wait(t, west, "east", lifeboattest.Linked) // it has forgotten whom it knew
+	status, err := east.Operator().GetStatus(t.Context(), connect.NewRequest(&lifeboatv1.GetStatusRequest{}))
+	must(t, err)
+	if !slices.ContainsFunc(status.Msg.GetChecks(), func(c *lifeboatv1.Check) bool {
+		return c.GetName() == "peer west" && !c.GetHealthy() && strings.Contains(c.GetDetail(), "is not admitted")
+	}) {
+		t.Errorf("the checks are %v", status.Msg.GetChecks())
+	}
 	must(t, east.Control().Restart(t.Context()))
 	wait(t, east, "west", refused)
 	seen, err := east.Peer(t.Context(), "west")

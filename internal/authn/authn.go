@@ -196,6 +196,7 @@ func (a *Authenticator) load(view record.View, id secret.CredentialID) (*entry, 
 	}
 	if m, ok := view.(record.Memory); ok {
 		if e, ok := m.Recall(key).(*entry); ok {
+			a.hits.Add(1)
 			return e, present, nil
 		}
 	}
@@ -204,8 +205,10 @@ func (a *Authenticator) load(view record.View, id secret.CredentialID) (*entry, 
 		return nil, bare, err
 	}
 	if e != nil && bytes.Equal(stored.Value, e.credentialValue) {
+		a.hits.Add(1)
 		return e, older, nil
 	}
+	a.misses.Add(1)
 	c, err := record.Credentials.Decode(stored.Value)
 	if err != nil {
 		return nil, bare, secret.Wrap(secret.CodeOf(err), err, "record "+string(key))

@@ -62,7 +62,7 @@ func TestSupportBundleHoldsNoSecrets(t *testing.T) {
 	must(t, err)
 	_, _ = r.Client(r.Host(0), "lbt_canary-token-77aa").GetSecretValue(t.Context(), connect.NewRequest(&lifeboatv1.GetSecretValueRequest{Vault: a.Vault, Secret: name}))
 
-	secrets := []string{value, description, name, "canary", c.Token, r.OperatorToken()}
+	secrets := []string{value, description, name, "77aa", c.Token, r.OperatorToken()}
 	for _, token := range []string{c.Token, r.OperatorToken()} {
 		secrets = append(secrets, token[strings.LastIndex(token, "_")+1:])
 	}

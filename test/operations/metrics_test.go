@@ -25,7 +25,7 @@ func ours(name string) bool { return strings.HasPrefix(name, "lifeboat_") }
 // labels says which labels there may be, and why they have few values.
 var labels = map[string]string{
 	"action": "the API's actions", "outcome": "the API's codes", "alarm": "two", "limit": "four",
-	"member": "the store's members", "host": "the registered hosts", "peer": "the peers",
+	"member": "the store's members", "host": "the registered hosts", "peer": "the peers", "target": "the peers",
 	"release": "one", "region": "one", "process": "one",
 }
 
