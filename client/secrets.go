@@ -77,6 +77,8 @@ type Put struct {
 	RevisionToken string
 	// Cleared is set if every live host has the new version.
 	Cleared bool
+	// Replicated says which targets have received it; nil if none were waited for.
+	Replicated *lifeboatv1.Replicated
 }
 
 // PutSecret adds a version to a secret, or makes the secret if the vault has
@@ -89,6 +91,7 @@ func (c *Client) PutSecret(ctx context.Context, in *lifeboatv1.PutSecretVersionR
 	}
 	made, err := c.CreateSecret(ctx, &lifeboatv1.CreateSecretRequest{
 		Vault: in.GetVault(), Name: in.GetSecret(), Value: in.GetValue(), RequestToken: in.GetRequestToken(), Wait: in.GetWait(),
+		AckTargets: in.GetAckTargets(),
 	})
 	if CodeOf(err) == CodeExists { // someone else made it in between
 		return c.putVersion(ctx, in)
@@ -98,7 +101,7 @@ func (c *Client) PutSecret(ctx context.Context, in *lifeboatv1.PutSecretVersionR
 	}
 	return &Put{
 		Secret: made.GetSecret(), Version: made.GetVersion(), Created: true,
-		RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared(),
+		RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared(), Replicated: made.GetReplicated(),
 	}, nil
 }
 
@@ -108,7 +111,7 @@ func (c *Client) putVersion(ctx context.Context, in *lifeboatv1.PutSecretVersion
 		return nil, err
 	}
 	return &Put{
-		Secret: added.GetSecret(), Version: added.GetVersion(), RevisionToken: added.GetRevisionToken(), Cleared: added.GetCleared(),
+		Secret: added.GetSecret(), Version: added.GetVersion(), RevisionToken: added.GetRevisionToken(), Cleared: added.GetCleared(), Replicated: added.GetReplicated(),
 	}, nil
 }
 

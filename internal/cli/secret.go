@@ -25,7 +25,7 @@ func (a *app) secretCommand() *cobra.Command {
 	a.vaultFlag(c)
 	c.AddCommand(
 		a.secretPut(), a.secretGet(), a.secretDescribe(), a.secretList(), a.secretVersions(), a.secretUpdate(), a.secretStage(),
-		a.secretDelete(), a.secretRestore(), a.secretGenerate(), a.secretWatch(),
+		a.secretDelete(), a.secretRestore(), a.secretGenerate(), a.secretWatch(), a.secretReplicate(),
 	)
 	return c
 }
@@ -83,6 +83,7 @@ type putOptions struct {
 	waitFlag
 	creationFlags
 	fromFile, expires, expectVersion, requestToken string
+	ackTargets                                     uint32
 	stages                                         []string
 }
 
@@ -110,6 +111,7 @@ of them finds it, and warns if that takes too long.`,
 	f.StringVar(&o.expires, "version-expires", "", "when the version can no longer be read: a duration from now, or a time")
 	f.StringVar(&o.expectVersion, "expect-version", "", "ID of the version that must be CURRENT now")
 	f.StringVar(&o.requestToken, "request-token", "", "makes a repetition of the command answer the first result (default a new one)")
+	f.Uint32Var(&o.ackTargets, "ack-targets", 0, "wait, within bounds, until at least as many regions have received it (default what the vault says)")
 	o.creationFlags.add(c)
 	o.waitFlag.add(c)
 	return c
@@ -137,16 +139,18 @@ func (a *app) runPut(c *cobra.Command, name string, o putOptions) error {
 	put, err := cl.PutSecret(c.Context(), &lifeboatv1.PutSecretVersionRequest{
 		Vault: vault, Secret: name, Value: value.Reveal(), Stages: o.stages, ExpiresAt: expires,
 		ExpectedCurrentVersionId: o.expectVersion, RequestToken: o.requestToken, Wait: o.wait(),
+		AckTargets: o.ackTargets,
 	})
 	if err != nil {
 		return err
 	}
+	a.warnReplicated(put.Replicated)
 	o.warn(a, put.Cleared)
 	return a.showPut(put)
 }
 
 func (a *app) createSecret(ctx context.Context, cl *client.Client, vault, name string, value []byte, o putOptions) error {
-	request := &lifeboatv1.CreateSecretRequest{Vault: vault, Name: name, Value: value, RequestToken: o.requestToken, Wait: o.wait()}
+	request := &lifeboatv1.CreateSecretRequest{Vault: vault, Name: name, Value: value, RequestToken: o.requestToken, Wait: o.wait(), AckTargets: o.ackTargets}
 	if err := o.fill(request); err != nil {
 		return err
 	}
@@ -157,6 +161,7 @@ func (a *app) createSecret(ctx context.Context, cl *client.Client, vault, name s
 	if err != nil {
 		return err
 	}
+	a.warnReplicated(made.GetReplicated())
 	o.warn(a, made.GetCleared())
 	return a.showPut(&client.Put{Secret: made.GetSecret(), Created: true, RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared()})
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,7 @@ func (a *app) vaultCommand() *cobra.Command {
 		Long:    "Manage vaults. NAME may also be ACCOUNT/NAME, or a vault's ID.",
 		Example: "  lifeboat vault create payments\n  lifeboat vault list",
 	}
-	c.AddCommand(a.vaultCreate(), a.vaultGet(), a.vaultList(), a.vaultUpdate(), a.vaultDelete(), a.vaultRotateKey())
+	c.AddCommand(a.vaultCreate(), a.vaultGet(), a.vaultList(), a.vaultUpdate(), a.vaultReplicate(), a.vaultDelete(), a.vaultRotateKey())
 	return c
 }
 
@@ -31,6 +32,10 @@ func vaultDetails(v *lifeboatv1.Vault) func(io.Writer) {
 			row(w, "max versions", strconv.Itoa(int(r.GetMaxVersions())))
 		}
 		row(w, "home region", v.GetOwnership().GetHomeRegion())
+		if r := v.GetReplication(); r != nil {
+			row(w, "targets", or(targetNames(r.GetTargets()), "-"))
+			row(w, "allowed regions", or(strings.Join(r.GetAllowedRegions(), ", "), "any"))
+		}
 		row(w, "created", at(v.GetCreatedAt()))
 		row(w, "updated", at(v.GetUpdatedAt()))
 	}
