@@ -79,9 +79,29 @@ func satisfies(view record.View, token RevisionToken, s *secret.Secret) error {
 		return err
 	}
 	if token.Incarnation != incarnation {
-		return secret.Errorf(secret.CodeUnknownIncarnation, "the revision token was given in another life of the region, before a restore").
+		if known, err := ofPeer(view, token.Incarnation); err != nil || known {
+			return firstError(err, reached(view, token, s))
+		}
+		return secret.Errorf(secret.CodeUnknownIncarnation, "the revision token was given in another life of the region, before a restore, or by a region that is not known here").
 			WithHint("read without the token, and decide whether the state that you find will do")
 	}
+	return reached(view, token, s)
+}
+
+// ofPeer reports whether an incarnation is the admitted one of another region: its
+// tokens are understood here, since orders are the same everywhere.
+func ofPeer(view record.View, incarnation secret.Incarnation) (known bool, err error) {
+	scanErr := view.Scan(record.PeerPrefix, record.PrefixEnd(record.PeerPrefix), func(stored record.Stored) bool {
+		peer, decodeErr := record.Peers.Decode(stored.Value)
+		err = decodeErr
+		known = err == nil && peer.GetIncarnation() == string(incarnation)
+		return err == nil && !known
+	})
+	return known, firstError(scanErr, err)
+}
+
+// reached reports whether the view has reached the order of the token.
+func reached(view record.View, token RevisionToken, s *secret.Secret) error {
 	if s != nil && s.ID == token.Secret {
 		if s.Ownership.Order.Compare(token.Order) < 0 {
 			return notReached()

@@ -210,3 +210,37 @@ func TestComparisonFindsAndHealsWhatWasLost(t *testing.T) {
 		t.Errorf("equal copies: %v", c)
 	}
 }
+
+// A token of one region is understood in another: it answers that state or a newer
+// one, or says that it has not got so far.
+func TestRevisionTokensAreUnderstoodInOtherRegions(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west")
+	s.create("east", "db", "one")
+	s.wantValue("west", "db", "one")
+	read := func(token string) (*lifeboatv1.GetSecretValueResponse, error) {
+		answer, err := s.at("west").GetSecretValue(t.Context(), connect.NewRequest(&lifeboatv1.GetSecretValueRequest{
+			Vault: "shop", Secret: "db", RevisionToken: token,
+		}))
+		if err != nil {
+			return nil, err
+		}
+		return answer.Msg, nil
+	}
+	s.regions.Isolate("west")
+	token := s.put("east", "db", "two").GetRevisionToken()
+	if _, err := read(token); codeOf(err) != secret.CodeNotReached {
+		t.Errorf("west, cut off, answers a token that it has not reached: %v", err)
+	}
+	s.regions.Rejoin("west")
+	until(t, "west reaches the token", func(context.Context) (bool, any) {
+		got, err := read(token)
+		return err == nil && string(got.GetValue()) == "two", err
+	})
+	back, err := s.at("east").GetSecretValue(t.Context(), connect.NewRequest(&lifeboatv1.GetSecretValueRequest{
+		Vault: "shop", Secret: "db", RevisionToken: func() string { got, err := read(token); must(t, err); return got.GetRevisionToken() }(),
+	}))
+	must(t, err)
+	if string(back.Msg.GetValue()) != "two" {
+		t.Errorf("east answers west's token with %q", back.Msg.GetValue())
+	}
+}

@@ -116,6 +116,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata", Setup: setup, RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "narrow": narrow, "waitfile": waitFile, "contains": contains, "capture": capture, "mode": mode, "hangup": hangUp,
+			"eventually": eventually,
 		},
 	})
 }
@@ -178,6 +179,17 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// eventually runs a command until it succeeds: eventually COMMAND ARG...
+func eventually(ts *testscript.TestScript, _ bool, args []string) {
+	deadline := time.Now().Add(time.Minute)
+	for ts.Exec(args[0], args[1:]...) != nil {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v did not succeed within a minute", args)
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
