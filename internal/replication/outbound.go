@@ -62,7 +62,8 @@ func (o *Outbound) WaitReceived(ctx context.Context, key record.Key, revision in
 		return nil, nil
 	}
 	for {
-		seen, err := int64(0), error(nil)
+		var seen int64
+		var err error
 		received, outstanding, seen, err = o.received(key)
 		if err == nil && (len(received) >= n || len(outstanding) == 0) {
 			return received, outstanding
