@@ -35,7 +35,8 @@ const (
 	CodeOutcomeUnknown     Code = "outcome_unknown"      // may have been done; read to find out
 	CodeStoreFull          Code = "store_full"           // the operator must make room
 	CodeAuditUnavailable   Code = "audit_unavailable"    // refused because it could not be audited
-	CodeKeyUnavailable     Code = "key_unavailable"      // the key service does not answer
+	CodeKeyUnavailable     Code = "key_unavailable"      // the key service does not answer or fails
+	CodeWrongKey           Code = "wrong_key"            // it answers, but lacks the master key or may not use it
 	CodeKeyInUse           Code = "key_in_use"           // something that is named still needs the key
 	CodeTampered           Code = "tampered"             // sealed data fails its check
 	CodeUnknownFormat      Code = "unknown_format"       // written by a newer release: upgrade

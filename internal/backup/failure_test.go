@@ -129,7 +129,7 @@ func TestWrongMasterKey(t *testing.T) {
 	data := write(t, newRegion(t, k, 10), k)
 	fresh := newShard(t)
 	_, err := restore(t, fresh, other, data)
-	wantCode(t, err, secret.CodeKeyUnavailable)
+	wantCode(t, err, secret.CodeWrongKey)
 	if !errors.Is(err, kms.ErrWrongKey) {
 		t.Errorf("cause: %v", err)
 	}
@@ -152,7 +152,7 @@ func TestMissingOlderMasterKey(t *testing.T) {
 	must(t, err)
 	fresh := newShard(t)
 	_, err = restore(t, fresh, k, write(t, s, k))
-	wantCode(t, err, secret.CodeKeyUnavailable)
+	wantCode(t, err, secret.CodeWrongKey)
 	if left := contents(t, fresh); len(left) != 0 {
 		t.Errorf("the store holds %d records", len(left))
 	}

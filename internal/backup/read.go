@@ -36,7 +36,7 @@ type Reader struct {
 // NewReader reads the header and has the key service unwrap the file's key.
 // Errors: secret.CodeCorrupt for what is damaged or no backup,
 // CodeUnknownFormat for one of a newer release, CodeTampered for a header that
-// was changed, CodeKeyUnavailable if the key service lacks the master key.
+// was changed, CodeWrongKey if the key service lacks the master key.
 func NewReader(ctx context.Context, r io.Reader, keys kms.Wrapper) (*Reader, error) {
 	source := bufio.NewReaderSize(r, readerBytes)
 	frames, err := newFrameReader(ctx, source, keys)

@@ -106,6 +106,7 @@ var clientHints = map[client.Code]string{
 	client.CodeStoreFull:        "the operator must make room in the store",
 	client.CodeAuditUnavailable: "the operator must make room for the audit log",
 	client.CodeKeyUnavailable:   "the operator must look at the key service",
+	client.CodeWrongKey:         "the operator must give the key service its master key back",
 	client.CodeLimit:            "the limits are in the documentation of the API",
 }
 

@@ -31,6 +31,7 @@ func vaultDetails(v *lifeboatv1.Vault) func(io.Writer) {
 		if r := v.GetDefaultRetention(); r.GetMaxVersions() > 0 {
 			row(w, "max versions", strconv.Itoa(int(r.GetMaxVersions())))
 		}
+		row(w, "master key", or(clip(v.GetKey(), 70), "the region's own"))
 		row(w, "home region", v.GetOwnership().GetHomeRegion())
 		if r := v.GetReplication(); r != nil {
 			row(w, "targets", or(targetNames(r.GetTargets()), "-"))
@@ -42,7 +43,7 @@ func vaultDetails(v *lifeboatv1.Vault) func(io.Writer) {
 }
 
 func (a *app) vaultCreate() *cobra.Command {
-	var description, account string
+	var description, account, key string
 	var tags []string
 	var maxVersions uint32
 	var w waitFlag
@@ -58,7 +59,7 @@ func (a *app) vaultCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			request := &lifeboatv1.CreateVaultRequest{Account: account, Name: args[0], Description: description, Tags: set, Wait: w.wait()}
+			request := &lifeboatv1.CreateVaultRequest{Account: account, Name: args[0], Description: description, Tags: set, Wait: w.wait(), Key: key}
 			if maxVersions > 0 {
 				request.DefaultRetention = &lifeboatv1.Retention{MaxVersions: maxVersions}
 			}
@@ -75,9 +76,13 @@ func (a *app) vaultCreate() *cobra.Command {
 	f.StringVar(&account, "account", "", "account that owns it (default yours)")
 	f.StringArrayVar(&tags, "tag", nil, "NAME=VALUE; repeatable")
 	f.Uint32Var(&maxVersions, "max-versions", 0, "versions that each secret keeps unless it says otherwise (default 20)")
+	f.StringVar(&key, "key", "", keyFlagHelp)
 	w.add(c)
 	return c
 }
+
+// keyFlagHelp is of --key where a vault is made or changed.
+const keyFlagHelp = "name of the master key, in the key service, that wraps its data keys (default the region's own)"
 
 func (a *app) vaultGet() *cobra.Command {
 	return &cobra.Command{
@@ -125,7 +130,7 @@ func (a *app) vaultList() *cobra.Command {
 }
 
 func (a *app) vaultUpdate() *cobra.Command {
-	var description string
+	var description, key string
 	var tags, removeTags []string
 	var maxVersions uint32
 	c := &cobra.Command{
@@ -146,6 +151,9 @@ func (a *app) vaultUpdate() *cobra.Command {
 			if c.Flags().Changed("description") {
 				request.Description = &description
 			}
+			if c.Flags().Changed("key") {
+				request.Key = &key
+			}
 			if maxVersions > 0 {
 				request.DefaultRetention = &lifeboatv1.Retention{MaxVersions: maxVersions}
 			}
@@ -159,6 +167,7 @@ func (a *app) vaultUpdate() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&description, "description", "", "what the vault is for; not encrypted")
 	f.StringArrayVar(&tags, "tag", nil, "NAME=VALUE to set; repeatable")
+	f.StringVar(&key, "key", "", keyFlagHelp)
 	f.StringSliceVar(&removeTags, "remove-tag", nil, "names of tags to take off")
 	f.Uint32Var(&maxVersions, "max-versions", 0, "versions that each secret keeps unless it says otherwise")
 	return c

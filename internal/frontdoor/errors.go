@@ -38,6 +38,7 @@ var table = map[secret.Code]Status{
 	secret.CodeStoreFull:          {connect.CodeResourceExhausted, http.StatusInsufficientStorage},
 	secret.CodeAuditUnavailable:   {connect.CodeUnavailable, http.StatusServiceUnavailable},
 	secret.CodeKeyUnavailable:     {connect.CodeUnavailable, http.StatusServiceUnavailable},
+	secret.CodeWrongKey:           {connect.CodeFailedPrecondition, http.StatusInternalServerError},
 	secret.CodeKeyInUse:           {connect.CodeFailedPrecondition, http.StatusConflict},
 	secret.CodeTampered:           {connect.CodeDataLoss, http.StatusInternalServerError},
 	secret.CodeUnknownFormat:      {connect.CodeInternal, http.StatusInternalServerError},

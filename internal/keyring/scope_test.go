@@ -184,7 +184,7 @@ func TestCheck(t *testing.T) {
 	if !errors.Is(err, kms.ErrWrongKey) {
 		t.Errorf("another key service: %v, want ErrWrongKey", err)
 	}
-	wantCode(t, err, secret.CodeKeyUnavailable, "another key service")
+	wantCode(t, err, secret.CodeWrongKey, "another key service")
 	for name, change := range map[string]func(*recordpb.Region){
 		"name":        func(r *recordpb.Region) { r.Name = "west" },
 		"incarnation": func(r *recordpb.Region) { r.Incarnation = "incarnation2" },

@@ -51,7 +51,7 @@ func TestErrorsAreDistinct(t *testing.T) {
 		}
 	}
 	for err, code := range map[error]secret.Code{
-		all[kms.ErrTampered]: secret.CodeTampered, all[kms.ErrWrongKey]: secret.CodeKeyUnavailable,
+		all[kms.ErrTampered]: secret.CodeTampered, all[kms.ErrWrongKey]: secret.CodeWrongKey,
 		all[kms.ErrFault]: secret.CodeKeyUnavailable, all[kms.ErrClosed]: secret.CodeKeyUnavailable,
 	} {
 		if !secret.HasCode(err, code) {

@@ -31,14 +31,14 @@ func Tampered(masterKey string) error {
 		WithHint("restore the data key's record from a backup or another region")
 }
 
-// WrongKey returns a secret.CodeKeyUnavailable error caused by ErrWrongKey, and
+// WrongKey returns a secret.CodeWrongKey error caused by ErrWrongKey, and
 // by cause unless it is nil.
 func WrongKey(driver, masterKey string, cause error) error {
 	err := ErrWrongKey
 	if cause != nil {
 		err = fmt.Errorf("%w: %w", ErrWrongKey, cause)
 	}
-	return secret.Wrap(secret.CodeKeyUnavailable, err, fmt.Sprintf("the %s key service has no usable master key %q", driver, masterKey)).
+	return secret.Wrap(secret.CodeWrongKey, err, fmt.Sprintf("the %s key service has no usable master key %q", driver, masterKey)).
 		WithHint("give the key service that master key back; nothing was changed")
 }
 

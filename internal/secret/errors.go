@@ -30,7 +30,8 @@ const (
 	CodeOutcomeUnknown     Code = "outcome_unknown"      // may have committed; retry with the same request token
 	CodeStoreFull          Code = "store_full"           // the operator must make room
 	CodeAuditUnavailable   Code = "audit_unavailable"    // refused because it could not be audited
-	CodeKeyUnavailable     Code = "key_unavailable"      // the key service does not answer or lacks the key
+	CodeKeyUnavailable     Code = "key_unavailable"      // the key service does not answer or fails: retry
+	CodeWrongKey           Code = "wrong_key"            // it answers, but lacks the master key or may not use it
 	CodeKeyInUse           Code = "key_in_use"           // something that is named still needs the key
 	CodeTampered           Code = "tampered"             // sealed data fails its check
 	CodeUnknownFormat      Code = "unknown_format"       // written by a newer release: upgrade
@@ -45,7 +46,7 @@ func Codes() []Code {
 		CodeStale, CodeWrongState, CodeTokenReused, CodeLimit, CodeThrottled,
 		CodeNotHome, CodeUnknownIncarnation, CodeNotReached, CodeResumeGone, CodeExpired,
 		CodeUnavailable, CodeOutcomeUnknown, CodeStoreFull, CodeAuditUnavailable, CodeKeyUnavailable,
-		CodeKeyInUse, CodeTampered, CodeUnknownFormat, CodeCorrupt, CodeInternal,
+		CodeWrongKey, CodeKeyInUse, CodeTampered, CodeUnknownFormat, CodeCorrupt, CodeInternal,
 	}
 }
 

@@ -12,10 +12,18 @@ import (
 // makes it. It refuses to wrap them with the master key of another region, which
 // this process may have been given by mistake.
 func (s *Service) addKeys(ctx context.Context, txn *record.Txn, region *recordpb.Region, scope string, now time.Time) error {
+	return s.addKeysUnder(ctx, txn, region, "", scope, now)
+}
+
+// addKeysUnder is addKeys under the master key of a name, empty for the region's.
+func (s *Service) addKeysUnder(ctx context.Context, txn *record.Txn, region *recordpb.Region, masterKey, scope string, now time.Time) error {
 	if err := s.Keyring.Check(ctx, region); err != nil {
 		return err
 	}
-	keys, err := s.Keyring.NewScope(ctx, scope, now)
+	keys, err := s.Keyring.NewScopeUnder(ctx, masterKey, scope, now)
+	if err != nil && masterKey != "" {
+		return namingKey(err)
+	}
 	if err != nil {
 		return err
 	}

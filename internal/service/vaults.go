@@ -20,6 +20,8 @@ type NewVault struct {
 	Tags         map[string]string
 	Retention    secret.Retention
 	RequestToken string
+	// Key names the master key that wraps its data keys; empty means the region's.
+	Key string
 }
 
 // CreateVault makes a vault and its data keys, and waits, within bounds, until
@@ -53,9 +55,9 @@ func (s *Service) CreateVault(ctx context.Context, n NewVault) (vault *secret.Va
 		vault = &secret.Vault{
 			ID: id, Account: account.ID, Name: n.Name, State: secret.Active, Description: n.Description, Tags: maps.Clone(n.Tags),
 			Ownership: secret.NewOwnership(s.Region, m.Incarnation), Retention: n.Retention,
-			CreatedAt: m.At, UpdatedAt: m.At, RequestToken: n.RequestToken,
+			CreatedAt: m.At, UpdatedAt: m.At, RequestToken: n.RequestToken, Key: n.Key,
 		}
-		if err := s.addKeys(ctx, txn, region, string(id), m.At); err != nil {
+		if err := s.addKeysUnder(ctx, txn, region, n.Key, string(id), m.At); err != nil {
 			return nil, err
 		}
 		txn.Require(nameKey, 0)
@@ -75,6 +77,7 @@ func (n NewVault) check(account *secret.Account) error {
 		secret.CheckText("description", n.Description, secret.MaxDescriptionBytes),
 		secret.CheckTags("tags", n.Tags),
 		n.Retention.Check(),
+		secret.CheckText("key", n.Key, secret.MaxKeyNameBytes),
 		secret.CheckRequestToken("request_token", n.RequestToken),
 	)
 }
@@ -92,7 +95,7 @@ func replayedVault(view record.View, found record.Stored, n NewVault) (*secret.V
 		return nil, &secret.Error{Code: secret.CodeExists, Field: "name", Message: "a vault with this name exists"}
 	}
 	// What was asked for shows only until the first change.
-	same := n.Description == vault.Description && maps.Equal(n.Tags, vault.Tags) && n.Retention == vault.Retention
+	same := n.Description == vault.Description && maps.Equal(n.Tags, vault.Tags) && n.Retention == vault.Retention && n.Key == vault.Key
 	if vault.Ownership.Order.Seq == 1 && !same {
 		return nil, tokenReused()
 	}
@@ -157,6 +160,8 @@ type VaultUpdate struct {
 	RemoveTags  []string
 	Retention   *secret.Retention
 	Expected    *secret.Order
+	// Key names another master key, which then wraps the vault's data keys.
+	Key *string
 }
 
 // UpdateVault changes metadata of a vault.
@@ -180,10 +185,44 @@ func (s *Service) UpdateVault(ctx context.Context, u VaultUpdate) (vault *secret
 		if err := vault.Update(c.mutationIn(region), u.Description, u.SetTags, u.RemoveTags, u.Retention); err != nil {
 			return nil, err
 		}
+		if u.Key != nil {
+			if err := c.moveToKey(ctx, view, txn, vault, *u.Key); err != nil {
+				return nil, err
+			}
+		}
 		c.putVault(txn, vault, revision, mutationUpdate, "vault_updated")
 		return txn, nil
 	})
 	return vault, err
+}
+
+// moveToKey has the data keys of a vault wrapped by the master key of a name, in
+// the transaction that writes the name.
+func (c *call) moveToKey(ctx context.Context, view record.View, txn *record.Txn, vault *secret.Vault, name string) error {
+	if err := secret.CheckText("key", name, secret.MaxKeyNameBytes); err != nil {
+		return err
+	}
+	if vault.State != secret.Active {
+		return secret.Errorf(secret.CodeWrongState, "the vault is being deleted")
+	}
+	keys := c.service.Keyring
+	master, err := keys.MasterKey(ctx, name)
+	if err != nil {
+		return namingKey(err)
+	}
+	_, revision, err := load(view, record.ActiveDataKeys, record.ActiveDataKeyKey(string(vault.ID)), "", "active data key")
+	if err != nil {
+		return err
+	}
+	rewrapped, err := keys.Rewrap(ctx, view, master, string(vault.ID))
+	if err != nil {
+		return err
+	}
+	txn.Require(record.ActiveDataKeyKey(string(vault.ID)), revision) // no generation is made meanwhile
+	txn.Conditions = append(txn.Conditions, rewrapped.Conditions...)
+	txn.Writes = append(txn.Writes, rewrapped.Writes...)
+	vault.Key = name
+	return nil
 }
 
 func staleOrder(at secret.Order) error {

@@ -46,10 +46,10 @@ func TestAMissingOrWrongMasterKey(t *testing.T) {
 	if strings.Contains(body, string(wrong)) {
 		t.Error("health shows the key")
 	}
-	fails(t, c.GetSecretValue, reads(v, "a"), secret.CodeKeyUnavailable)
-	fails(t, c.PutSecretVersion, &lifeboatv1.PutSecretVersionRequest{Vault: v, Secret: "a", Value: []byte("2")}, secret.CodeKeyUnavailable)
-	fails(t, c.CreateSecret, &lifeboatv1.CreateSecretRequest{Vault: v, Name: "b", Value: []byte("2")}, secret.CodeKeyUnavailable)
-	fails(t, c.CreateVault, &lifeboatv1.CreateVaultRequest{Name: "sealed-under-the-wrong-key"}, secret.CodeKeyUnavailable)
+	fails(t, c.GetSecretValue, reads(v, "a"), secret.CodeWrongKey)
+	fails(t, c.PutSecretVersion, &lifeboatv1.PutSecretVersionRequest{Vault: v, Secret: "a", Value: []byte("2")}, secret.CodeWrongKey)
+	fails(t, c.CreateSecret, &lifeboatv1.CreateSecretRequest{Vault: v, Name: "b", Value: []byte("2")}, secret.CodeWrongKey)
+	fails(t, c.CreateVault, &lifeboatv1.CreateVaultRequest{Name: "sealed-under-the-wrong-key"}, secret.CodeWrongKey)
 	do(t, c.ListSecrets, &lifeboatv1.ListSecretsRequest{Vault: v})
 	if now, err := os.ReadFile(r.KeyFile()); err != nil || string(now) != string(wrong) {
 		t.Errorf("the key file was written: %v", err)

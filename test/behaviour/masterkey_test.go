@@ -142,5 +142,5 @@ func TestARotationOfTheMasterKeyGoesOnAfterARestart(t *testing.T) {
 	if now, err := os.ReadFile(r.KeyFile()); err != nil || !bytes.Equal(now, before) {
 		t.Errorf("a key was made: %v", err)
 	}
-	fails(t, operator.RotateMasterKey, &lifeboatv1.RotateMasterKeyRequest{Key: "missing"}, secret.CodeKeyUnavailable)
+	fails(t, operator.RotateMasterKey, &lifeboatv1.RotateMasterKeyRequest{Key: "missing"}, secret.CodeWrongKey)
 }

@@ -34,9 +34,12 @@ type Vault struct {
 	Ownership        *Ownership             `protobuf:"bytes,8,opt,name=ownership,proto3" json:"ownership,omitempty"`
 	CreatedAt        *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt        *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	Replication      *Replication           `protobuf:"bytes,20,opt,name=replication,proto3" json:"replication,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Name of the master key that wraps its data keys, in the key service of its
+	// home region; empty means the region's own.
+	Key           string       `protobuf:"bytes,11,opt,name=key,proto3" json:"key,omitempty"`
+	Replication   *Replication `protobuf:"bytes,20,opt,name=replication,proto3" json:"replication,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Vault) Reset() {
@@ -137,6 +140,13 @@ func (x *Vault) GetUpdatedAt() *timestamppb.Timestamp {
 		return x.UpdatedAt
 	}
 	return nil
+}
+
+func (x *Vault) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 func (x *Vault) GetReplication() *Replication {
@@ -352,8 +362,12 @@ type CreateVaultRequest struct {
 	DefaultRetention *Retention        `protobuf:"bytes,5,opt,name=default_retention,json=defaultRetention,proto3" json:"default_retention,omitempty"`
 	RequestToken     string            `protobuf:"bytes,6,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	Wait             Wait              `protobuf:"varint,7,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Name of a master key of the key service: a name in the key file, the label of
+	// a key in the HSM, a key of the transit engine, an ARN, ID or alias. Empty means
+	// the region's own.
+	Key           string `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateVaultRequest) Reset() {
@@ -433,6 +447,13 @@ func (x *CreateVaultRequest) GetWait() Wait {
 		return x.Wait
 	}
 	return Wait_WAIT_UNSPECIFIED
+}
+
+func (x *CreateVaultRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 type CreateVaultResponse struct {
@@ -695,8 +716,11 @@ type UpdateVaultRequest struct {
 	RemoveTags       []string               `protobuf:"bytes,4,rep,name=remove_tags,json=removeTags,proto3" json:"remove_tags,omitempty"`
 	DefaultRetention *Retention             `protobuf:"bytes,5,opt,name=default_retention,json=defaultRetention,proto3" json:"default_retention,omitempty"`
 	ExpectedOrder    *Order                 `protobuf:"bytes,6,opt,name=expected_order,json=expectedOrder,proto3" json:"expected_order,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// As in CreateVaultRequest; the vault's data keys are wrapped by it in the same
+	// step.
+	Key           *string `protobuf:"bytes,7,opt,name=key,proto3,oneof" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpdateVaultRequest) Reset() {
@@ -769,6 +793,13 @@ func (x *UpdateVaultRequest) GetExpectedOrder() *Order {
 		return x.ExpectedOrder
 	}
 	return nil
+}
+
+func (x *UpdateVaultRequest) GetKey() string {
+	if x != nil && x.Key != nil {
+		return *x.Key
+	}
+	return ""
 }
 
 type UpdateVaultResponse struct {
@@ -987,7 +1018,7 @@ var File_lifeboat_v1_vault_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"\n" +
-	"\x17lifeboat/v1/vault.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"\xae\x04\n" +
+	"\x17lifeboat/v1/vault.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"\xc0\x04\n" +
 	"\x05Vault\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -1002,7 +1033,8 @@ const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"created_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tcreatedAt\x129\n" +
 	"\n" +
 	"updated_at\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12:\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tupdatedAt\x12\x10\n" +
+	"\x03key\x18\v \x01(\tR\x03key\x12:\n" +
 	"\vreplication\x18\x14 \x01(\v2\x18.lifeboat.v1.ReplicationR\vreplication\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
@@ -1026,7 +1058,7 @@ const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"\aregions\x18\x01 \x03(\tR\aregionsB\x0e\n" +
 	"\f_ack_targets\"B\n" +
 	"\x16ReplicateVaultResponse\x12(\n" +
-	"\x05vault\x18\x01 \x01(\v2\x12.lifeboat.v1.VaultR\x05vault\"\xed\x02\n" +
+	"\x05vault\x18\x01 \x01(\v2\x12.lifeboat.v1.VaultR\x05vault\"\xff\x02\n" +
 	"\x12CreateVaultRequest\x12\x18\n" +
 	"\aaccount\x18\x01 \x01(\tR\aaccount\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
@@ -1034,7 +1066,8 @@ const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"\x04tags\x18\x04 \x03(\v2).lifeboat.v1.CreateVaultRequest.TagsEntryR\x04tags\x12C\n" +
 	"\x11default_retention\x18\x05 \x01(\v2\x16.lifeboat.v1.RetentionR\x10defaultRetention\x12#\n" +
 	"\rrequest_token\x18\x06 \x01(\tR\frequestToken\x12%\n" +
-	"\x04wait\x18\a \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x1a7\n" +
+	"\x04wait\x18\a \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12\x10\n" +
+	"\x03key\x18\b \x01(\tR\x03key\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"Y\n" +
@@ -1052,7 +1085,7 @@ const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"h\n" +
 	"\x12ListVaultsResponse\x12*\n" +
 	"\x06vaults\x18\x01 \x03(\v2\x12.lifeboat.v1.VaultR\x06vaults\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa6\x03\n" +
 	"\x12UpdateVaultRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12%\n" +
 	"\vdescription\x18\x02 \x01(\tH\x00R\vdescription\x88\x01\x01\x12G\n" +
@@ -1060,11 +1093,13 @@ const file_lifeboat_v1_vault_proto_rawDesc = "" +
 	"\vremove_tags\x18\x04 \x03(\tR\n" +
 	"removeTags\x12C\n" +
 	"\x11default_retention\x18\x05 \x01(\v2\x16.lifeboat.v1.RetentionR\x10defaultRetention\x129\n" +
-	"\x0eexpected_order\x18\x06 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\x1a:\n" +
+	"\x0eexpected_order\x18\x06 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\x12\x15\n" +
+	"\x03key\x18\a \x01(\tH\x01R\x03key\x88\x01\x01\x1a:\n" +
 	"\fSetTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
-	"\f_description\"?\n" +
+	"\f_descriptionB\x06\n" +
+	"\x04_key\"?\n" +
 	"\x13UpdateVaultResponse\x12(\n" +
 	"\x05vault\x18\x01 \x01(\v2\x12.lifeboat.v1.VaultR\x05vault\"*\n" +
 	"\x12DeleteVaultRequest\x12\x14\n" +

@@ -173,7 +173,7 @@ func vault(v *secret.Vault) *lifeboatv1.Vault {
 	return &lifeboatv1.Vault{
 		Id: string(v.ID), AccountId: string(v.Account), Name: v.Name, State: states[v.State], Description: v.Description, Tags: v.Tags,
 		DefaultRetention: retention(v.Retention), Ownership: ownership(v.Ownership), Replication: replication(v.Replication),
-		CreatedAt: timestamp(v.CreatedAt), UpdatedAt: timestamp(v.UpdatedAt),
+		CreatedAt: timestamp(v.CreatedAt), UpdatedAt: timestamp(v.UpdatedAt), Key: v.Key,
 	}
 }
 

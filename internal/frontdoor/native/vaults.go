@@ -21,7 +21,7 @@ func (h vaultHandler) CreateVault(ctx context.Context, req *connect.Request[life
 	}
 	v, cleared, err := h.Service.CreateVault(ctx, service.NewVault{
 		Account: m.GetAccount(), Name: m.GetName(), Description: m.GetDescription(), Tags: m.GetTags(),
-		Retention: retention, RequestToken: m.GetRequestToken(),
+		Retention: retention, RequestToken: m.GetRequestToken(), Key: m.GetKey(),
 	})
 	if err != nil {
 		return nil, h.fail(ctx, renamed(err, "retention.", "default_retention."))
@@ -47,7 +47,7 @@ func (h vaultHandler) UpdateVault(ctx context.Context, req *connect.Request[life
 	m := req.Msg
 	u := service.VaultUpdate{
 		Vault: m.GetVault(), Description: m.Description, SetTags: m.GetSetTags(), RemoveTags: m.GetRemoveTags(),
-		Expected: orderOf(m.GetExpectedOrder()),
+		Expected: orderOf(m.GetExpectedOrder()), Key: m.Key,
 	}
 	if m.GetDefaultRetention() != nil {
 		retention, err := retentionOf("default_retention", m.GetDefaultRetention())

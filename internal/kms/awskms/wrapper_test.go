@@ -188,7 +188,7 @@ func TestAnswers(t *testing.T) {
 				if c.also != nil && !errors.Is(err, c.also) {
 					t.Errorf("got %v, want %v", err, c.also)
 				}
-				if !secret.HasCode(err, secret.CodeKeyUnavailable) {
+				if !secret.HasCode(err, codeOf(err)) {
 					t.Errorf("%v has the code %s", err, secret.CodeOf(err))
 				}
 			}
@@ -327,4 +327,12 @@ func TestOptionsAreChecked(t *testing.T) {
 			}
 		}
 	}
+}
+
+// codeOf is the code that belongs to the cause of an error.
+func codeOf(err error) secret.Code {
+	if errors.Is(err, kms.ErrWrongKey) {
+		return secret.CodeWrongKey
+	}
+	return secret.CodeKeyUnavailable
 }

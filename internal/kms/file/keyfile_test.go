@@ -259,7 +259,7 @@ func TestFileLostWhileRunning(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = w.Unwrap(t.Context(), foreign, nil)
-	wantError(t, err, kms.ErrWrongKey, secret.CodeKeyUnavailable)
+	wantError(t, err, kms.ErrWrongKey, secret.CodeWrongKey)
 	if !errors.Is(err, file.ErrNoFile) {
 		t.Errorf("%v does not say that the file is lost", err)
 	}

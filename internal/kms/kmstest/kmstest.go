@@ -164,8 +164,8 @@ func (s suite) foreignKey(t *testing.T) {
 	a, b := s.start(t), s.start(t)
 	wrapped := wrap(t, a)
 	got, err := b.Unwrap(t.Context(), wrapped, aad)
-	if got != nil || !errors.Is(err, kms.ErrWrongKey) || !secret.HasCode(err, secret.CodeKeyUnavailable) {
-		t.Fatalf("got %d bytes and error %v, want ErrWrongKey with CodeKeyUnavailable", len(got), err)
+	if got != nil || !errors.Is(err, kms.ErrWrongKey) || !secret.HasCode(err, secret.CodeWrongKey) {
+		t.Fatalf("got %d bytes and error %v, want ErrWrongKey with CodeWrongKey", len(got), err)
 	}
 	if errors.Is(err, kms.ErrFault) || errors.Is(err, kms.ErrTampered) {
 		t.Errorf("%v is more than a missing key", err)

@@ -263,7 +263,7 @@ func TestOpenRefuses(t *testing.T) {
 			o := k.options
 			c.change(&o)
 			w, err := pkcs11.Open(t.Context(), o)
-			if w != nil || !secret.HasCode(err, secret.CodeKeyUnavailable) || !strings.Contains(err.Error(), c.want) {
+			if w != nil || !secret.HasCode(err, codeOf(err)) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 			wantCause(t, err, c.cause)
@@ -367,4 +367,12 @@ func TestWaitsForASessionNoLongerThanItsCaller(t *testing.T) {
 	}
 	give()
 	wantPlaintext(t, w, wrap(t, w))
+}
+
+// codeOf is the code that belongs to the cause of an error.
+func codeOf(err error) secret.Code {
+	if errors.Is(err, kms.ErrWrongKey) {
+		return secret.CodeWrongKey
+	}
+	return secret.CodeKeyUnavailable
 }

@@ -243,7 +243,7 @@ func TestAnswers(t *testing.T) {
 				if c.also != nil && !errors.Is(err, c.also) {
 					t.Errorf("got %v, want %v", err, c.also)
 				}
-				if !secret.HasCode(err, secret.CodeKeyUnavailable) {
+				if !secret.HasCode(err, codeOf(err)) {
 					t.Errorf("%v has the code %s", err, secret.CodeOf(err))
 				}
 			}
@@ -395,4 +395,12 @@ func TestOptionsAreChecked(t *testing.T) {
 	if _, err := transit.Open(t.Context(), o); !secret.HasCode(err, secret.CodeInvalid) {
 		t.Errorf("authorities without a certificate: %v", err)
 	}
+}
+
+// codeOf is the code that belongs to the cause of an error.
+func codeOf(err error) secret.Code {
+	if errors.Is(err, kms.ErrWrongKey) {
+		return secret.CodeWrongKey
+	}
+	return secret.CodeKeyUnavailable
 }
