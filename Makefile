@@ -3,7 +3,7 @@ TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 RELEASE ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: build demo test race lint generate check-generated bench bench-1m soak fuzz chaos clean
+.PHONY: build demo test race lint generate check-generated bench bench-1m soak fuzz chaos simulate clean
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X github.com/lifeboat-secrets/lifeboat/internal/cli.release=$(RELEASE)" -o bin/lifeboat ./cmd/lifeboat
@@ -40,6 +40,9 @@ bench-1m: ## the figures at a million secrets, which take minutes to load
 DURATION ?= 30m
 soak: ## mixed load for DURATION (30m): does memory grow, does anything leak
 	$(GO) run ./bench soak -duration $(DURATION)
+
+simulate: ## thousands of random histories of three regions in simulated time
+	$(GO) test -count 1 -timeout 30m ./test/simulation ./internal/queue -run 'Whatever|NothingIsLost' -rapid.checks 5000
 
 chaos: ## five minutes of kills and pauses under load, history checked
 	$(GO) test -race -count 1 -timeout 20m -v ./test/chaos -run TestKill -chaos.duration 5m

@@ -77,7 +77,7 @@ func (l *Links) checkLives(peer secret.RegionName, h http.Header) error {
 		return secret.Errorf(secret.CodeUnavailable, "the request does not say which incarnation of region %s it is from", peer)
 	case pin.Incarnation == "":
 		return secret.Errorf(secret.CodeUnavailable, "region %s was not met here yet", peer)
-	case from != pin.Incarnation:
+	case !pin.Admits(from):
 		return secret.Errorf(secret.CodeUnknownIncarnation, "incarnation %s of region %s is not admitted here; %s is", from, peer, pin.Incarnation)
 	case to != own:
 		return secret.Errorf(secret.CodeUnknownIncarnation, "this is incarnation %s of region %s, not %s", own, l.Region, to)

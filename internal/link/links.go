@@ -39,6 +39,11 @@ type Pin struct {
 	AdmittedAt  time.Time
 }
 
+// Admits reports whether it is the life that a peer shows.
+func (p Pin) Admits(shown secret.Incarnation) bool {
+	return p.Incarnation != "" && shown == p.Incarnation
+}
+
 // Options of Links. Those without a default are required.
 type Options struct {
 	Region secret.RegionName

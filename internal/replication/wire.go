@@ -17,6 +17,10 @@ const (
 	minReaderVersion = 1
 )
 
+// Understands reports whether a reader of one schema version understands what needs
+// another one in full.
+func Understands(needed, reader uint32) bool { return needed <= reader }
+
 func toWire(p *service.Shipment) *peerv1.Shipment {
 	if p == nil {
 		return nil
@@ -36,7 +40,7 @@ func toWire(p *service.Shipment) *peerv1.Shipment {
 // refused whole, with CodeUnknownFormat: a field that it ignored might have said
 // that the others mean something else.
 func fromWire(w *peerv1.Shipment) (*service.Shipment, error) {
-	if w.GetMinReaderVersion() > SchemaVersion {
+	if !Understands(w.GetMinReaderVersion(), SchemaVersion) {
 		return nil, secret.Errorf(secret.CodeUnknownFormat, "the shipment needs a reader of schema version %d, this release reads up to %d",
 			w.GetMinReaderVersion(), SchemaVersion).WithHint("upgrade this region")
 	}

@@ -134,6 +134,52 @@ func (o Ownership) handedOverBy(region RegionName) bool {
 	return last.Epoch == o.Order.Epoch && o.Order.Seq == last.Began.Seq+1 && last.Began.Epoch.Region == region
 }
 
+// MayMutate reports whether a region may mutate the record: its home alone.
+func (o Ownership) MayMutate(in RegionName) bool { return o.Home == in }
+
+// Departure says whether a state leaves its region for another one.
+type Departure string
+
+// The departures.
+const (
+	// Leaves: the state may be sent.
+	Leaves Departure = "LEAVES"
+	// Waits: its mutation is not cleared, and nothing of the record may leave.
+	Waits Departure = "WAITS"
+	// Stays: it is another region's to send.
+	Stays Departure = "STAYS"
+)
+
+// Depart decides whether a region sends its state of a record. open says whether
+// the last mutation of the record is not cleared.
+func Depart(o Ownership, from RegionName, open bool) Departure {
+	switch {
+	case open:
+		return Waits
+	case o.Home != from:
+		return Stays
+	}
+	return Leaves
+}
+
+// MeantFor reports whether a secret with those targets of its own, in a vault of
+// that replication, is meant for a region.
+func MeantFor(vault Replication, own []Target, region RegionName) bool {
+	return TargetIn(vault.Targets, region) != nil || TargetIn(own, region) != nil
+}
+
+// ComesBack reports whether a state that a region has given up is wanted after all:
+// it came ahead of the vault's, which makes the region a target.
+func ComesBack(givenUp, incoming Ownership, meant bool) bool {
+	return meant && incoming.Order == givenUp.Order
+}
+
+// Yields reports whether a copy gives its name up to another secret, given the state
+// of its own that comes along: its home has purged it.
+func Yields(held, incoming Ownership, state State) bool {
+	return state == Deleted && Judge(held, incoming) == Apply
+}
+
 // Tombstone is what is left of a deleted record that has no state of its own: a
 // vault, a principal, a credential or a policy. It keeps the order, so that no
 // older state can come back.

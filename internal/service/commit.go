@@ -123,7 +123,7 @@ func newTxnAt(view record.View, what string, o secret.Ownership) (*record.Txn, *
 
 // refuseReplica returns CodeNotHome if the record's home is another region.
 func refuseReplica(what string, o secret.Ownership, region secret.RegionName) error {
-	if o.Home == region {
+	if o.MayMutate(region) {
 		return nil
 	}
 	return secret.Errorf(secret.CodeNotHome, "the %s is a replica; its home region is %s", what, o.Home).

@@ -22,7 +22,7 @@ func holds(v *secret.Vault, region secret.RegionName) bool {
 
 // meantFor reports whether a secret of the vault is meant for the region.
 func meantFor(v *secret.Vault, sec *secret.Secret, region secret.RegionName) bool {
-	return secret.TargetIn(v.Replication.Targets, region) != nil || secret.TargetIn(sec.Targets, region) != nil
+	return secret.MeantFor(v.Replication, sec.Targets, region)
 }
 
 // planSecret plans the arrival of a secret's state.
@@ -43,10 +43,8 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 		return nil, err
 	}
 	meant := meantFor(vault, incoming, a.service.Region)
-	// A state that came ahead of the vault's, which makes this region a target, was
-	// taken for one that does not belong here: it is wanted after all.
-	early := graveRevision > 0 && meant && incoming.Ownership.Order == held.Ownership.Order
-	if revision+graveRevision > 0 && !early {
+	back := graveRevision > 0 && secret.ComesBack(held.Ownership, incoming.Ownership, meant)
+	if revision+graveRevision > 0 && !back {
 		done, err := a.settle(held.Ownership, incoming.Ownership, func() (bool, error) { return a.sameSecret(ctx, view, held, incoming) })
 		if done || err != nil {
 			return nil, err
@@ -380,7 +378,7 @@ func (a *arrival) applyPredecessor(e *edit, held *secret.Secret, revision int64)
 	if err := a.admit(state.Ownership, state.Account); err != nil {
 		return err
 	}
-	if state.ID != held.ID || state.State != secret.Deleted || secret.Judge(held.Ownership, state.Ownership) != secret.Apply {
+	if state.ID != held.ID || !secret.Yields(held.Ownership, state.Ownership, state.State) {
 		return &secret.Error{Code: secret.CodeExists, Field: "name", Message: "the name is taken by the secret " + string(held.ID) + ", which is not purged"}
 	}
 	e.txn.Require(p.Key, revision)

@@ -63,30 +63,29 @@ var (
 // whoever drives it, gets what it sends from here. Errors: ErrNotCleared,
 // ErrNotShipped, those of the view and of keyring.Keyring.Open.
 func (s *Service) Ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*Shipment, error) {
-	if _, open, err := view.Get(record.WorkKey(key)); err != nil {
+	_, open, err := view.Get(record.WorkKey(key))
+	if err != nil {
 		return nil, err
-	} else if open {
-		return nil, ErrNotCleared
 	}
 	stored, ok, err := view.Get(key)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		return s.shipTombstone(view, key)
+		return s.shipTombstone(view, key, open)
 	}
 	switch {
 	case key.HasPrefix(record.SecretPrefix):
-		return s.shipSecret(ctx, view, stored, values)
+		return s.shipSecret(ctx, view, stored, open, values)
 	case key.HasPrefix(record.CredentialPrefix):
-		return s.shipCredential(ctx, view, stored)
+		return s.shipCredential(ctx, view, stored, open)
 	}
 	identity, err := identityOf(key, stored.Value)
 	if err != nil {
 		return nil, err
 	}
-	if identity.ownership.Home != s.Region {
-		return nil, ErrNotShipped
+	if err := s.departs(identity.ownership, open); err != nil {
+		return nil, err
 	}
 	p := &Shipment{Key: key, State: slices.Clone(stored.Value), Order: identity.ownership.Order}
 	if identity.scope != "" {
@@ -95,7 +94,18 @@ func (s *Service) Ship(ctx context.Context, view record.View, key record.Key, va
 	return p, err
 }
 
-func (s *Service) shipTombstone(view record.View, key record.Key) (*Shipment, error) {
+// departs returns why a state does not leave the region.
+func (s *Service) departs(o secret.Ownership, open bool) error {
+	switch secret.Depart(o, s.Region, open) {
+	case secret.Waits:
+		return ErrNotCleared
+	case secret.Stays:
+		return ErrNotShipped
+	}
+	return nil
+}
+
+func (s *Service) shipTombstone(view record.View, key record.Key, open bool) (*Shipment, error) {
 	stored, ok, err := view.Get(record.TombstoneKey(key))
 	if err != nil {
 		return nil, err
@@ -107,19 +117,19 @@ func (s *Service) shipTombstone(view record.View, key record.Key) (*Shipment, er
 	if err != nil {
 		return nil, err
 	}
-	if grave.Ownership.Home != s.Region {
-		return nil, ErrNotShipped
+	if err := s.departs(grave.Ownership, open); err != nil {
+		return nil, err
 	}
 	return &Shipment{Key: key, State: slices.Clone(stored.Value), Buried: true, Order: grave.Ownership.Order}, nil
 }
 
-func (s *Service) shipCredential(ctx context.Context, view record.View, stored record.Stored) (*Shipment, error) {
+func (s *Service) shipCredential(ctx context.Context, view record.View, stored record.Stored, open bool) (*Shipment, error) {
 	c, err := record.Credentials.Decode(stored.Value)
 	if err != nil {
 		return nil, err
 	}
-	if c.Ownership.Home != s.Region {
-		return nil, ErrNotShipped
+	if err := s.departs(c.Ownership, open); err != nil {
+		return nil, err
 	}
 	p := &Shipment{Key: stored.Key, Order: c.Ownership.Order}
 	if len(c.SealedKey) > 0 {
@@ -132,13 +142,13 @@ func (s *Service) shipCredential(ctx context.Context, view record.View, stored r
 	return p, nil
 }
 
-func (s *Service) shipSecret(ctx context.Context, view record.View, stored record.Stored, values []secret.VersionID) (*Shipment, error) {
+func (s *Service) shipSecret(ctx context.Context, view record.View, stored record.Stored, pending bool, values []secret.VersionID) (*Shipment, error) {
 	sec, err := record.Secrets.Decode(stored.Value)
 	if err != nil {
 		return nil, err
 	}
-	if sec.Ownership.Home != s.Region {
-		return nil, ErrNotShipped
+	if err := s.departs(sec.Ownership, pending); err != nil {
+		return nil, err
 	}
 	p := &Shipment{Key: stored.Key, Order: sec.Ownership.Order}
 	scope := string(sec.ID.Vault())

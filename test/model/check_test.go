@@ -29,18 +29,18 @@ func (s *state) checkApplied(before, after *place, p shipment) error {
 }
 
 // check looks at any state.
-func (s *state) check() error {
-	for r := range s.places {
-		p := &s.places[r]
+func (r *rules) check(s *state) error {
+	for at := range s.places {
+		p := &s.places[at]
 		for record, c := range p.has {
 			if c.kind == live && p.holder != uint8(record) {
-				return fmt.Errorf("%s has %c, but the name leads to another", names[r], 'A'+record)
+				return fmt.Errorf("%s has %c, but the name leads to another", names[at], 'A'+record)
 			}
 		}
 	}
 	for to := west; to < regions; to++ {
 		for record := range records {
-			if err := s.checkLack(to, record); err != nil {
+			if err := r.checkLack(s, to, record); err != nil {
 				return err
 			}
 		}
@@ -49,17 +49,18 @@ func (s *state) check() error {
 }
 
 // checkLack says whether a region lacks something and nothing says so.
-func (s *state) checkLack(to, record int) error {
+func (r *rules) checkLack(s *state, to, record int) error {
 	home, there := s.places[east].has[record], s.places[to].has[record]
-	if home.open || s.queue[to][record] != (waiting{}) || home.kind == absent && there.kind == absent {
+	if home.open || s.places[east].vault.open || s.vaultWaits[to] || s.queue[to][record] != (waiting{}) || home.kind == absent && there.kind == absent {
 		return nil
 	}
+	meant := r.meantFor(s.places[east].vault, home, to)
 	switch {
 	case there.seq == home.seq && there.content != home.content:
 		return fmt.Errorf("G6: %s and east have different contents of %c under the same order, and nothing says so", names[to], 'A'+record)
-	case home.meantFor(to) && there.seq < home.seq:
+	case meant && (there.seq < home.seq || there.kind == released):
 		return fmt.Errorf("lost: %s lacks order %d of %c and nothing says so", names[to], home.seq, 'A'+record)
-	case !home.meantFor(to) && there.kind == live:
+	case !meant && there.kind == live:
 		return fmt.Errorf("lost: %s keeps %c although it is no target, and nothing says so", names[to], 'A'+record)
 	}
 	return nil
@@ -76,6 +77,7 @@ func (r *rules) checkQuiet(s state) error {
 		s.admitted[to] = s.places[east].incarnation
 	}
 	for range 4 {
+		r.bringVault(&s)
 		for record := range uint8(records) {
 			r.clear(&s, record, func(_ string, n state, _ error) { s = n })
 			for to := uint8(west); to < regions; to++ {
@@ -85,7 +87,15 @@ func (r *rules) checkQuiet(s state) error {
 			}
 		}
 	}
-	return s.checkEqual()
+	return r.checkEqual(&s)
+}
+
+// bringVault has the vault's record cleared and told.
+func (r *rules) bringVault(s *state) {
+	s.left.vaults = 0
+	for range regions {
+		r.changeVault(s, func(_ string, n state, _ error) { *s = n })
+	}
 }
 
 // bring has what waits for a target delivered.
@@ -113,7 +123,7 @@ func (r *rules) bring(s *state, to, record uint8) (broken error) {
 
 // checkEqual compares copies at rest. A home that was restored may have less than
 // its targets, which refuse it: that must show as something that waits.
-func (s *state) checkEqual() error {
+func (r *rules) checkEqual(s *state) error {
 	for to := west; to < regions; to++ {
 		for record := range records {
 			home, there := s.places[east].has[record], s.places[to].has[record]
@@ -121,7 +131,7 @@ func (s *state) checkEqual() error {
 				continue
 			}
 			same := home.kind == there.kind && home.seq == there.seq && home.content == there.content
-			if !home.meantFor(to) {
+			if !r.meantFor(s.places[east].vault, home, to) {
 				same = there.kind == absent || there.kind == released
 			}
 			restored := s.places[east].incarnation > 0 && there.seq >= home.seq

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"github.com/lifeboat-secrets/lifeboat/internal/link"
+	"github.com/lifeboat-secrets/lifeboat/internal/replication"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -10,12 +12,13 @@ import (
 type rules struct {
 	judge       func(held, incoming secret.Ownership) secret.Verdict
 	maySend     func(o secret.Ownership, from secret.RegionName) bool
-	mutable     func(o secret.Ownership, region secret.RegionName) error
-	depart      func(known bool, o secret.Ownership, from secret.RegionName, open bool) departure
+	mayMutate   func(o secret.Ownership, in secret.RegionName) bool
+	depart      func(o secret.Ownership, from secret.RegionName, open bool) secret.Departure
+	meant       func(vault secret.Replication, own []secret.Target, region secret.RegionName) bool
+	comesBack   func(givenUp, incoming secret.Ownership, meant bool) bool
+	yields      func(held, incoming secret.Ownership, state secret.State) bool
 	understands func(needed, reader uint32) bool
-	admits      func(admitted, shown uint8) bool
-	// yields says whether a copy gives its name up to its successor.
-	yields func(held, incoming secret.Ownership, purged bool) bool
+	admits      func(pin link.Pin, shown secret.Incarnation) bool
 
 	// doneBlindly deletes a message that was put again while it was delivered.
 	doneBlindly bool
@@ -27,6 +30,8 @@ type rules struct {
 	finishesUncleared bool
 	// forgetsReleased keeps no tombstone of a copy that is released.
 	forgetsReleased bool
+	// secretsFirst synchronises secrets before the vault's record is there.
+	secretsFirst bool
 	// takesNames gives a name to whoever comes.
 	takesNames bool
 	// predecessorsAtAnyTime sends a predecessor along that is not cleared.
@@ -37,37 +42,10 @@ type rules struct {
 	collects bool
 }
 
-type departure uint8
-
-const (
-	leaves departure = iota
-	waits
-	stays
-)
-
 func production() rules {
 	return rules{
-		judge:   secret.Judge,
-		maySend: secret.Ownership.MaySend,
-		mutable: func(o secret.Ownership, region secret.RegionName) error {
-			if o.Home == region {
-				return nil
-			}
-			return secret.Errorf(secret.CodeNotHome, "")
-		},
-		depart: func(known bool, o secret.Ownership, from secret.RegionName, open bool) departure {
-			switch {
-			case open:
-				return waits
-			case !known || o.Home != from:
-				return stays
-			}
-			return leaves
-		},
-		understands: func(needed, reader uint32) bool { return needed <= reader },
-		admits:      func(admitted, shown uint8) bool { return admitted == shown },
-		yields: func(held, incoming secret.Ownership, purged bool) bool {
-			return purged && secret.Judge(held, incoming) == secret.Apply
-		},
+		judge: secret.Judge, maySend: secret.Ownership.MaySend, mayMutate: secret.Ownership.MayMutate, depart: secret.Depart,
+		meant: secret.MeantFor, comesBack: secret.ComesBack, yields: secret.Yields,
+		understands: replication.Understands, admits: link.Pin.Admits,
 	}
 }

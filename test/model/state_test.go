@@ -51,7 +51,36 @@ func (c copied) ownership() secret.Ownership {
 	return o
 }
 
-func (c copied) meantFor(region int) bool { return c.targets&(1<<region) != 0 }
+// set is a set of regions as targets.
+func set(bits uint8) (targets []secret.Target) {
+	for r, name := range names {
+		if bits&(1<<r) != 0 {
+			targets = append(targets, secret.Target{Region: name})
+		}
+	}
+	return targets
+}
+
+// sets are all sets of regions.
+var sets = func() (all [1 << regions][]secret.Target) {
+	for bits := range all {
+		all[bits] = set(uint8(bits))
+	}
+	return all
+}()
+
+// vault is what a region has of the vault of both secrets. Every region holds it.
+type vault struct {
+	seq uint8
+	// targets is the set of the vault's targets, by bit.
+	targets uint8
+	open    bool
+}
+
+// meantFor reports whether a secret is meant for a region, given the vault.
+func (r *rules) meantFor(v vault, c copied, region int) bool {
+	return r.meant(secret.Replication{Targets: sets[v.targets]}, sets[c.targets], names[region])
+}
 
 // shipment is a state that a sender has read and not sent, or that is on its way.
 type shipment struct {
@@ -69,7 +98,8 @@ type shipment struct {
 
 // place is one region.
 type place struct {
-	has [records]copied
+	has   [records]copied
+	vault vault
 	// holder is which secret has the name.
 	holder uint8
 	// incarnation is that of its life, release what it runs.
@@ -91,6 +121,8 @@ type durable struct {
 type state struct {
 	places [regions]place
 	queue  [regions][records]waiting
+	// vaultWaits says to whom the vault's record is still to be told.
+	vaultWaits [regions]bool
 	// admitted is the incarnation of the home that each region admits.
 	admitted [regions]uint8
 	network  [maxNetwork]shipment
@@ -106,7 +138,7 @@ const maxNetwork = 2
 
 // budget bounds a search: how often each thing may still happen.
 type budget struct {
-	mutations, poisons, purges, creations, retargets, backups, restores, upgrades, network uint8
+	mutations, poisons, purges, creations, retargets, vaults, backups, restores, upgrades, network uint8
 }
 
 // start is a home with one secret that has just been created.

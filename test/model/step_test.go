@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/link"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -24,6 +25,7 @@ func (r *rules) next(s *state, tell func(what string, next state, broken error))
 			tell("lost, or its sender crashed", lost, nil)
 		}
 	}
+	r.changeVault(s, tell)
 	r.operate(s, tell)
 }
 
@@ -70,7 +72,7 @@ func (r *rules) mutations(s *state, record uint8, tell func(string, state, error
 	}
 	for to := uint8(west); to < regions; to++ { // a replica must refuse
 		c := s.places[to].has[record]
-		if c.kind == live && s.left.mutations > 0 && r.mutable(c.ownership(), names[to]) == nil {
+		if c.kind == live && s.left.mutations > 0 && r.mayMutate(c.ownership(), names[to]) {
 			n := *s
 			n.contents++
 			n.left.mutations--
@@ -95,7 +97,7 @@ func (r *rules) clear(s *state, record uint8, tell func(string, state, error)) {
 		tell("the pipeline clears the mutation and crashes", n, nil)
 	}
 	for to := uint8(west); to < regions; to++ {
-		if w := &n.queue[to][record]; home.meantFor(int(to)) && (w.message == 0 || !r.putsOnce) {
+		if w := &n.queue[to][record]; r.meantFor(n.places[east].vault, home, int(to)) && (w.message == 0 || !r.putsOnce) {
 			w.message = home.content
 		}
 	}
@@ -106,20 +108,27 @@ func (r *rules) clear(s *state, record uint8, tell func(string, state, error)) {
 // now or much later, from this life of the home or after it.
 func (r *rules) read(s *state, to, record uint8, tell func(string, state, error)) {
 	w := s.queue[to][record]
+	if (s.places[east].vault.open || s.vaultWaits[to]) && !r.secretsFirst {
+		w.sync = 0 // a synchronisation sends the vault's record first
+	}
 	if w == (waiting{}) {
 		return
 	}
 	home := s.places[east].has[record]
 	p := shipment{sent: true, to: to, record: record, incarnation: s.places[east].incarnation, state: home, message: w.message, sync: w.sync}
-	switch r.depart(home.kind != absent, home.ownership(), names[east], home.open) {
-	case waits:
+	departure := r.depart(home.ownership(), names[east], home.open)
+	if home.kind == absent && departure == secret.Leaves {
+		departure = secret.Stays
+	}
+	switch departure {
+	case secret.Waits:
 		if w.sync != 0 && r.finishesUncleared {
 			n := *s
 			n.queue[to][record].sync = 0
 			tell("the synchronisation passes over a state that is not cleared", n, nil)
 		}
 		return
-	case stays:
+	case secret.Stays:
 		n := *s
 		n.queue[to][record] = waiting{}
 		tell("there is nothing to tell the target", n, nil)
@@ -136,7 +145,7 @@ func (r *rules) read(s *state, to, record uint8, tell func(string, state, error)
 	if r.predecessorsAtAnyTime {
 		other.open = false
 	}
-	if home.kind == live && r.depart(other.kind != absent, other.ownership(), names[east], other.open) == leaves {
+	if home.kind == live && other.kind != absent && r.depart(other.ownership(), names[east], other.open) == secret.Leaves {
 		p.with, p.predecessor = true, other
 		tell1(p)
 	}
@@ -186,17 +195,17 @@ func (r *rules) deliver(s *state, i int, tell func(string, state, error)) {
 // done deletes what was delivered.
 func (r *rules) done(s *state, p shipment) {
 	w := &s.queue[p.to][p.record]
-	if w.message == p.message || r.doneBlindly {
+	if p.message != 0 && w.message == p.message || r.doneBlindly {
 		w.message = 0
 	}
-	if w.sync == p.sync || r.doneBlindly {
+	if p.sync != 0 && w.sync == p.sync || r.doneBlindly {
 		w.sync = 0
 	}
 }
 
 // receive is what a region does with a shipment. ok is success for the sender.
 func (r *rules) receive(s *state, p shipment) (ok bool, broken error) {
-	if !r.admits(s.admitted[p.to], p.incarnation) {
+	if !r.admits(link.Pin{Incarnation: lives[s.admitted[p.to]]}, lives[p.incarnation]) {
 		return false, nil
 	}
 	to := &s.places[p.to]
@@ -207,7 +216,9 @@ func (r *rules) receive(s *state, p shipment) (ok bool, broken error) {
 	if !incoming.ownership().MaySend(names[east]) || !r.maySend(incoming.ownership(), names[east]) {
 		return false, nil
 	}
-	if own.kind == live || own.kind == purged || own.kind == released && !r.forgetsReleased {
+	meant := r.meantFor(to.vault, incoming, int(p.to))
+	back := own.kind == released && r.comesBack(own.ownership(), incoming.ownership(), meant)
+	if own.kind != absent && !back {
 		switch r.judge(own.ownership(), incoming.ownership()) {
 		case secret.Refuse, secret.Diverge:
 			return false, nil
@@ -216,7 +227,7 @@ func (r *rules) receive(s *state, p shipment) (ok bool, broken error) {
 		}
 	}
 	before := *to
-	if !r.apply(to, p) {
+	if !r.apply(to, p, meant) {
 		*to = before
 		return false, nil
 	}
@@ -224,10 +235,10 @@ func (r *rules) receive(s *state, p shipment) (ok bool, broken error) {
 }
 
 // apply puts a newer state; false if its name is taken.
-func (r *rules) apply(to *place, p shipment) bool {
+func (r *rules) apply(to *place, p shipment, meant bool) bool {
 	incoming, own := p.state, &to.has[p.record]
 	incoming.open, incoming.poison = false, false
-	if !incoming.meantFor(int(p.to)) {
+	if !meant {
 		*own = copied{kind: released, seq: incoming.seq, content: incoming.content, targets: incoming.targets}
 		if r.forgetsReleased {
 			*own = copied{}
@@ -246,7 +257,7 @@ func (r *rules) apply(to *place, p shipment) bool {
 		to.holder = p.record
 	default:
 		held := &to.has[to.holder]
-		if !p.with || !r.yields(held.ownership(), p.predecessor.ownership(), p.predecessor.kind == purged) {
+		if !p.with || !r.yields(held.ownership(), p.predecessor.ownership(), stateOf(p.predecessor)) {
 			return false
 		}
 		*held = p.predecessor
@@ -254,6 +265,65 @@ func (r *rules) apply(to *place, p shipment) bool {
 	}
 	*own = incoming
 	return true
+}
+
+func stateOf(c copied) secret.State {
+	if c.kind == purged {
+		return secret.Deleted
+	}
+	return secret.Active
+}
+
+// lives are the incarnations of the home.
+var lives = []secret.Incarnation{"first", "second"}
+
+// changeVault makes west a target of the vault, or takes that back, and has the
+// vault's record cleared and told.
+func (r *rules) changeVault(s *state, tell func(string, state, error)) {
+	home := &s.places[east].vault
+	if s.left.vaults > 0 {
+		n := *s
+		n.contents++
+		n.left.vaults--
+		v := &n.places[east].vault
+		v.seq, v.targets, v.open = v.seq+1, v.targets^1<<west, true
+		for record := range records {
+			if v.targets&(1<<west) != 0 && n.places[east].has[record].kind != absent {
+				n.queue[west][record].sync = n.contents
+			}
+		}
+		tell("west is a target of the vault, or is so no more", n, nil)
+	}
+	if home.open {
+		n := *s
+		n.places[east].vault.open = false
+		for to := west; to < regions; to++ {
+			n.vaultWaits[to] = true
+		}
+		tell("the pipeline clears the vault", n, nil)
+		return
+	}
+	for to := west; to < regions; to++ {
+		if s.vaultWaits[to] {
+			n := *s
+			n.vaultWaits[to] = false
+			r.receiveVault(&n.places[to], *home, to)
+			tell("the vault's record reaches "+string(names[to]), n, nil)
+		}
+	}
+}
+
+// receiveVault drops what is no longer meant for the region.
+func (r *rules) receiveVault(to *place, v vault, at int) {
+	to.vault = v
+	for record := range to.has {
+		if c := &to.has[record]; (c.kind == live || c.kind == purged) && !r.meantFor(v, *c, at) {
+			*c = copied{}
+			if to.holder == uint8(record) {
+				to.holder = nobody
+			}
+		}
+	}
 }
 
 // operate is what an operator does, and what happens to whole regions.
