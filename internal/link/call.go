@@ -1,8 +1,11 @@
 package link
 
 import (
+	"context"
 	"io"
 	"net/http"
+
+	"connectrpc.com/connect"
 
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -39,7 +42,7 @@ func (c caller) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	answer, err := c.transport.RoundTrip(r)
 	if err != nil {
-		return nil, err
+		return nil, unavailable(r.Context(), err)
 	}
 	code := secret.Code(answer.Header.Get(headerRefused))
 	if code == "" {
@@ -48,6 +51,15 @@ func (c caller) RoundTrip(r *http.Request) (*http.Response, error) {
 	_, _ = io.CopyN(io.Discard, answer.Body, 1<<10)
 	_ = answer.Body.Close()
 	return nil, secret.Errorf(code, "region %s refuses: %s", c.region, answer.Header.Get(headerReason))
+}
+
+// unavailable gives an error of the network its code, unless the caller gave up:
+// Connect takes a connection that was reset for one that the caller closed.
+func unavailable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return connect.NewError(connect.CodeUnavailable, err)
 }
 
 // sign says whose request it is, and whom it is meant for.

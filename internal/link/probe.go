@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http/httptrace"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -73,7 +74,7 @@ func (p *peer) run(ctx context.Context) {
 	calm.Reset()
 	for ctx.Err() == nil {
 		wait := retry.NextBackOff()
-		if p.probe(ctx) == nil {
+		if p.probe(ctx) {
 			retry.Reset()
 			wait = calm.NextBackOff()
 		}
@@ -86,8 +87,9 @@ func (p *peer) run(ctx context.Context) {
 
 // probe asks once, and once more if the connection may just have been an old one.
 // A connection that is merely silent is left alone: others may be using it, and
-// pings end it if it is dead.
-func (p *peer) probe(ctx context.Context) error {
+// pings end it if it is dead. It returns whether there is no hurry to ask again:
+// the peer answered, and its life is known on both sides.
+func (p *peer) probe(ctx context.Context) (calm bool) {
 	p.dialer.closeIf(func(state *tls.ConnectionState) bool { return p.links.trust.CheckServer(state, p.region) != nil })
 	answer, err := p.ask(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -96,15 +98,14 @@ func (p *peer) probe(ctx context.Context) error {
 			answer, err = p.ask(ctx)
 		}
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case err != nil:
 		p.lost(err)
-		return err
+		return false
 	}
-	p.found(answer)
-	return nil
+	return p.found(answer)
 }
 
 // answer is what a peer answered to a Hello.
@@ -145,6 +146,11 @@ func (p *peer) ask(ctx context.Context) (*answer, error) {
 
 func (p *peer) lost(err error) {
 	now := p.links.Now()
+	if typed, ok := errors.AsType[*secret.Error](err); ok {
+		err = typed // what is around it says only that it was a Hello
+	} else if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := &p.status
@@ -155,7 +161,7 @@ func (p *peer) lost(err error) {
 	s.Reachable, s.Err = false, err
 }
 
-func (p *peer) found(a *answer) {
+func (p *peer) found(a *answer) (calm bool) {
 	now := p.links.Now()
 	pin, pinErr := p.links.Pinned(p.region)
 	p.mu.Lock()
@@ -180,4 +186,5 @@ func (p *peer) found(a *answer) {
 		}
 	}
 	s.Life = life
+	return life.Incarnation != "" && pin.Incarnation != ""
 }
