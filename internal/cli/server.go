@@ -80,7 +80,7 @@ func (a *app) runServer(ctx context.Context, file string) error {
 // fifth of a write's. With it the heap grows by as many bytes first.
 const (
 	hostBallastBytes    = 24 << 20
-	controlBallastBytes = 128 << 20
+	controlBallastBytes = 64 << 20
 )
 
 func ballast(c *config.Config) []byte {
