@@ -79,6 +79,8 @@ type Put struct {
 	Cleared bool
 	// Replicated says which targets have received it; nil if none were waited for.
 	Replicated *lifeboatv1.Replicated
+	// PublicKey is of an SSH key pair that was generated.
+	PublicKey string
 }
 
 // PutSecret adds a version to a secret, or makes the secret if the vault has
@@ -91,7 +93,7 @@ func (c *Client) PutSecret(ctx context.Context, in *lifeboatv1.PutSecretVersionR
 	}
 	made, err := c.CreateSecret(ctx, &lifeboatv1.CreateSecretRequest{
 		Vault: in.GetVault(), Name: in.GetSecret(), Value: in.GetValue(), RequestToken: in.GetRequestToken(), Wait: in.GetWait(),
-		AckTargets: in.GetAckTargets(),
+		AckTargets: in.GetAckTargets(), Generate: in.GetGenerate(),
 	})
 	if CodeOf(err) == CodeExists { // someone else made it in between
 		return c.putVersion(ctx, in)
@@ -102,6 +104,7 @@ func (c *Client) PutSecret(ctx context.Context, in *lifeboatv1.PutSecretVersionR
 	return &Put{
 		Secret: made.GetSecret(), Version: made.GetVersion(), Created: true,
 		RevisionToken: made.GetRevisionToken(), Cleared: made.GetCleared(), Replicated: made.GetReplicated(),
+		PublicKey: made.GetPublicKey(),
 	}, nil
 }
 
@@ -112,6 +115,7 @@ func (c *Client) putVersion(ctx context.Context, in *lifeboatv1.PutSecretVersion
 	}
 	return &Put{
 		Secret: added.GetSecret(), Version: added.GetVersion(), RevisionToken: added.GetRevisionToken(), Cleared: added.GetCleared(), Replicated: added.GetReplicated(),
+		PublicKey: added.GetPublicKey(),
 	}, nil
 }
 

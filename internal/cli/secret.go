@@ -168,7 +168,7 @@ func (a *app) createSecret(ctx context.Context, cl *client.Client, vault, name s
 
 func (a *app) showPut(put *client.Put) error {
 	answer := &lifeboatv1.PutSecretVersionResponse{
-		Secret: put.Secret, Version: put.Version, RevisionToken: put.RevisionToken, Cleared: put.Cleared,
+		Secret: put.Secret, Version: put.Version, RevisionToken: put.RevisionToken, Cleared: put.Cleared, PublicKey: put.PublicKey,
 	}
 	return a.show(answer, func(w io.Writer) {
 		if put.Created {

@@ -23,6 +23,8 @@ type Outcome struct {
 	Token  RevisionToken
 	// Version is the one that was put, if one was.
 	Version *secret.VersionInfo
+	// PublicKey is of a key pair that was generated.
+	PublicKey string
 	// Replayed is set if the same request had been done before.
 	Replayed bool
 	// Cleared is set if every live host is known to have applied the mutation.
@@ -37,8 +39,9 @@ type Outcome struct {
 type NewSecret struct {
 	Vault string
 	Name  string
-	// Value is empty for a secret without a version.
+	// Value is empty for a secret without a version, and if Generate is set.
 	Value        secret.Plaintext
+	Generate     *Generated
 	Description  secret.Plaintext
 	Metadata     map[string]string
 	ContentType  string
@@ -63,7 +66,10 @@ func (n *NewSecret) check() error {
 		n.Rules.Check(),
 		n.Retention.Check(),
 	}
-	if n.Value.Len() > 0 {
+	switch {
+	case n.Value.Len() > 0 && n.Generate != nil:
+		checks = append(checks, valueAndGenerate())
+	case n.Value.Len() > 0:
 		checks = append(checks, secret.CheckValue("value", n.Value))
 	}
 	if n.VersionID != "" {
@@ -91,6 +97,7 @@ func checkDescription(p secret.Plaintext) error {
 func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error) {
 	id := secret.ID("")
 	return s.mutate(ctx, authz.CreateSecret, n.WaitCleared, func(c *call, view record.View) (*edit, error) {
+		n := n
 		if err := n.check(); err != nil {
 			return nil, err
 		}
@@ -131,7 +138,17 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 				return nil, err
 			}
 			e.revision = holder.revision
+			if n.Generate != nil {
+				if e.publicKey, err = e.storedPublicKey(holder.secret); err != nil {
+					return nil, err
+				}
+			}
 			return e.replay(holder.secret, firstVersion(holder.secret)), nil
+		}
+		if n.Generate != nil {
+			if metadata, err = e.generateFor(&n); err != nil {
+				return nil, err
+			}
 		}
 		if id == "" {
 			id = secret.NewID(vault.ID, ulid.MustNewDefault(c.now).String())
@@ -154,7 +171,11 @@ func (n *NewSecret) mac(sealer *keyring.Sealer) (secret.MAC, []byte, error) {
 		secret.Rules
 		secret.Retention
 	}{n.Rules, n.Retention})
-	return sealer.MAC("create", []byte(n.Name), n.Value.Reveal(), n.Description.Reveal(), metadata, tags, rules,
+	value := n.Value.Reveal()
+	if n.Generate != nil { // what comes of it is another value each time
+		value = []byte("generate\x00" + n.Generate.Rule)
+	}
+	return sealer.MAC("create", []byte(n.Name), value, n.Description.Reveal(), metadata, tags, rules,
 		[]byte(n.ContentType), []byte(n.VersionID)), metadata, nil
 }
 
@@ -204,7 +225,10 @@ func (e *edit) create(c *call, id secret.ID, n NewSecret, mac secret.MAC, metada
 // NewValue is what PutSecretVersion adds.
 type NewValue struct {
 	SecretRef
-	Value        secret.Plaintext
+	Value secret.Plaintext
+	// Generate makes the value, which is empty then. Of a request token that was used
+	// before the first result counts.
+	Generate     *Generated
 	Stages       []secret.Stage
 	VersionID    secret.VersionID
 	ExpiresAt    time.Time
@@ -222,7 +246,13 @@ type NewValue struct {
 // CodeStale if an expectation does not hold.
 func (s *Service) PutSecretVersion(ctx context.Context, n NewValue) (Outcome, error) {
 	check := func() error {
-		errs := []error{secret.CheckValue("value", n.Value), secret.CheckRequestToken("request_token", n.RequestToken)}
+		errs := []error{secret.CheckRequestToken("request_token", n.RequestToken)}
+		switch {
+		case n.Generate == nil:
+			errs = append(errs, secret.CheckValue("value", n.Value))
+		case n.Value.Len() > 0:
+			errs = append(errs, valueAndGenerate())
+		}
 		if n.VersionID != "" {
 			errs = append(errs, secret.CheckVersionID("version_id", n.VersionID))
 		}
@@ -233,9 +263,17 @@ func (s *Service) PutSecretVersion(ctx context.Context, n NewValue) (Outcome, er
 			if err := e.ack(n.AckTargets); err != nil {
 				return "", err
 			}
+			value := n.Value
+			if n.Generate != nil {
+				made, err := e.generate(sec, n)
+				if err != nil || e.replayed {
+					return "", err
+				}
+				value = made
+			}
 			err := e.put(c, sec, secret.NewVersion{
 				ID: n.VersionID, Stages: n.Stages, ExpiresAt: n.ExpiresAt, RequestToken: n.RequestToken,
-			}, n.Value)
+			}, value)
 			if err != nil || e.replayed {
 				return "", err
 			}
@@ -378,6 +416,10 @@ type edit struct {
 	after    *secret.Secret
 	version  *secret.VersionInfo
 	replayed bool
+	// publicKey is of the key pair that was generated.
+	publicKey string
+	// open opens a sealed text of the secret.
+	open func(sec *secret.Secret, field keyring.Field, sealed secret.Sealed) (secret.Plaintext, error)
 	// nothing is set if the secret already is as asked.
 	nothing bool
 	// ackTargets is by how many targets the mutation is to be received.
@@ -394,7 +436,7 @@ func (c *call) newEdit(ctx context.Context, view record.View, vault *secret.Vaul
 		return nil, err
 	}
 	txn.Conditions = append(txn.Conditions, sealer.Condition())
-	return &edit{vault: vault, region: region, sealer: sealer, txn: txn, ackTargets: vault.Replication.AckTargets}, nil
+	return &edit{vault: vault, region: region, sealer: sealer, txn: txn, ackTargets: vault.Replication.AckTargets, open: c.opener(ctx, view)}, nil
 }
 
 // ack has the mutation wait for n targets; 0 leaves it at what the vault says.
@@ -589,7 +631,7 @@ func (c *call) outcome(e *edit) Outcome {
 	if e.version != nil {
 		c.entry.Version = e.version.ID
 	}
-	o := Outcome{Version: e.version, Replayed: e.replayed}
+	o := Outcome{Version: e.version, Replayed: e.replayed, PublicKey: e.publicKey}
 	o.Secret = e.after
 	o.Token = TokenOf(e.after, secret.Incarnation(e.region.GetIncarnation()))
 	o.State = e.after.State

@@ -320,7 +320,11 @@ type CreateSecretRequest struct {
 	Wait         Wait   `protobuf:"varint,12,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
 	// Waits, within bounds, until at least as many targets have received the
 	// mutation; 0 means what the vault says.
-	AckTargets    uint32 `protobuf:"varint,20,opt,name=ack_targets,json=ackTargets,proto3" json:"ack_targets,omitempty"`
+	AckTargets uint32 `protobuf:"varint,20,opt,name=ack_targets,json=ackTargets,proto3" json:"ack_targets,omitempty"`
+	// Instead of value: the region makes it, and nobody sees it. Of an SSH key pair the
+	// value is the private key, and the public one is put into the metadata
+	// ssh-public-key.
+	Generate      *GenerateValueRequest `protobuf:"bytes,14,opt,name=generate,proto3" json:"generate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -446,6 +450,13 @@ func (x *CreateSecretRequest) GetAckTargets() uint32 {
 	return 0
 }
 
+func (x *CreateSecretRequest) GetGenerate() *GenerateValueRequest {
+	if x != nil {
+		return x.Generate
+	}
+	return nil
+}
+
 type CreateSecretResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Secret *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
@@ -457,7 +468,9 @@ type CreateSecretResponse struct {
 	// The first version; absent if the secret was made without a value.
 	Version *SecretVersion `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	// Present if targets were waited for.
-	Replicated    *Replicated `protobuf:"bytes,20,opt,name=replicated,proto3" json:"replicated,omitempty"`
+	Replicated *Replicated `protobuf:"bytes,20,opt,name=replicated,proto3" json:"replicated,omitempty"`
+	// Of an SSH key pair that was generated.
+	PublicKey     string `protobuf:"bytes,6,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -534,6 +547,13 @@ func (x *CreateSecretResponse) GetReplicated() *Replicated {
 	return nil
 }
 
+func (x *CreateSecretResponse) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
+}
+
 type PutSecretVersionRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Vault  string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
@@ -550,7 +570,10 @@ type PutSecretVersionRequest struct {
 	ExpectedCurrentVersionId string `protobuf:"bytes,9,opt,name=expected_current_version_id,json=expectedCurrentVersionId,proto3" json:"expected_current_version_id,omitempty"`
 	Wait                     Wait   `protobuf:"varint,10,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
 	// As in CreateSecretRequest.
-	AckTargets    uint32 `protobuf:"varint,20,opt,name=ack_targets,json=ackTargets,proto3" json:"ack_targets,omitempty"`
+	AckTargets uint32 `protobuf:"varint,20,opt,name=ack_targets,json=ackTargets,proto3" json:"ack_targets,omitempty"`
+	// Instead of value, as for CreateSecret. Of a request token that was used before
+	// the first result counts, whatever it was to generate.
+	Generate      *GenerateValueRequest `protobuf:"bytes,11,opt,name=generate,proto3" json:"generate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -662,6 +685,13 @@ func (x *PutSecretVersionRequest) GetAckTargets() uint32 {
 	return 0
 }
 
+func (x *PutSecretVersionRequest) GetGenerate() *GenerateValueRequest {
+	if x != nil {
+		return x.Generate
+	}
+	return nil
+}
+
 type PutSecretVersionResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
@@ -670,6 +700,8 @@ type PutSecretVersionResponse struct {
 	Cleared       bool                   `protobuf:"varint,4,opt,name=cleared,proto3" json:"cleared,omitempty"`
 	Replayed      bool                   `protobuf:"varint,5,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	Replicated    *Replicated            `protobuf:"bytes,20,opt,name=replicated,proto3" json:"replicated,omitempty"`
+	// Of an SSH key pair that was generated.
+	PublicKey     string `protobuf:"bytes,6,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -744,6 +776,13 @@ func (x *PutSecretVersionResponse) GetReplicated() *Replicated {
 		return x.Replicated
 	}
 	return nil
+}
+
+func (x *PutSecretVersionResponse) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
 }
 
 type UpdateSecretRequest struct {
@@ -2299,12 +2338,131 @@ func (x *PasswordRules) GetAllowMissingKinds() bool {
 	return false
 }
 
+type SSHKeyRules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ed25519, also if empty, or rsa.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Of an RSA key: 3072, also if 0, or 4096.
+	Bits uint32 `protobuf:"varint,2,opt,name=bits,proto3" json:"bits,omitempty"`
+	// At most 128 bytes; ends both keys.
+	Comment       string `protobuf:"bytes,3,opt,name=comment,proto3" json:"comment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SSHKeyRules) Reset() {
+	*x = SSHKeyRules{}
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SSHKeyRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SSHKeyRules) ProtoMessage() {}
+
+func (x *SSHKeyRules) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SSHKeyRules.ProtoReflect.Descriptor instead.
+func (*SSHKeyRules) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SSHKeyRules) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *SSHKeyRules) GetBits() uint32 {
+	if x != nil {
+		return x.Bits
+	}
+	return 0
+}
+
+func (x *SSHKeyRules) GetComment() string {
+	if x != nil {
+		return x.Comment
+	}
+	return ""
+}
+
+type PassphraseRules struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 4 to 64; 0 means 6. Each word, of a list of 7776, has 12.9 bits of entropy.
+	Words uint32 `protobuf:"varint,1,opt,name=words,proto3" json:"words,omitempty"`
+	// At most 8 bytes; empty means "-".
+	Separator     string `protobuf:"bytes,2,opt,name=separator,proto3" json:"separator,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PassphraseRules) Reset() {
+	*x = PassphraseRules{}
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PassphraseRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PassphraseRules) ProtoMessage() {}
+
+func (x *PassphraseRules) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PassphraseRules.ProtoReflect.Descriptor instead.
+func (*PassphraseRules) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *PassphraseRules) GetWords() uint32 {
+	if x != nil {
+		return x.Words
+	}
+	return 0
+}
+
+func (x *PassphraseRules) GetSeparator() string {
+	if x != nil {
+		return x.Separator
+	}
+	return ""
+}
+
 type GenerateValueRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Rule:
 	//
 	//	*GenerateValueRequest_Password
 	//	*GenerateValueRequest_Bytes
+	//	*GenerateValueRequest_SshKey
+	//	*GenerateValueRequest_Passphrase
 	Rule          isGenerateValueRequest_Rule `protobuf_oneof:"rule"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2312,7 +2470,7 @@ type GenerateValueRequest struct {
 
 func (x *GenerateValueRequest) Reset() {
 	*x = GenerateValueRequest{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2482,7 @@ func (x *GenerateValueRequest) String() string {
 func (*GenerateValueRequest) ProtoMessage() {}
 
 func (x *GenerateValueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2495,7 @@ func (x *GenerateValueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateValueRequest.ProtoReflect.Descriptor instead.
 func (*GenerateValueRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{27}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GenerateValueRequest) GetRule() isGenerateValueRequest_Rule {
@@ -2365,6 +2523,24 @@ func (x *GenerateValueRequest) GetBytes() uint32 {
 	return 0
 }
 
+func (x *GenerateValueRequest) GetSshKey() *SSHKeyRules {
+	if x != nil {
+		if x, ok := x.Rule.(*GenerateValueRequest_SshKey); ok {
+			return x.SshKey
+		}
+	}
+	return nil
+}
+
+func (x *GenerateValueRequest) GetPassphrase() *PassphraseRules {
+	if x != nil {
+		if x, ok := x.Rule.(*GenerateValueRequest_Passphrase); ok {
+			return x.Passphrase
+		}
+	}
+	return nil
+}
+
 type isGenerateValueRequest_Rule interface {
 	isGenerateValueRequest_Rule()
 }
@@ -2378,20 +2554,34 @@ type GenerateValueRequest_Bytes struct {
 	Bytes uint32 `protobuf:"varint,2,opt,name=bytes,proto3,oneof"`
 }
 
+type GenerateValueRequest_SshKey struct {
+	SshKey *SSHKeyRules `protobuf:"bytes,3,opt,name=ssh_key,json=sshKey,proto3,oneof"`
+}
+
+type GenerateValueRequest_Passphrase struct {
+	Passphrase *PassphraseRules `protobuf:"bytes,4,opt,name=passphrase,proto3,oneof"`
+}
+
 func (*GenerateValueRequest_Password) isGenerateValueRequest_Rule() {}
 
 func (*GenerateValueRequest_Bytes) isGenerateValueRequest_Rule() {}
 
+func (*GenerateValueRequest_SshKey) isGenerateValueRequest_Rule() {}
+
+func (*GenerateValueRequest_Passphrase) isGenerateValueRequest_Rule() {}
+
 type GenerateValueResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Value         []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Value []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	// Of an SSH key pair; the value is the private key in the format of OpenSSH.
+	PublicKey     string `protobuf:"bytes,2,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GenerateValueResponse) Reset() {
 	*x = GenerateValueResponse{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2593,7 @@ func (x *GenerateValueResponse) String() string {
 func (*GenerateValueResponse) ProtoMessage() {}
 
 func (x *GenerateValueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2606,7 @@ func (x *GenerateValueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateValueResponse.ProtoReflect.Descriptor instead.
 func (*GenerateValueResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{28}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GenerateValueResponse) GetValue() []byte {
@@ -2424,6 +2614,13 @@ func (x *GenerateValueResponse) GetValue() []byte {
 		return x.Value
 	}
 	return nil
+}
+
+func (x *GenerateValueResponse) GetPublicKey() string {
+	if x != nil {
+		return x.PublicKey
+	}
+	return ""
 }
 
 type WatchSecretsRequest struct {
@@ -2437,7 +2634,7 @@ type WatchSecretsRequest struct {
 
 func (x *WatchSecretsRequest) Reset() {
 	*x = WatchSecretsRequest{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2449,7 +2646,7 @@ func (x *WatchSecretsRequest) String() string {
 func (*WatchSecretsRequest) ProtoMessage() {}
 
 func (x *WatchSecretsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2462,7 +2659,7 @@ func (x *WatchSecretsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSecretsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSecretsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{29}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WatchSecretsRequest) GetVault() string {
@@ -2492,7 +2689,7 @@ type WatchSecretsResponse struct {
 
 func (x *WatchSecretsResponse) Reset() {
 	*x = WatchSecretsResponse{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2504,7 +2701,7 @@ func (x *WatchSecretsResponse) String() string {
 func (*WatchSecretsResponse) ProtoMessage() {}
 
 func (x *WatchSecretsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2517,7 +2714,7 @@ func (x *WatchSecretsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSecretsResponse.ProtoReflect.Descriptor instead.
 func (*WatchSecretsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{30}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchSecretsResponse) GetEvent() *SecretEvent {
@@ -2553,7 +2750,7 @@ type SecretEvent struct {
 
 func (x *SecretEvent) Reset() {
 	*x = SecretEvent{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2762,7 @@ func (x *SecretEvent) String() string {
 func (*SecretEvent) ProtoMessage() {}
 
 func (x *SecretEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2775,7 @@ func (x *SecretEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretEvent.ProtoReflect.Descriptor instead.
 func (*SecretEvent) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{31}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SecretEvent) GetId() string {
@@ -2688,7 +2885,7 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x97\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xd6\x05\n" +
 	"\x13CreateSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x19\n" +
@@ -2705,13 +2902,14 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\rrequest_token\x18\v \x01(\tR\frequestToken\x12%\n" +
 	"\x04wait\x18\f \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12\x1f\n" +
 	"\vack_targets\x18\x14 \x01(\rR\n" +
-	"ackTargets\x1a7\n" +
+	"ackTargets\x12=\n" +
+	"\bgenerate\x18\x0e \x01(\v2!.lifeboat.v1.GenerateValueRequestR\bgenerate\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xae\x02\n" +
 	"\x14CreateSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
@@ -2720,7 +2918,9 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\v2\x1a.lifeboat.v1.SecretVersionR\aversion\x127\n" +
 	"\n" +
 	"replicated\x18\x14 \x01(\v2\x17.lifeboat.v1.ReplicatedR\n" +
-	"replicated\"\xbb\x03\n" +
+	"replicated\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x06 \x01(\tR\tpublicKey\"\xfa\x03\n" +
 	"\x17PutSecretVersionRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x19\n" +
@@ -2736,7 +2936,8 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x04wait\x18\n" +
 	" \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12\x1f\n" +
 	"\vack_targets\x18\x14 \x01(\rR\n" +
-	"ackTargets\"\x93\x02\n" +
+	"ackTargets\x12=\n" +
+	"\bgenerate\x18\v \x01(\v2!.lifeboat.v1.GenerateValueRequestR\bgenerate\"\xb2\x02\n" +
 	"\x18PutSecretVersionResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x124\n" +
 	"\aversion\x18\x02 \x01(\v2\x1a.lifeboat.v1.SecretVersionR\aversion\x12%\n" +
@@ -2745,7 +2946,9 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\breplayed\x18\x05 \x01(\bR\breplayed\x127\n" +
 	"\n" +
 	"replicated\x18\x14 \x01(\v2\x17.lifeboat.v1.ReplicatedR\n" +
-	"replicated\"\xd2\x05\n" +
+	"replicated\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x06 \x01(\tR\tpublicKey\"\xd2\x05\n" +
 	"\x13UpdateSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12*\n" +
@@ -2886,13 +3089,26 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x0eexclude_digits\x18\x05 \x01(\bR\rexcludeDigits\x12/\n" +
 	"\x13exclude_punctuation\x18\x06 \x01(\bR\x12excludePunctuation\x12#\n" +
 	"\rinclude_space\x18\a \x01(\bR\fincludeSpace\x12.\n" +
-	"\x13allow_missing_kinds\x18\b \x01(\bR\x11allowMissingKinds\"p\n" +
+	"\x13allow_missing_kinds\x18\b \x01(\bR\x11allowMissingKinds\"O\n" +
+	"\vSSHKeyRules\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
+	"\x04bits\x18\x02 \x01(\rR\x04bits\x12\x18\n" +
+	"\acomment\x18\x03 \x01(\tR\acomment\"E\n" +
+	"\x0fPassphraseRules\x12\x14\n" +
+	"\x05words\x18\x01 \x01(\rR\x05words\x12\x1c\n" +
+	"\tseparator\x18\x02 \x01(\tR\tseparator\"\xe5\x01\n" +
 	"\x14GenerateValueRequest\x128\n" +
 	"\bpassword\x18\x01 \x01(\v2\x1a.lifeboat.v1.PasswordRulesH\x00R\bpassword\x12\x16\n" +
-	"\x05bytes\x18\x02 \x01(\rH\x00R\x05bytesB\x06\n" +
-	"\x04rule\"2\n" +
+	"\x05bytes\x18\x02 \x01(\rH\x00R\x05bytes\x123\n" +
+	"\assh_key\x18\x03 \x01(\v2\x18.lifeboat.v1.SSHKeyRulesH\x00R\x06sshKey\x12>\n" +
+	"\n" +
+	"passphrase\x18\x04 \x01(\v2\x1c.lifeboat.v1.PassphraseRulesH\x00R\n" +
+	"passphraseB\x06\n" +
+	"\x04rule\"Q\n" +
 	"\x15GenerateValueResponse\x12\x19\n" +
-	"\x05value\x18\x01 \x01(\fB\x03\x80\x01\x01R\x05value\"N\n" +
+	"\x05value\x18\x01 \x01(\fB\x03\x80\x01\x01R\x05value\x12\x1d\n" +
+	"\n" +
+	"public_key\x18\x02 \x01(\tR\tpublicKey\"N\n" +
 	"\x13WatchSecretsRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12!\n" +
 	"\fresume_token\x18\x02 \x01(\tR\vresumeToken\"i\n" +
@@ -2937,7 +3153,7 @@ func file_lifeboat_v1_secret_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_secret_proto_rawDescData
 }
 
-var file_lifeboat_v1_secret_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_lifeboat_v1_secret_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_lifeboat_v1_secret_proto_goTypes = []any{
 	(*SecretVersion)(nil),                // 0: lifeboat.v1.SecretVersion
 	(*Secret)(nil),                       // 1: lifeboat.v1.Secret
@@ -2966,122 +3182,128 @@ var file_lifeboat_v1_secret_proto_goTypes = []any{
 	(*ReplicateSecretRequest)(nil),       // 24: lifeboat.v1.ReplicateSecretRequest
 	(*ReplicateSecretResponse)(nil),      // 25: lifeboat.v1.ReplicateSecretResponse
 	(*PasswordRules)(nil),                // 26: lifeboat.v1.PasswordRules
-	(*GenerateValueRequest)(nil),         // 27: lifeboat.v1.GenerateValueRequest
-	(*GenerateValueResponse)(nil),        // 28: lifeboat.v1.GenerateValueResponse
-	(*WatchSecretsRequest)(nil),          // 29: lifeboat.v1.WatchSecretsRequest
-	(*WatchSecretsResponse)(nil),         // 30: lifeboat.v1.WatchSecretsResponse
-	(*SecretEvent)(nil),                  // 31: lifeboat.v1.SecretEvent
-	nil,                                  // 32: lifeboat.v1.Secret.TagsEntry
-	nil,                                  // 33: lifeboat.v1.Secret.MetadataEntry
-	nil,                                  // 34: lifeboat.v1.CreateSecretRequest.TagsEntry
-	nil,                                  // 35: lifeboat.v1.CreateSecretRequest.MetadataEntry
-	nil,                                  // 36: lifeboat.v1.UpdateSecretRequest.SetTagsEntry
-	nil,                                  // 37: lifeboat.v1.UpdateSecretRequest.MetadataEntry
-	nil,                                  // 38: lifeboat.v1.ListSecretsRequest.TagsEntry
-	(*timestamppb.Timestamp)(nil),        // 39: google.protobuf.Timestamp
-	(State)(0),                           // 40: lifeboat.v1.State
-	(*Rules)(nil),                        // 41: lifeboat.v1.Rules
-	(*Retention)(nil),                    // 42: lifeboat.v1.Retention
-	(*Ownership)(nil),                    // 43: lifeboat.v1.Ownership
-	(*Target)(nil),                       // 44: lifeboat.v1.Target
-	(Wait)(0),                            // 45: lifeboat.v1.Wait
-	(*Replicated)(nil),                   // 46: lifeboat.v1.Replicated
-	(*Order)(nil),                        // 47: lifeboat.v1.Order
-	(*durationpb.Duration)(nil),          // 48: google.protobuf.Duration
+	(*SSHKeyRules)(nil),                  // 27: lifeboat.v1.SSHKeyRules
+	(*PassphraseRules)(nil),              // 28: lifeboat.v1.PassphraseRules
+	(*GenerateValueRequest)(nil),         // 29: lifeboat.v1.GenerateValueRequest
+	(*GenerateValueResponse)(nil),        // 30: lifeboat.v1.GenerateValueResponse
+	(*WatchSecretsRequest)(nil),          // 31: lifeboat.v1.WatchSecretsRequest
+	(*WatchSecretsResponse)(nil),         // 32: lifeboat.v1.WatchSecretsResponse
+	(*SecretEvent)(nil),                  // 33: lifeboat.v1.SecretEvent
+	nil,                                  // 34: lifeboat.v1.Secret.TagsEntry
+	nil,                                  // 35: lifeboat.v1.Secret.MetadataEntry
+	nil,                                  // 36: lifeboat.v1.CreateSecretRequest.TagsEntry
+	nil,                                  // 37: lifeboat.v1.CreateSecretRequest.MetadataEntry
+	nil,                                  // 38: lifeboat.v1.UpdateSecretRequest.SetTagsEntry
+	nil,                                  // 39: lifeboat.v1.UpdateSecretRequest.MetadataEntry
+	nil,                                  // 40: lifeboat.v1.ListSecretsRequest.TagsEntry
+	(*timestamppb.Timestamp)(nil),        // 41: google.protobuf.Timestamp
+	(State)(0),                           // 42: lifeboat.v1.State
+	(*Rules)(nil),                        // 43: lifeboat.v1.Rules
+	(*Retention)(nil),                    // 44: lifeboat.v1.Retention
+	(*Ownership)(nil),                    // 45: lifeboat.v1.Ownership
+	(*Target)(nil),                       // 46: lifeboat.v1.Target
+	(Wait)(0),                            // 47: lifeboat.v1.Wait
+	(*Replicated)(nil),                   // 48: lifeboat.v1.Replicated
+	(*Order)(nil),                        // 49: lifeboat.v1.Order
+	(*durationpb.Duration)(nil),          // 50: google.protobuf.Duration
 }
 var file_lifeboat_v1_secret_proto_depIdxs = []int32{
-	39, // 0: lifeboat.v1.SecretVersion.created_at:type_name -> google.protobuf.Timestamp
-	39, // 1: lifeboat.v1.SecretVersion.expires_at:type_name -> google.protobuf.Timestamp
-	40, // 2: lifeboat.v1.Secret.state:type_name -> lifeboat.v1.State
-	32, // 3: lifeboat.v1.Secret.tags:type_name -> lifeboat.v1.Secret.TagsEntry
-	41, // 4: lifeboat.v1.Secret.rules:type_name -> lifeboat.v1.Rules
-	42, // 5: lifeboat.v1.Secret.retention:type_name -> lifeboat.v1.Retention
-	43, // 6: lifeboat.v1.Secret.ownership:type_name -> lifeboat.v1.Ownership
-	39, // 7: lifeboat.v1.Secret.created_at:type_name -> google.protobuf.Timestamp
-	39, // 8: lifeboat.v1.Secret.updated_at:type_name -> google.protobuf.Timestamp
-	39, // 9: lifeboat.v1.Secret.delete_at:type_name -> google.protobuf.Timestamp
-	33, // 10: lifeboat.v1.Secret.metadata:type_name -> lifeboat.v1.Secret.MetadataEntry
+	41, // 0: lifeboat.v1.SecretVersion.created_at:type_name -> google.protobuf.Timestamp
+	41, // 1: lifeboat.v1.SecretVersion.expires_at:type_name -> google.protobuf.Timestamp
+	42, // 2: lifeboat.v1.Secret.state:type_name -> lifeboat.v1.State
+	34, // 3: lifeboat.v1.Secret.tags:type_name -> lifeboat.v1.Secret.TagsEntry
+	43, // 4: lifeboat.v1.Secret.rules:type_name -> lifeboat.v1.Rules
+	44, // 5: lifeboat.v1.Secret.retention:type_name -> lifeboat.v1.Retention
+	45, // 6: lifeboat.v1.Secret.ownership:type_name -> lifeboat.v1.Ownership
+	41, // 7: lifeboat.v1.Secret.created_at:type_name -> google.protobuf.Timestamp
+	41, // 8: lifeboat.v1.Secret.updated_at:type_name -> google.protobuf.Timestamp
+	41, // 9: lifeboat.v1.Secret.delete_at:type_name -> google.protobuf.Timestamp
+	35, // 10: lifeboat.v1.Secret.metadata:type_name -> lifeboat.v1.Secret.MetadataEntry
 	0,  // 11: lifeboat.v1.Secret.versions:type_name -> lifeboat.v1.SecretVersion
-	44, // 12: lifeboat.v1.Secret.targets:type_name -> lifeboat.v1.Target
-	34, // 13: lifeboat.v1.CreateSecretRequest.tags:type_name -> lifeboat.v1.CreateSecretRequest.TagsEntry
-	35, // 14: lifeboat.v1.CreateSecretRequest.metadata:type_name -> lifeboat.v1.CreateSecretRequest.MetadataEntry
-	41, // 15: lifeboat.v1.CreateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	42, // 16: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	45, // 17: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 18: lifeboat.v1.CreateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	0,  // 19: lifeboat.v1.CreateSecretResponse.version:type_name -> lifeboat.v1.SecretVersion
-	46, // 20: lifeboat.v1.CreateSecretResponse.replicated:type_name -> lifeboat.v1.Replicated
-	39, // 21: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
-	47, // 22: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
-	45, // 23: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 24: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
-	0,  // 25: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
-	46, // 26: lifeboat.v1.PutSecretVersionResponse.replicated:type_name -> lifeboat.v1.Replicated
-	36, // 27: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
-	37, // 28: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
-	41, // 29: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	42, // 30: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	47, // 31: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	45, // 32: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 33: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	1,  // 34: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	10, // 35: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
-	39, // 36: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
-	39, // 37: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
-	10, // 38: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
-	12, // 39: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
-	15, // 40: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
-	38, // 41: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
-	40, // 42: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
-	1,  // 43: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
-	10, // 44: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
-	47, // 45: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
-	45, // 46: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 47: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
-	48, // 48: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
-	47, // 49: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	45, // 50: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 51: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	45, // 52: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 53: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	44, // 54: lifeboat.v1.ReplicateSecretRequest.targets:type_name -> lifeboat.v1.Target
-	47, // 55: lifeboat.v1.ReplicateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	1,  // 56: lifeboat.v1.ReplicateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	26, // 57: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
-	31, // 58: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
-	47, // 59: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
-	39, // 60: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
-	2,  // 61: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
-	4,  // 62: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
-	6,  // 63: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
-	8,  // 64: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
-	11, // 65: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
-	13, // 66: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
-	16, // 67: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
-	18, // 68: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
-	20, // 69: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
-	22, // 70: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
-	24, // 71: lifeboat.v1.SecretService.ReplicateSecret:input_type -> lifeboat.v1.ReplicateSecretRequest
-	27, // 72: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
-	29, // 73: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
-	3,  // 74: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
-	5,  // 75: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
-	7,  // 76: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
-	9,  // 77: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
-	12, // 78: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
-	14, // 79: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
-	17, // 80: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
-	19, // 81: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
-	21, // 82: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
-	23, // 83: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
-	25, // 84: lifeboat.v1.SecretService.ReplicateSecret:output_type -> lifeboat.v1.ReplicateSecretResponse
-	28, // 85: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
-	30, // 86: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
-	74, // [74:87] is the sub-list for method output_type
-	61, // [61:74] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	46, // 12: lifeboat.v1.Secret.targets:type_name -> lifeboat.v1.Target
+	36, // 13: lifeboat.v1.CreateSecretRequest.tags:type_name -> lifeboat.v1.CreateSecretRequest.TagsEntry
+	37, // 14: lifeboat.v1.CreateSecretRequest.metadata:type_name -> lifeboat.v1.CreateSecretRequest.MetadataEntry
+	43, // 15: lifeboat.v1.CreateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	44, // 16: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	47, // 17: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	29, // 18: lifeboat.v1.CreateSecretRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
+	1,  // 19: lifeboat.v1.CreateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	0,  // 20: lifeboat.v1.CreateSecretResponse.version:type_name -> lifeboat.v1.SecretVersion
+	48, // 21: lifeboat.v1.CreateSecretResponse.replicated:type_name -> lifeboat.v1.Replicated
+	41, // 22: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
+	49, // 23: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
+	47, // 24: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
+	29, // 25: lifeboat.v1.PutSecretVersionRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
+	1,  // 26: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
+	0,  // 27: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
+	48, // 28: lifeboat.v1.PutSecretVersionResponse.replicated:type_name -> lifeboat.v1.Replicated
+	38, // 29: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
+	39, // 30: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
+	43, // 31: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	44, // 32: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	49, // 33: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	47, // 34: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 35: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	1,  // 36: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	10, // 37: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
+	41, // 38: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
+	41, // 39: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
+	10, // 40: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
+	12, // 41: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
+	15, // 42: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
+	40, // 43: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
+	42, // 44: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
+	1,  // 45: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
+	10, // 46: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
+	49, // 47: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
+	47, // 48: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 49: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
+	50, // 50: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
+	49, // 51: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	47, // 52: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 53: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	47, // 54: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 55: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	46, // 56: lifeboat.v1.ReplicateSecretRequest.targets:type_name -> lifeboat.v1.Target
+	49, // 57: lifeboat.v1.ReplicateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	1,  // 58: lifeboat.v1.ReplicateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	26, // 59: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
+	27, // 60: lifeboat.v1.GenerateValueRequest.ssh_key:type_name -> lifeboat.v1.SSHKeyRules
+	28, // 61: lifeboat.v1.GenerateValueRequest.passphrase:type_name -> lifeboat.v1.PassphraseRules
+	33, // 62: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
+	49, // 63: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
+	41, // 64: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
+	2,  // 65: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
+	4,  // 66: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
+	6,  // 67: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
+	8,  // 68: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
+	11, // 69: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
+	13, // 70: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
+	16, // 71: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
+	18, // 72: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
+	20, // 73: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
+	22, // 74: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
+	24, // 75: lifeboat.v1.SecretService.ReplicateSecret:input_type -> lifeboat.v1.ReplicateSecretRequest
+	29, // 76: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
+	31, // 77: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
+	3,  // 78: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
+	5,  // 79: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
+	7,  // 80: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
+	9,  // 81: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
+	12, // 82: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
+	14, // 83: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
+	17, // 84: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
+	19, // 85: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
+	21, // 86: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
+	23, // 87: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
+	25, // 88: lifeboat.v1.SecretService.ReplicateSecret:output_type -> lifeboat.v1.ReplicateSecretResponse
+	30, // 89: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
+	32, // 90: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
+	78, // [78:91] is the sub-list for method output_type
+	65, // [65:78] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_secret_proto_init() }
@@ -3091,9 +3313,11 @@ func file_lifeboat_v1_secret_proto_init() {
 	}
 	file_lifeboat_v1_common_proto_init()
 	file_lifeboat_v1_secret_proto_msgTypes[6].OneofWrappers = []any{}
-	file_lifeboat_v1_secret_proto_msgTypes[27].OneofWrappers = []any{
+	file_lifeboat_v1_secret_proto_msgTypes[29].OneofWrappers = []any{
 		(*GenerateValueRequest_Password)(nil),
 		(*GenerateValueRequest_Bytes)(nil),
+		(*GenerateValueRequest_SshKey)(nil),
+		(*GenerateValueRequest_Passphrase)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3101,7 +3325,7 @@ func file_lifeboat_v1_secret_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_secret_proto_rawDesc), len(file_lifeboat_v1_secret_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -6,7 +6,6 @@ import (
 	"connectrpc.com/connect"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
-	"github.com/lifeboat-secrets/lifeboat/internal/generate"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
@@ -47,7 +46,7 @@ func (h secretHandler) CreateSecret(ctx context.Context, req *connect.Request[li
 		return refuse[lifeboatv1.CreateSecretResponse](ctx, h.dialect, "CreateSecret", err)
 	}
 	o, err := h.Service.CreateSecret(ctx, service.NewSecret{
-		Vault: m.GetVault(), Name: m.GetName(), Value: secret.NewPlaintext(m.GetValue()),
+		Vault: m.GetVault(), Name: m.GetName(), Value: secret.NewPlaintext(m.GetValue()), Generate: generated(m.GetGenerate()),
 		Description: secret.NewPlaintext([]byte(m.GetDescription())), Metadata: m.GetMetadata(), ContentType: m.GetContentType(),
 		Tags: m.GetTags(), Rules: rules, Retention: retention, VersionID: secret.VersionID(m.GetVersionId()),
 		RequestToken: m.GetRequestToken(), WaitCleared: waits(m.GetWait()), AckTargets: int(m.GetAckTargets()),
@@ -57,6 +56,7 @@ func (h secretHandler) CreateSecret(ctx context.Context, req *connect.Request[li
 	}
 	answer := &lifeboatv1.CreateSecretResponse{
 		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed, Replicated: replicated(o),
+		PublicKey: o.PublicKey,
 	}
 	if o.Version != nil {
 		answer.Version = version(o.Secret, o.Version)
@@ -73,7 +73,7 @@ func (h secretHandler) PutSecretVersion(ctx context.Context, req *connect.Reques
 		return refuse[lifeboatv1.PutSecretVersionResponse](ctx, h.dialect, "PutSecretVersion", err)
 	}
 	o, err := h.Service.PutSecretVersion(ctx, service.NewValue{
-		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, Value: secret.NewPlaintext(m.GetValue()),
+		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, Value: secret.NewPlaintext(m.GetValue()), Generate: generated(m.GetGenerate()),
 		Stages: stagesOf(m.GetStages()), VersionID: secret.VersionID(m.GetVersionId()), ExpiresAt: expires,
 		RequestToken: m.GetRequestToken(), Expected: orderOf(m.GetExpectedOrder()),
 		ExpectedCurrent: secret.VersionID(m.GetExpectedCurrentVersionId()), WaitCleared: waits(m.GetWait()), AckTargets: int(m.GetAckTargets()),
@@ -84,6 +84,7 @@ func (h secretHandler) PutSecretVersion(ctx context.Context, req *connect.Reques
 	return connect.NewResponse(&lifeboatv1.PutSecretVersionResponse{
 		Secret: mutated(o), Version: version(o.Secret, o.Version), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
 		Replicated: replicated(o),
+		PublicKey:  o.PublicKey,
 	}), nil
 }
 
@@ -244,25 +245,6 @@ func (h secretHandler) RestoreSecret(ctx context.Context, req *connect.Request[l
 		return nil, h.fail(ctx, err)
 	}
 	return connect.NewResponse(&lifeboatv1.RestoreSecretResponse{Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared}), nil
-}
-
-func (h secretHandler) GenerateValue(ctx context.Context, req *connect.Request[lifeboatv1.GenerateValueRequest]) (*connect.Response[lifeboatv1.GenerateValueResponse], error) {
-	value, err := h.Service.GenerateValue(ctx, func() (secret.Plaintext, error) {
-		switch rule := req.Msg.GetRule().(type) {
-		case *lifeboatv1.GenerateValueRequest_Bytes:
-			return generate.Bytes(int(rule.Bytes))
-		case *lifeboatv1.GenerateValueRequest_Password:
-			p := rule.Password
-			value, err := generate.Password(generate.Rules{
-				Length: int(p.GetLength()), ExcludeCharacters: p.GetExcludeCharacters(), ExcludeLowercase: p.GetExcludeLowercase(),
-				ExcludeUppercase: p.GetExcludeUppercase(), ExcludeDigits: p.GetExcludeDigits(),
-				ExcludePunctuation: p.GetExcludePunctuation(), IncludeSpace: p.GetIncludeSpace(), AllowMissingKinds: p.GetAllowMissingKinds(),
-			})
-			return value, renamed(err, "", "password.")
-		}
-		return secret.Plaintext{}, secret.Invalid("rule", "give either password or bytes")
-	})
-	return reply(ctx, h.dialect, &lifeboatv1.GenerateValueResponse{Value: value.Reveal()}, err)
 }
 
 func (h secretHandler) WatchSecrets(ctx context.Context, req *connect.Request[lifeboatv1.WatchSecretsRequest], stream *connect.ServerStream[lifeboatv1.WatchSecretsResponse]) error {

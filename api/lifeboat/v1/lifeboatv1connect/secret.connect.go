@@ -98,7 +98,8 @@ type SecretServiceClient interface {
 	// ReplicateSecret sets to which regions a secret is replicated besides those of
 	// its vault.
 	ReplicateSecret(context.Context, *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error)
-	// GenerateValue makes random bytes or a password; nothing is stored.
+	// GenerateValue makes random bytes, a password, a passphrase or an SSH key pair;
+	// nothing is stored.
 	GenerateValue(context.Context, *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error)
 	// WatchSecrets streams the events of a vault: first those after
 	// resume_token, then new ones as they come.
@@ -308,7 +309,8 @@ type SecretServiceHandler interface {
 	// ReplicateSecret sets to which regions a secret is replicated besides those of
 	// its vault.
 	ReplicateSecret(context.Context, *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error)
-	// GenerateValue makes random bytes or a password; nothing is stored.
+	// GenerateValue makes random bytes, a password, a passphrase or an SSH key pair;
+	// nothing is stored.
 	GenerateValue(context.Context, *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error)
 	// WatchSecrets streams the events of a vault: first those after
 	// resume_token, then new ones as they come.
