@@ -67,6 +67,7 @@ func call[Q, A any](ctx context.Context, c *Client, f method[Q, A], in *Q, mode 
 	waits.InitialInterval, waits.MaxInterval = firstRetryAfter, lastRetryAfter
 	pause := &pauses{BackOff: waits}
 	var last error
+	renewed := false
 	attempt := func() (*A, error) {
 		request := connect.NewRequest(in)
 		if err := c.authorize(ctx, request.Header()); err != nil {
@@ -79,6 +80,10 @@ func call[Q, A any](ctx context.Context, c *Client, f method[Q, A], in *Q, mode 
 		e := errorOf(ctx, err)
 		if e.Code != CodeCanceled || last == nil {
 			last = e
+		}
+		if !renewed && c.expired(e, request.Header()) { // it was refused before anything was done
+			renewed = true
+			return nil, e
 		}
 		if !mayRepeat(e, mode) {
 			return nil, backoff.Permanent(e)

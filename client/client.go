@@ -9,9 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
-
-	"connectrpc.com/connect"
 
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1/lifeboatv1connect"
 )
@@ -29,6 +28,12 @@ type Config struct {
 	// TokenSource, if set, is asked for the token before each attempt, in place
 	// of Token. It must be safe for concurrent use.
 	TokenSource func(context.Context) (Value, error)
+	// Login, if set, takes the place of Token and TokenSource: the SDK gets
+	// short-lived tokens for it and renews them by itself.
+	Login *Login
+	// Account, an ID or a name, is yours. It is needed only with a client certificate
+	// or a JWT that stand for principals of several accounts.
+	Account string
 	// CAFile names a PEM file with the authorities to trust; empty means those
 	// of the system, or TLS.
 	CAFile string
@@ -52,6 +57,9 @@ type Client struct {
 	operator    lifeboatv1connect.OperatorServiceClient
 	keys        lifeboatv1connect.KeyServiceClient
 	replication lifeboatv1connect.ReplicationServiceClient
+	identities  lifeboatv1connect.IdentityServiceClient
+	session     *session // nil without a Login
+	account     string
 	token       func(context.Context) (Value, error)
 	timeout     time.Duration
 	userAgent   string
@@ -73,7 +81,14 @@ func New(c Config) (*Client, error) {
 	case c.CAFile != "" || c.TLS != nil:
 		return nil, errors.New("client: CAFile and TLS cannot be used together with HTTPClient")
 	}
-	client := &Client{token: c.TokenSource, timeout: c.Timeout, userAgent: c.UserAgent, http: httpClient}
+	client := &Client{token: c.TokenSource, timeout: c.Timeout, userAgent: c.UserAgent, http: httpClient, account: c.Account}
+	if c.Login != nil {
+		if err := c.Login.check(); err != nil {
+			return nil, err
+		}
+		client.session = &session{client: client, login: *c.Login}
+		client.token = client.session.get
+	}
 	if client.token == nil {
 		client.token = func(context.Context) (Value, error) { return c.Token, nil }
 	}
@@ -90,6 +105,7 @@ func New(c Config) (*Client, error) {
 	client.operator = lifeboatv1connect.NewOperatorServiceClient(httpClient, base)
 	client.keys = lifeboatv1connect.NewKeyServiceClient(httpClient, base)
 	client.replication = lifeboatv1connect.NewReplicationServiceClient(httpClient, base)
+	client.identities = lifeboatv1connect.NewIdentityServiceClient(httpClient, base)
 	return client, nil
 }
 
@@ -157,6 +173,15 @@ func (c *Client) authorize(ctx context.Context, header http.Header) error {
 	if !token.Empty() {
 		header.Set("Authorization", "Bearer "+string(token.Reveal()))
 	}
-	header.Set("User-Agent", c.userAgent+" "+connect.Version)
+	c.describe(header)
 	return nil
+}
+
+// expired reports whether a call that was refused may be tried once more with a new
+// token, because the one that it carried came from a Login.
+func (c *Client) expired(e *Error, header http.Header) bool {
+	if c.session == nil || e.Code != CodeUnauthenticated {
+		return false
+	}
+	return c.session.refused(strings.TrimPrefix(header.Get("Authorization"), "Bearer "))
 }

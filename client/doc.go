@@ -11,6 +11,12 @@
 // Requests and answers are the messages of package lifeboatv1; the most used
 // have a second name here. A request may be used again after a call.
 //
+// # Logging in
+//
+// A program with a client certificate presents it by Config.TLS and needs no
+// token. With Config.Login the SDK exchanges a certificate, a JWT or a token for
+// tokens that work for minutes, and renews them by itself.
+//
 // # Errors
 //
 // A call returns an [*Error] if the region refused it, or if it could not be

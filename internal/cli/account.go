@@ -166,6 +166,8 @@ func (a *app) whoAmICommand() *cobra.Command {
 				row(w, "roles", or(strings.Join(answer.GetPrincipal().GetRoles(), ","), "-"))
 				row(w, "account", answer.GetAccount().GetName())
 				row(w, "credential", answer.GetCredentialId())
+				row(w, "method", answer.GetMethod())
+				row(w, "until", at(answer.GetExpiresAt()))
 				row(w, "region", answer.GetRegion())
 			})
 		},

@@ -78,6 +78,7 @@ type app struct {
 // flags of all commands.
 type flags struct {
 	configFile, addr, tokenFile, caFile, region, vault, output string
+	clientCert, clientKey                                      string
 	timeout                                                    time.Duration
 }
 
@@ -88,8 +89,10 @@ To try it, run "lifeboat dev", which starts regions on this machine, or
 
 Where to find the region and who you are, each in this order:
   flags                 --addr --token-file --ca-file --region --vault
+                        --client-cert --client-key
   environment           LIFEBOAT_ADDR LIFEBOAT_TOKEN LIFEBOAT_CA_FILE LIFEBOAT_REGION LIFEBOAT_VAULT
-  configuration file    addr: token_file: ca_file: region: vault:
+                        LIFEBOAT_CLIENT_CERT LIFEBOAT_CLIENT_KEY LIFEBOAT_ACCOUNT
+  configuration file    addr: token_file: ca_file: region: vault: client_cert: client_key: account:
                         in ~/.config/lifeboat/config.yaml, or what LIFEBOAT_CONFIG or --cli-config names
 
 Tokens and values are never taken from the command line, where other users of
@@ -111,6 +114,8 @@ func (a *app) root() *cobra.Command {
 	p.StringVar(&a.flags.configFile, "cli-config", "", "configuration file of the command line")
 	p.StringVar(&a.flags.addr, "addr", "", "URL of a host of the region, https://HOST:PORT")
 	p.StringVar(&a.flags.tokenFile, "token-file", "", "file with your token; - is standard input")
+	p.StringVar(&a.flags.clientCert, "client-cert", "", "PEM file with your client certificate, presented in place of a token")
+	p.StringVar(&a.flags.clientKey, "client-key", "", "PEM file with its key")
 	p.StringVar(&a.flags.caFile, "ca-file", "", "PEM file with the authorities to trust")
 	p.StringVar(&a.flags.region, "region", "", "region that you mean; another one is refused")
 	p.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
@@ -128,7 +133,8 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add("use", a.secretCommand(), a.vaultCommand(), a.importCommand(), a.execCommand(), a.templateCommand(), a.whoAmICommand())
-	add("manage", a.accountCommand(), a.principalCommand(), a.tokenCommand(), a.accessKeyCommand(), a.policyCommand())
+	add("manage", a.accountCommand(), a.principalCommand(), a.tokenCommand(), a.accessKeyCommand(), a.policyCommand(),
+		a.loginCommand(), a.trustCommand(), a.issuerCommand())
 	add("try", a.devCommand(), a.demoCommand(), a.benchCommand())
 	add("run", a.serverCommand(), a.canaryCommand(), a.configCommand(), a.operatorCommand(), a.regionCommand(), a.replicationCommand(), a.pipelineCommand(), a.auditCommand(), a.kmsCommand(), a.pkiCommand())
 	root.AddCommand(a.versionCommand())

@@ -140,6 +140,8 @@ func statusTable(w io.Writer, s *lifeboatv1.GetStatusResponse) {
 		healthy := "ok"
 		if !c.GetHealthy() {
 			healthy = "WRONG"
+		} else if c.GetWarning() {
+			healthy = "warning"
 		}
 		row(w, c.GetName(), healthy, clip(c.GetDetail(), 68))
 	}

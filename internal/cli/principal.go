@@ -22,7 +22,8 @@ func (a *app) principalCommand() *cobra.Command {
 		Example: "  lifeboat principal create deployer --kind workload --role writers\n  lifeboat principal list",
 	}
 	accountFlag(c, &account)
-	c.AddCommand(a.principalCreate(&account), a.principalGet(&account), a.principalList(&account), a.principalUpdate(&account), a.principalDelete(&account))
+	c.AddCommand(a.principalCreate(&account), a.principalGet(&account), a.principalList(&account), a.principalUpdate(&account), a.principalDelete(&account),
+		a.principalBind(&account), a.principalUnbind(&account), a.principalBindings(&account))
 	return c
 }
 

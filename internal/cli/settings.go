@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,12 @@ type settings struct {
 	CAFile    string `yaml:"ca_file"`
 	Region    string `yaml:"region"`
 	Vault     string `yaml:"vault"`
-	token     client.Value
+	// ClientCert and ClientKey are presented in place of a token; Account is yours,
+	// if the certificate is good for several.
+	ClientCert string `yaml:"client_cert"`
+	ClientKey  string `yaml:"client_key"`
+	Account    string `yaml:"account"`
+	token      client.Value
 }
 
 // settings merges flags, environment and configuration file, in this order.
@@ -43,6 +49,8 @@ func (a *app) settings() (*settings, error) {
 	}{
 		{&s.Addr, "LIFEBOAT_ADDR", a.flags.addr}, {&s.CAFile, "LIFEBOAT_CA_FILE", a.flags.caFile},
 		{&s.Region, "LIFEBOAT_REGION", a.flags.region}, {&s.Vault, "LIFEBOAT_VAULT", a.flags.vault},
+		{&s.ClientCert, "LIFEBOAT_CLIENT_CERT", a.flags.clientCert}, {&s.ClientKey, "LIFEBOAT_CLIENT_KEY", a.flags.clientKey},
+		{&s.Account, "LIFEBOAT_ACCOUNT", ""},
 	} {
 		if set, ok := a.LookupEnv(v.name); ok && set != "" {
 			*v.field = set
@@ -54,7 +62,25 @@ func (a *app) settings() (*settings, error) {
 	if s.Addr == "" {
 		return nil, &usageError{err: errors.New("no address of a region is given"), hint: "set LIFEBOAT_ADDR or use --addr; \"lifeboat dev\" starts a region to try"}
 	}
+	if a.flags.clientCert != "" && a.flags.tokenFile == "" { // nearer than a token of the environment
+		s.token, s.TokenFile = client.Value{}, ""
+	}
+	if (s.ClientCert == "") != (s.ClientKey == "") {
+		return nil, usagef("--client-cert and --client-key go together")
+	}
 	return s, a.readToken(s)
+}
+
+// tls returns what connections are made with, nil for the defaults.
+func (s *settings) tls() (*tls.Config, error) {
+	if s.ClientCert == "" {
+		return nil, nil //nolint:nilnil // as said
+	}
+	certificate, err := tls.LoadX509KeyPair(s.ClientCert, s.ClientKey)
+	if err != nil {
+		return nil, withHint(fmt.Errorf("read the client certificate: %w", err), "check --client-cert and --client-key")
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}}, nil
 }
 
 func (a *app) readToken(s *settings) error {
@@ -99,9 +125,9 @@ func (a *app) fileSettings() (*settings, error) {
 		return nil, err
 	}
 	if err := loader.Load(s); err != nil && !errors.Is(err, io.EOF) {
-		return nil, withHint(fmt.Errorf("%s: %w", path, err), "the fields are addr, token_file, ca_file, region and vault")
+		return nil, withHint(fmt.Errorf("%s: %w", path, err), "the fields are addr, token_file, ca_file, region, vault, client_cert, client_key and account")
 	}
-	for _, file := range []*string{&s.TokenFile, &s.CAFile} {
+	for _, file := range []*string{&s.TokenFile, &s.CAFile, &s.ClientCert, &s.ClientKey} {
 		if *file != "" && !filepath.IsAbs(*file) {
 			*file = filepath.Join(filepath.Dir(path), *file)
 		}
@@ -134,8 +160,12 @@ func (a *app) connect() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	secured, err := s.tls()
+	if err != nil {
+		return nil, err
+	}
 	c, err := client.New(client.Config{
-		Address: s.Addr, Token: s.token, CAFile: s.CAFile, Timeout: a.flags.timeout, UserAgent: "lifeboat/" + a.Release,
+		Address: s.Addr, Token: s.token, CAFile: s.CAFile, TLS: secured, Account: s.Account, Timeout: a.flags.timeout, UserAgent: "lifeboat/" + a.Release,
 	})
 	if err != nil {
 		return nil, withHint(err, "check --addr (LIFEBOAT_ADDR) and --ca-file (LIFEBOAT_CA_FILE)")

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ type Reloader struct {
 type material struct {
 	cert   *tls.Certificate
 	pool   *x509.CertPool
+	ends   time.Time         // of the authorities, the last
 	digest [sha256.Size]byte // of all files
 }
 
@@ -107,6 +109,7 @@ func (r *Reloader) parse(c contents, digest [sha256.Size]byte) (*material, error
 	if r.o.CAFile == "" {
 		return m, nil
 	}
+	m.ends = lastEnd(c[2])
 	m.pool, err = parsePool(c[2], r.o.CAFile)
 	return m, err
 }
@@ -157,6 +160,22 @@ func (r *Reloader) Err() error {
 // NotAfter returns when the certificate that serves now expires, after a look
 // at the files if one is due.
 func (r *Reloader) NotAfter() time.Time { return r.get().cert.Leaf.NotAfter }
+
+// AuthoritiesNotAfter returns when the last of the authorities expires; zero if
+// there are none.
+func (r *Reloader) AuthoritiesNotAfter() time.Time { return r.get().ends }
+
+func lastEnd(authorities []byte) (last time.Time) {
+	for rest := authorities; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return last
+		}
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil && cert.NotAfter.After(last) {
+			last = cert.NotAfter
+		}
+	}
+}
 
 // GetCertificate is for tls.Config.
 func (r *Reloader) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {

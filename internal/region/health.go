@@ -16,6 +16,8 @@ type check struct {
 	err   error
 	info  string
 	vital bool
+	// warning is set for what is right now and will not be for long.
+	warning bool
 }
 
 func (c check) detail() string {
@@ -47,7 +49,7 @@ func (p *Process) checks(ctx context.Context) []check {
 	if position.Quarantined > 0 {
 		checks = append(checks, check{name: "quarantine", err: fmt.Errorf("%d records cannot be applied", position.Quarantined)})
 	}
-	checks = append(checks, check{name: "certificate", err: p.serverCert.Err(), info: "valid until " + p.serverCert.NotAfter().Format(time.RFC3339)})
+	checks = append(checks, p.checkCertificates(time.Now())...)
 	checks = append(checks, p.checkPeers()...)
 	if d := p.kms.Describe(); !d.Production {
 		checks = append(checks, check{name: "key service driver", info: d.Driver + ": not for production"})
@@ -89,6 +91,7 @@ type healthAnswer struct {
 
 type checkAnswer struct {
 	Healthy bool   `json:"healthy"`
+	Warning bool   `json:"warning,omitempty"`
 	Detail  string `json:"detail,omitempty"`
 }
 
@@ -96,7 +99,7 @@ type checkAnswer struct {
 func (p *Process) health(ctx context.Context) healthAnswer {
 	answer := healthAnswer{Ready: true, Checks: map[string]checkAnswer{}}
 	for _, c := range p.checks(ctx) {
-		answer.Checks[c.name] = checkAnswer{Healthy: c.err == nil, Detail: c.detail()}
+		answer.Checks[c.name] = checkAnswer{Healthy: c.err == nil, Warning: c.warning, Detail: c.detail()}
 		answer.Ready = answer.Ready && (c.err == nil || !c.vital)
 	}
 	return answer

@@ -27,7 +27,7 @@ func (o operations) Status(ctx context.Context) (*lifeboatv1.GetStatusResponse, 
 		status.Roles = append(status.Roles, string(role))
 	}
 	for _, c := range p.checks(ctx) {
-		status.Checks = append(status.Checks, &lifeboatv1.Check{Name: c.name, Healthy: c.err == nil, Detail: c.detail()})
+		status.Checks = append(status.Checks, &lifeboatv1.Check{Name: c.name, Healthy: c.err == nil, Warning: c.warning, Detail: c.detail()})
 	}
 	if s, err := p.store.get(); err == nil {
 		if revision, err := s.Revision(ctx); err == nil {

@@ -93,6 +93,12 @@ func (p *Process) certificateMetrics() prometheus.Collector {
 		}
 		return unixSeconds(p.peerCert.NotAfter())
 	})
+	s.gauge("peer_authority_expiry_timestamp_seconds", "When the last of the authorities of those certificates expires; 0 if there are none.", func(struct{}) float64 {
+		if p.peerCert == nil {
+			return 0
+		}
+		return unixSeconds(p.peerCert.AuthoritiesNotAfter())
+	})
 	s.gauge("usable", "1 unless changed certificate files cannot be used, so that old ones are.", func(struct{}) float64 {
 		return truth(p.serverCert.Err() == nil && (p.peerCert == nil || p.peerCert.Err() == nil))
 	})

@@ -1,7 +1,10 @@
 package behaviour_test
 
 import (
+	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/client"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/issuer/issuertest"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -258,5 +262,39 @@ func TestProofsOnAHostThatIsCutOff(t *testing.T) {
 	r.Heal(0)
 	for kind, c := range clients {
 		eventually(t, kind+" is revoked", func() bool { return whoAmI(t, c) == secret.CodeUnauthenticated })
+	}
+}
+
+// The SDK exchanges by itself: what it was given works like a token, and a token
+// that is refused is replaced at once.
+func TestTheSDKLogsIn(t *testing.T) {
+	i := newIdentity(t, shared, account(t, shared))
+	file := filepath.Join(t.TempDir(), "jwt")
+	must(t, os.WriteFile(file, []byte(i.issuer.Token(t, "web")+"\n"), 0o600))
+	c, err := client.New(client.Config{
+		Address: shared.Host(0).URL(), CAFile: shared.CAFile(), Login: &client.Login{JWTFile: file, Lifetime: time.Second},
+	})
+	must(t, err)
+	defer c.Close()
+	me, err := c.WhoAmI(t.Context(), &lifeboatv1.WhoAmIRequest{})
+	must(t, err)
+	if me.GetMethod() != "exchange" || me.GetPrincipal().GetName() != "web" {
+		t.Errorf("is %v", me)
+	}
+	first := me.GetExpiresAt().AsTime()
+	eventually(t, "the token is renewed", func() bool {
+		me, err := c.WhoAmI(t.Context(), &lifeboatv1.WhoAmIRequest{})
+		must(t, err) // no call fails in between
+		return me.GetExpiresAt().AsTime().After(first)
+	})
+	do(t, i.admin.DeleteIssuer, &lifeboatv1.DeleteIssuerRequest{Name: "ci"})
+	eventually(t, "the login ends with its issuer", func() bool {
+		_, err := c.WhoAmI(t.Context(), &lifeboatv1.WhoAmIRequest{})
+		return client.CodeOf(err) == client.CodeUnauthenticated
+	})
+	if _, err := client.New(client.Config{Address: shared.Host(0).URL(), Login: &client.Login{
+		JWTFile: file, Source: func(context.Context) (client.Value, error) { return client.Value{}, nil },
+	}}); err == nil {
+		t.Error("two sources are accepted")
 	}
 }

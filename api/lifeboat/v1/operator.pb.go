@@ -27,7 +27,9 @@ type Check struct {
 	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Healthy bool                   `protobuf:"varint,2,opt,name=healthy,proto3" json:"healthy,omitempty"`
 	// What is wrong, or a figure.
-	Detail        string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// It is right now and will not be for long.
+	Warning       bool `protobuf:"varint,4,opt,name=warning,proto3" json:"warning,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -81,6 +83,13 @@ func (x *Check) GetDetail() string {
 		return x.Detail
 	}
 	return ""
+}
+
+func (x *Check) GetWarning() bool {
+	if x != nil {
+		return x.Warning
+	}
+	return false
 }
 
 type GetStatusRequest struct {
@@ -1445,11 +1454,12 @@ var File_lifeboat_v1_operator_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\n" +
-	"\x1alifeboat/v1/operator.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"M\n" +
+	"\x1alifeboat/v1/operator.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"g\n" +
 	"\x05Check\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\ahealthy\x18\x02 \x01(\bR\ahealthy\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x12\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x18\n" +
+	"\awarning\x18\x04 \x01(\bR\awarning\"\x12\n" +
 	"\x10GetStatusRequest\"\xef\x03\n" +
 	"\x11GetStatusResponse\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
