@@ -2,6 +2,7 @@ package lifeboattest
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 )
@@ -24,6 +25,9 @@ type Options struct {
 	// times as fast, and survive every failure of a process, but not one of the
 	// machine.
 	Fsync bool
+	// CertificatesEvery is how often processes look whether certificate files have
+	// changed; default ten seconds.
+	CertificatesEvery time.Duration
 	// Logger takes the processes' logs; default none. Each process also writes
 	// its log to the file log in its data directory.
 	Logger *slog.Logger

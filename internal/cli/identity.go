@@ -318,7 +318,7 @@ func (a *app) principalBindings(account *string) *cobra.Command {
 	}
 }
 
-func seconds(d time.Duration) *durationpb.Duration {
+func lasting(d time.Duration) *durationpb.Duration {
 	if d == 0 {
 		return nil
 	}

@@ -121,7 +121,7 @@ func (a *app) createIssuer(c *cobra.Command, account, name string, o *issuerOpti
 	request := &lifeboatv1.CreateIssuerRequest{
 		Account: account, Name: name, Description: o.description, Url: o.url, Audiences: o.audiences, Algorithms: o.algorithms, Rules: rules,
 		KeySource: lifeboatv1.KeySource_KEY_SOURCE_DISCOVERY, JwksUrl: o.jwksURL,
-		Leeway: seconds(o.leeway), MaxLifetime: seconds(o.lifetime), RefreshEvery: seconds(o.refresh), MaxKeyAge: seconds(o.age),
+		Leeway: lasting(o.leeway), MaxLifetime: lasting(o.lifetime), RefreshEvery: lasting(o.refresh), MaxKeyAge: lasting(o.age),
 	}
 	if o.jwksURL != "" {
 		request.KeySource = lifeboatv1.KeySource_KEY_SOURCE_JWKS_URL

@@ -124,6 +124,34 @@ func checkChain(state *tls.ConnectionState, authorities *x509.CertPool, usage x5
 	return nil
 }
 
+// StoreClientTLS connects to the members of a store that r's authorities signed
+// and whose certificate is for one of the hosts. Which one of them answers is all
+// the same.
+func StoreClientTLS(r *Reloader, hosts []string) *tls.Config {
+	return &tls.Config{
+		MinVersion:           tls.VersionTLS12,
+		GetClientCertificate: r.GetClientCertificate,
+		// VerifyConnection verifies chain and host; the standard check cannot reload its
+		// authorities.
+		InsecureSkipVerify: true, //nolint:gosec // see above
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) == 0 {
+				return secret.Errorf(secret.CodeUnauthenticated, "the store shows no certificate")
+			}
+			if err := checkChain(&state, r.get().pool, x509.ExtKeyUsageServerAuth, r.o.Now()); err != nil {
+				return err
+			}
+			for _, host := range hosts {
+				if state.PeerCertificates[0].VerifyHostname(host) == nil {
+					return nil
+				}
+			}
+			return secret.Errorf(secret.CodeUnauthenticated, "the store's certificate is for none of the endpoints")
+		},
+		Time: r.o.Now,
+	}
+}
+
 // ClientTLS is for clients of the public front door. It trusts the authorities
 // of a PEM file, or those of the system if caFile is empty.
 func ClientTLS(caFile string) (*tls.Config, error) {

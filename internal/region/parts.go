@@ -21,20 +21,24 @@ import (
 
 func (p *Process) startCertificates(context.Context) (err error) {
 	t := p.config.TLS
-	onError := func(err error) { p.log.Error("changed certificates cannot be used; the old ones stay", "error", err) }
-	p.serverCert, err = pki.NewReloader(pki.ReloaderOptions{CertFile: t.CertFile, KeyFile: t.KeyFile, OnError: onError})
+	p.serverCert, err = pki.NewReloader(pki.ReloaderOptions{CertFile: t.CertFile, KeyFile: t.KeyFile, OnError: p.unusableFiles, Every: p.certificatesEvery})
 	if err != nil {
 		return err
 	}
 	if t.Peer != (config.PeerTLS{}) {
 		p.peerCert, err = pki.NewReloader(pki.ReloaderOptions{
-			CertFile: t.Peer.CertFile, KeyFile: t.Peer.KeyFile, CAFile: t.Peer.CAFile, OnError: onError,
+			CertFile: t.Peer.CertFile, KeyFile: t.Peer.KeyFile, CAFile: t.Peer.CAFile, OnError: p.unusableFiles, Every: p.certificatesEvery,
 		})
 		if err == nil {
 			err = p.checkPeerName()
 		}
 	}
 	return err
+}
+
+// unusableFiles is told of certificate files that changed and cannot be used.
+func (p *Process) unusableFiles(err error) {
+	p.log.Error("changed certificates cannot be used; the old ones stay", "error", err)
 }
 
 // checkPeerName refuses to start with the certificate of another process: control

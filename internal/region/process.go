@@ -44,6 +44,9 @@ type Process struct {
 	recent    *logring.Ring
 	startedAt time.Time
 	noFsync   bool
+	// certificatesEvery is how often certificate files are looked at; 0 means the
+	// default.
+	certificatesEvery time.Duration
 
 	serverCert, peerCert *pki.Reloader
 
@@ -101,6 +104,9 @@ type Options struct {
 	// UnsafeNoFsync has an embedded store not wait for the disk: what it
 	// acknowledged survives the process, not the machine. Only for tests.
 	UnsafeNoFsync bool
+	// CertificatesEvery is how often, at most, it is looked whether certificate files
+	// have changed; default pki.DefaultCheckInterval.
+	CertificatesEvery time.Duration
 }
 
 // Start builds and starts a process. It returns when the process accepts
@@ -111,7 +117,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	o.Logger = slog.New(recent.Handler(o.Logger.Handler()))
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
-		noFsync:  o.UnsafeNoFsync,
+		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery,
 		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -110,7 +111,7 @@ func (p *Process) dial(ctx context.Context) (*clientv3.Client, error) {
 	}
 	if secure {
 		var err error
-		if options.TLS, err = storeTLS(e); err != nil {
+		if options.TLS, err = p.storeTLS(options.Endpoints); err != nil {
 			return nil, err
 		}
 	}
@@ -124,15 +125,26 @@ func (p *Process) dial(ctx context.Context) (*clientv3.Client, error) {
 	return store.Dial(ctx, options)
 }
 
-func storeTLS(e *config.ExternalStore) (*tls.Config, error) {
-	c, err := pki.ClientTLS(e.CAFile)
-	if err != nil || e.CertFile == "" {
-		return c, err
+// storeTLS is for connections to the store. Authorities that are named are read
+// again when their file changes, as the certificate is.
+func (p *Process) storeTLS(endpoints []string) (*tls.Config, error) {
+	e := p.config.Store.External
+	if e.CAFile == "" || e.CertFile == "" {
+		return pki.ClientTLS(e.CAFile)
 	}
-	certs, err := pki.NewReloader(pki.ReloaderOptions{CertFile: e.CertFile, KeyFile: e.KeyFile})
+	files, err := pki.NewReloader(pki.ReloaderOptions{
+		CertFile: e.CertFile, KeyFile: e.KeyFile, CAFile: e.CAFile, OnError: p.unusableFiles, Every: p.certificatesEvery,
+	})
 	if err != nil {
 		return nil, err
 	}
-	c.GetClientCertificate = certs.GetClientCertificate
-	return c, nil
+	var hosts []string
+	for _, endpoint := range endpoints {
+		host, _, err := net.SplitHostPort(endpoint)
+		if err != nil {
+			host = endpoint
+		}
+		hosts = append(hosts, host)
+	}
+	return pki.StoreClientTLS(files, hosts), nil
 }
