@@ -96,7 +96,13 @@ func (a *arrival) receive(ctx context.Context) error {
 	case errors.Is(err, errNeedsMore), errors.Is(err, errMoot):
 		return nil
 	case err == nil && a.shipment.Key.HasPrefix(record.VaultPrefix):
-		return a.releaseAccount(ctx)
+		committed := a.receipt.Revision
+		err = a.releaseSecrets(ctx)
+		if err == nil {
+			err = a.releaseAccount(ctx)
+		}
+		a.receipt.Revision = committed
+		return err
 	}
 	return err
 }

@@ -34,7 +34,7 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 	}
 	a.entry.Resource.Kind, a.entry.Resource.ID, a.entry.Resource.Name = string(authz.SecretResource), string(incoming.ID), incoming.Name
 	a.entry.Resource.Vault, a.entry.Resource.Account = incoming.ID.Vault(), incoming.Account
-	vault, err := a.vaultOf(view, incoming)
+	vault, vaultRevision, err := a.vaultOf(view, incoming)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +55,8 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 		return nil, err
 	}
 	key := a.shipment.Key
+	// What is meant for this region follows from the vault as it is.
+	e.txn.Require(record.VaultKey(vault.ID), vaultRevision)
 	e.txn.Require(key, revision)
 	e.txn.Require(record.TombstoneKey(key), graveRevision)
 	if !meant {
@@ -68,32 +70,32 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 
 // vaultOf finds the vault that the secret belongs to and checks that the source
 // may send the secret.
-func (a *arrival) vaultOf(view record.View, incoming *secret.Secret) (*secret.Vault, error) {
+func (a *arrival) vaultOf(view record.View, incoming *secret.Secret) (vault *secret.Vault, revision int64, err error) {
 	if record.SecretKey(incoming.ID) != a.shipment.Key {
-		return nil, secret.Invalid("state", "is of the secret %s, not of %s", incoming.ID, a.shipment.Key)
+		return nil, 0, secret.Invalid("state", "is of the secret %s, not of %s", incoming.ID, a.shipment.Key)
 	}
 	if err := incoming.Validate(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	switch incoming.State {
 	case secret.Active, secret.PendingDeletion, secret.Deleted:
 	default:
-		return nil, secret.Errorf(secret.CodeUnknownFormat, "the state %q is not known to this release", incoming.State).WithHint("upgrade this region")
+		return nil, 0, secret.Errorf(secret.CodeUnknownFormat, "the state %q is not known to this release", incoming.State).WithHint("upgrade this region")
 	}
 	if err := a.admit(incoming.Ownership, incoming.Account); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	vault, _, err := record.Load(view, record.Vaults, record.VaultKey(incoming.ID.Vault()))
+	vault, revision, err = record.Load(view, record.Vaults, record.VaultKey(incoming.ID.Vault()))
 	if errors.Is(err, record.ErrNotFound) {
-		return nil, a.missingVault(view, incoming.ID.Vault())
+		return nil, 0, a.missingVault(view, incoming.ID.Vault())
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if vault.Account != incoming.Account {
-		return nil, secret.Invalid("state", "is of another account than its vault")
+		return nil, 0, secret.Invalid("state", "is of another account than its vault")
 	}
-	return vault, a.mayHold(vault)
+	return vault, revision, a.mayHold(vault)
 }
 
 // missingVault says what a secret without its vault means: the vault comes later,

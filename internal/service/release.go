@@ -43,8 +43,9 @@ func dropSecret(view record.View, txn *record.Txn, held *secret.Secret) error {
 }
 
 // releaseSecrets drops the source's secrets of a vault that is deleted at its home,
-// or no longer meant for this region, before the vault's record follows. A newer
-// state of the vault than the shipped one stops it.
+// or no longer meant for this region: before the vault's record follows, so that a
+// crash in between leaves something to go on from, and after it, for what came in
+// between. A newer state of the vault than the shipped one stops it.
 func (a *arrival) releaseSecrets(ctx context.Context) error {
 	incoming, err := a.incoming()
 	if err != nil {
@@ -64,7 +65,7 @@ func (a *arrival) releaseSecrets(ctx context.Context) error {
 	}
 	view := a.service.Store.View(ctx)
 	held, err := heldIdentity(view, a.shipment.Key)
-	if err != nil || held.revision == 0 || secret.Judge(held.ownership, incoming.ownership) == secret.Refuse {
+	if err != nil || held.revision+held.graveRevision == 0 || secret.Judge(held.ownership, incoming.ownership) == secret.Refuse {
 		return err
 	}
 	id := secret.VaultID(a.shipment.Key[len(record.VaultPrefix):])
@@ -80,21 +81,29 @@ func (a *arrival) releaseSecrets(ctx context.Context) error {
 		return err
 	}
 	for _, sec := range drop {
-		if err := a.dropReleased(ctx, sec.ID); err != nil {
+		if err := a.dropReleased(ctx, sec.ID, held); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// dropReleased drops one secret of a vault that is being released. The vault's own
-// tombstone will keep its states out, so none of its own is left.
-func (a *arrival) dropReleased(ctx context.Context, id secret.ID) error {
-	return a.commit(ctx, func(view record.View) (*record.Txn, error) {
+// dropReleased drops one secret of a vault that is being released, as long as the
+// vault is as held says: if it has changed the secret may be wanted again. The
+// vault's own tombstone will keep its states out, so none of its own is left.
+func (a *arrival) dropReleased(ctx context.Context, id secret.ID, vault heldRecord) error {
+	return a.commit(ctx, func(record.View) (*record.Txn, error) {
+		view := a.service.Store.View(ctx) // the local copy may not have the vault's state yet
+		now, err := heldIdentity(view, vault.key)
+		if err != nil || now.revision != vault.revision || now.graveRevision != vault.graveRevision {
+			return nil, err
+		}
 		txn, _, err := newTxn(view)
 		if err != nil {
 			return nil, err
 		}
+		txn.Require(vault.key, vault.revision)
+		txn.Require(record.TombstoneKey(vault.key), vault.graveRevision)
 		held, revision, err := record.Load(view, record.Secrets, record.SecretKey(id))
 		if errors.Is(err, record.ErrNotFound) {
 			return nil, nil

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -21,12 +22,16 @@ type shard struct {
 	committing func(before view, txn record.Txn)
 	changed    func([]record.Change)
 
+	// slow is how long a commit may take; 5 ms if 0.
+	slow time.Duration
+
 	mu       sync.Mutex
 	revision int64
 	records  map[record.Key]record.Stored
 }
 
 func (s *shard) Commit(_ context.Context, txn record.Txn) (int64, error) {
+	time.Sleep(rand.N(max(s.slow, 5*time.Millisecond))) // others come in between
 	s.feeding.Lock()
 	defer s.feeding.Unlock()
 	changes, err := s.commit(txn)
