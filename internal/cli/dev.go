@@ -153,6 +153,19 @@ func (a *app) describeDev(regions *localregion.Regions, envDir string, took time
   lifeboat secret get api-key
 `, shellPath(envFile(envDir, regions.All()[0])))
 	}
+	if all := regions.All(); envDir != "" && len(all) > 1 {
+		var others []string
+		for _, r := range all[1:] {
+			others = append(others, string(r.Name()))
+		}
+		fmt.Fprintf(&b, `
+To have it in the other regions too, and read it there:
+
+  lifeboat vault replicate demo --to %s
+  . %s
+  lifeboat secret get api-key
+`, strings.Join(others, ","), shellPath(envFile(envDir, all[1])))
+	}
 	b.WriteString("\nCtrl-C stops it; the data stays.\n")
 	fmt.Fprint(a.Stdout, b.String())
 }
