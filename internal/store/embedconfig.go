@@ -37,9 +37,9 @@ func (o EmbeddedOptions) config(log *zap.Logger) (*embed.Config, error) {
 	// A client may ping its connection every 10 s; see keepaliveTime.
 	cfg.GRPCKeepAliveMinTime = keepaliveTime / 2
 	cfg.WarningApplyDuration = time.Second
-	// What a member keeps in memory for others that have to catch up: entries can
-	// have maxGroupBytes and more.
-	cfg.SnapshotCatchUpEntries = 2000
+	// What a member keeps in memory after a restart, and for others that have to
+	// catch up: entries can have maxGroupBytes and more.
+	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = 2500, 2000
 	if len(o.members()) == 1 { // nothing to wait for before it elects itself
 		cfg.TickMs, cfg.ElectionMs = 20, 200
 		// Nor is there a member that might have to catch up from this one's
