@@ -3,6 +3,7 @@ package simulation
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -46,6 +47,9 @@ func (r *region) explain(v view, key record.Key) string {
 // compareWith compares what the target holds of this region's.
 func (r *region) compareWith(target *region) error {
 	own, theirs := r.shard.snapshot(), target.shard.snapshot()
+	if err := r.compareIdentities(own, theirs, target); err != nil {
+		return err
+	}
 	for key := range union(own, theirs) {
 		o, _ := ownerIn(own, key)
 		if key.HasPrefix(record.SecretPrefix) && o.Home == "" {
@@ -68,6 +72,37 @@ func (r *region) compareWith(target *region) error {
 		}
 		if err := whole(theirs, key); err != nil {
 			return fmt.Errorf("%s: %w", target.name, err)
+		}
+	}
+	return nil
+}
+
+// compareIdentities compares who is in the region's account, which a target has if
+// it holds the region's vault and must not have otherwise.
+func (r *region) compareIdentities(own, theirs view, target *region) error {
+	vault, _, err := record.Load(own, record.Vaults, record.VaultKey(secret.VaultID(r.vault)))
+	if err != nil {
+		return err
+	}
+	holds := slices.Contains(vault.Replication.Holders(), target.name)
+	for _, prefix := range []string{record.AccountPrefix, record.PrincipalPrefix, record.CredentialPrefix, record.PolicyPrefix} {
+		keys := map[record.Key]bool{}
+		for _, v := range []view{own, theirs} {
+			for key := range v.records {
+				if owner, err := record.OwnerOf(key, v.records[key].Value); key.HasPrefix(prefix) && err == nil && owner.Account == vault.Account {
+					keys[key] = true
+				}
+			}
+		}
+		for key := range keys {
+			want, _ := ownerIn(own, key)
+			got, there := theirs.records[key]
+			if there != holds {
+				return fmt.Errorf("%s: %s is there: %t, holds the vault: %t", target.name, key, there, holds)
+			}
+			if owner, err := record.OwnerOf(key, got.Value); there && (err != nil || owner.Ownership.Order != want.Order) {
+				return fmt.Errorf("G6: %s has %s at %s, not at %s", target.name, key, owner.Ownership.Order, want.Order)
+			}
 		}
 	}
 	return nil

@@ -52,7 +52,7 @@ func TestTargetsComeAndGo(t *testing.T) {
 		for _, to := range names {
 			w.setLink("east", to, lossy)
 			if to != "east" {
-				w.region(to).shard.slow = time.Second
+				w.region(to).shard.slow.Store(int64(time.Second))
 			}
 		}
 		var busy sync.WaitGroup

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -22,8 +23,8 @@ type shard struct {
 	committing func(before view, txn record.Txn)
 	changed    func([]record.Change)
 
-	// slow is how long a commit may take; 5 ms if 0.
-	slow time.Duration
+	// slow is how many nanoseconds a commit may take; 5 ms if 0.
+	slow atomic.Int64
 
 	mu       sync.Mutex
 	revision int64
@@ -31,7 +32,7 @@ type shard struct {
 }
 
 func (s *shard) Commit(_ context.Context, txn record.Txn) (int64, error) {
-	time.Sleep(rand.N(max(s.slow, 5*time.Millisecond))) // others come in between
+	time.Sleep(rand.N(max(time.Duration(s.slow.Load()), 5*time.Millisecond))) // others come in between
 	s.feeding.Lock()
 	defer s.feeding.Unlock()
 	changes, err := s.commit(txn)

@@ -43,10 +43,7 @@ type action struct {
 }
 
 var actions = []action{
-	{"create", func(_ *world, r *region, s step) error {
-		_, err := r.service.CreateSecret(r.as(r.token), service.NewSecret{Vault: r.vault, Name: s.secret(), Value: secret.NewPlaintext([]byte("one")), Description: secret.NewPlaintext([]byte("text"))})
-		return err
-	}},
+	{"create", create}, {"create", create}, {"create", create}, {"create", create},
 	{"put", put}, {"put", put}, {"put", put},
 	{"update", func(_ *world, r *region, s step) error {
 		_, err := r.service.UpdateSecret(r.as(r.token), service.Update{SecretRef: s.ref(r), SetTags: map[string]string{"tag": fmt.Sprint(s.set)}})
@@ -65,6 +62,35 @@ var actions = []action{
 		targets := s.targets()
 		_, err := r.service.ReplicateVault(r.as(r.token), service.VaultReplication{Vault: r.vault, Targets: &targets})
 		return err
+	}},
+	{"make a token", func(_ *world, r *region, s step) error {
+		_, _, err := r.service.CreateToken(r.as(r.token), service.NewCredential{Principal: "admin", Description: s.secret()})
+		return err
+	}},
+	{"revoke a token", func(_ *world, r *region, s step) error {
+		id := r.credential(s.secret())
+		if id == "" {
+			return nil
+		}
+		_, err := r.service.RevokeCredential(r.as(r.token), id)
+		return err
+	}},
+	{"delete vault and make it again", func(_ *world, r *region, s step) error {
+		if s.set > 1 {
+			return nil // seldom
+		}
+		if err := r.service.DeleteVault(r.as(r.token), r.vault); err != nil {
+			return err
+		}
+		vault, _, err := r.service.CreateVault(r.as(r.token), service.NewVault{Name: "vault"})
+		if err == nil {
+			r.vault = string(vault.ID)
+		}
+		return err
+	}},
+	{"the store is slow, or fast again", func(w *world, _ *region, s step) error {
+		w.regions[s.other].shard.slow.Store(int64(s.set) * int64(200*time.Millisecond))
+		return nil
 	}},
 	{"link", func(w *world, r *region, s step) error {
 		w.setLink(r.name, names[s.other], quality(s.set%3))
@@ -95,6 +121,13 @@ var actions = []action{
 		time.Sleep(time.Duration(s.set) * 10 * time.Second)
 		return nil
 	}},
+}
+
+func create(_ *world, r *region, s step) error {
+	_, err := r.service.CreateSecret(r.as(r.token), service.NewSecret{
+		Vault: r.vault, Name: s.secret(), Value: secret.NewPlaintext([]byte("one")), Description: secret.NewPlaintext([]byte("text")),
+	})
+	return err
 }
 
 func put(_ *world, r *region, s step) error {
@@ -131,6 +164,18 @@ func (r *region) keyOf(name string) record.Key {
 		return ""
 	}
 	return record.SecretKey(secret.ID(id))
+}
+
+// credential is one that has not been revoked, with that description.
+func (r *region) credential(description string) (id secret.CredentialID) {
+	_ = r.shard.snapshot().Scan(record.CredentialPrefix, record.PrefixEnd(record.CredentialPrefix), func(stored record.Stored) bool {
+		c, err := record.Credentials.Decode(stored.Value)
+		if err == nil && c.Description == description && c.RevokedAt.IsZero() && c.Ownership.Home == r.name {
+			id = c.ID
+		}
+		return id == ""
+	})
+	return id
 }
 
 // allowed are the refusals that plans run into.

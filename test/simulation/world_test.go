@@ -152,6 +152,7 @@ func (w *world) heal() {
 	for _, r := range w.regions {
 		r.mu.Lock()
 		r.bad, r.silent = "", false
+		r.shard.slow.Store(0)
 		r.mu.Unlock()
 	}
 	w.late.Wait()
