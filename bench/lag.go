@@ -123,12 +123,15 @@ func (m *lag) write(ctx context.Context, c *cluster) error {
 }
 
 // complete returns an error as long as a host lacks a mutation.
-func (m *lag) complete() error {
+func (m *lag) complete() error { return m.completeOn(hosts) }
+
+// completeOn returns an error as long as fewer watchers than n have seen a mutation.
+func (m *lag) completeOn(n int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	missing := 0
 	for mutation := range m.acknowledged {
-		if m.seen[mutation] < hosts {
+		if m.seen[mutation] < n {
 			missing++
 		}
 	}

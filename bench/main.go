@@ -27,6 +27,7 @@ var parts = []part{
 	{"lag", measureLag},
 	{"large", measureLarge},
 	{"restore", measureRestore},
+	{"replication", measureReplication},
 }
 
 // bench is one run.

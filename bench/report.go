@@ -51,7 +51,14 @@ var targets = map[string]target{
 	"host_cold_start_s_100k":        {false, 1},
 	"read_rate_1m_vs_1k_ratio":      {true, 0.8},
 	"host_cold_start_s_1m":          {false, 5},
-	"soak_anon_growth_pct":          {false, 5},
+	// The lag is over one way of 40 ms.
+	"crr_lag_p50_ms":                  {false, 70},
+	"crr_lag_p99_ms":                  {false, 190},
+	"crr_drain_per_s":                 {true, 2000},
+	"crr_drain_rtt_ratio":             {true, 0.8},
+	"crr_write_ratio_3_targets":       {true, 0.7},
+	"crr_write_p99_ratio_dead_target": {false, 1.2},
+	"soak_anon_growth_pct":            {false, 5},
 }
 
 type report struct {
