@@ -34,3 +34,8 @@ func (c *Client) RotateMasterKey(ctx context.Context, in *lifeboatv1.RotateMaste
 func (c *Client) GetKeyStatus(ctx context.Context, in *lifeboatv1.GetKeyStatusRequest) (*lifeboatv1.GetKeyStatusResponse, error) {
 	return read(ctx, c, c.keys.GetKeyStatus, in)
 }
+
+// ShredVault deletes a vault with all its secrets by destroying its data keys.
+func (c *Client) ShredVault(ctx context.Context, in *lifeboatv1.ShredVaultRequest) (*lifeboatv1.ShredVaultResponse, error) {
+	return mutate(ctx, c, c.keys.ShredVault, in)
+}

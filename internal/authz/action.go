@@ -79,8 +79,9 @@ const (
 	GetDataKeys    Action = "GetDataKeys"
 	RetireDataKeys Action = "RetireDataKeys"
 
+	ShredVault Action = "ShredVault"
+
 	RotateMasterKey Action = "RotateMasterKey"
-	GetKeyStatus    Action = "GetKeyStatus"
 )
 
 // Group is a set of actions that policies can name at once: action in
@@ -96,6 +97,8 @@ const (
 	GroupWrite Group = "write"
 	// GroupPurge is to delete secrets beyond recall.
 	GroupPurge Group = "purge"
+	// GroupShred is to delete vaults with all their secrets beyond recall.
+	GroupShred Group = "shred"
 	// GroupManage is to make and change vaults, principals, credentials and policies,
 	// and whom the account trusts to prove who calls.
 	// Who has it can give itself the rest.
@@ -147,7 +150,8 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(AccountResource), ListTrusts, ListIssuers)
 	add(groups(GroupManage), kinds(AccountResource), GetAccount)
 	add(groups(GroupManage), kinds(VaultResource, AccountResource), RotateDataKey, GetDataKeys)
-	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey, GetKeyStatus)
+	add(groups(GroupShred), kinds(VaultResource), ShredVault)
+	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,
 		GetStatus, ListHosts, RemoveHost, ListFailedMutations, RetryFailedMutation, ManageQueue, GetFormats, HoldFormats, ListPeers, AdmitPeer)
 	return all
@@ -164,7 +168,9 @@ func Actions() []Action {
 }
 
 // Groups returns all groups of actions.
-func Groups() []Group { return []Group{GroupRead, GroupWrite, GroupPurge, GroupManage, GroupOperate} }
+func Groups() []Group {
+	return []Group{GroupRead, GroupWrite, GroupPurge, GroupShred, GroupManage, GroupOperate}
+}
 
 // Actions returns the actions of a group, sorted.
 func (g Group) Actions() []Action {

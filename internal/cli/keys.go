@@ -309,6 +309,34 @@ func (a *app) followMasterRotation(ctx context.Context, cl *client.Client, began
 	}
 }
 
+// shredVault asks for the name of the vault, unless it is given.
+func (a *app) shredVault(ctx context.Context, cl *client.Client, ref string, shred bool, name string) error {
+	_, own, _ := strings.Cut("/"+ref, "/")
+	if _, after, ok := strings.Cut(own, "/"); ok {
+		own = after
+	}
+	switch {
+	case !shred:
+		return usagef("--yes-shred goes with --shred")
+	case name == "" && !isTerminal(a.Stdin):
+		return usagef("shredding the vault %s cannot be undone: give its name with --yes-shred", own)
+	case name == "":
+		if err := a.confirm(false, "shredding the vault "+ref+" with all its secrets", own); err != nil {
+			return err
+		}
+		name = own
+	}
+	answer, err := cl.ShredVault(ctx, &lifeboatv1.ShredVaultRequest{Vault: ref, ConfirmName: name})
+	if err != nil {
+		return err
+	}
+	for _, b := range answer.GetBackups() {
+		a.note("warning: backup %s still holds the wrapped data keys; it may be restored until %s", b.GetId(), at(b.GetUntil()))
+	}
+	a.note("copies that the region does not know of may hold them too")
+	return a.show(answer, func(w io.Writer) { row(w, "shredded "+ref) })
+}
+
 func numbers(all []uint32) string {
 	text := make([]string, len(all))
 	for i, n := range all {

@@ -174,15 +174,22 @@ func (a *app) vaultUpdate() *cobra.Command {
 }
 
 func (a *app) vaultDelete() *cobra.Command {
-	var yes bool
+	var yes, shred bool
+	var yesShred string
 	c := &cobra.Command{
-		Use: "delete NAME", Aliases: []string{"rm"}, Short: "Delete an empty vault", Args: args("NAME"), ValidArgsFunction: a.completeVault,
-		Long:    "Delete a vault all of whose secrets are purged.",
-		Example: "  lifeboat vault delete payments --yes",
+		Use: "delete NAME", Aliases: []string{"rm"}, Short: "Delete an empty vault, or shred one", Args: args("NAME"), ValidArgsFunction: a.completeVault,
+		Long: `Delete a vault all of whose secrets are purged; or, with --shred, one with all that
+is in it, at once and beyond recall, by destroying its data keys. That is an
+action of its own, ShredVault, and asks for the vault's name. Backups made before
+still hold the wrapped data keys; they are listed.`,
+		Example: "  lifeboat vault delete payments --yes\n  lifeboat vault delete payments --shred --yes-shred payments",
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := a.connect()
 			if err != nil {
 				return err
+			}
+			if shred || yesShred != "" {
+				return a.shredVault(c.Context(), cl, args[0], shred, yesShred)
 			}
 			if err := a.confirm(yes, "deleting the vault "+args[0], args[0]); err != nil {
 				return err
@@ -195,5 +202,7 @@ func (a *app) vaultDelete() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&shred, "shred", false, "delete it with all its secrets, by destroying its data keys")
+	c.Flags().StringVar(&yesShred, "yes-shred", "", "name of the vault, so that --shred does not ask")
 	return c
 }

@@ -40,11 +40,11 @@ func (p *Process) startKeyWork(ctx context.Context) {
 
 // keyWork wakes what carries on work on keys.
 type keyWork struct {
-	dataKeys, masterKeys chan struct{}
+	dataKeys, masterKeys, shreddings chan struct{}
 }
 
 func newKeyWork() keyWork {
-	return keyWork{dataKeys: make(chan struct{}, 1), masterKeys: make(chan struct{}, 1)}
+	return keyWork{dataKeys: make(chan struct{}, 1), masterKeys: make(chan struct{}, 1), shreddings: make(chan struct{}, 1)}
 }
 
 // changed notices that there is more to do.
@@ -52,6 +52,8 @@ func (w keyWork) changed(key record.Key) {
 	switch {
 	case key.HasPrefix(record.DataKeyRotationPrefix):
 		wake(w.dataKeys)
+	case key.HasPrefix(record.ShreddingPrefix):
+		wake(w.shreddings)
 	case key == record.MasterKeyRotationKey:
 		wake(w.masterKeys)
 	}
@@ -69,6 +71,7 @@ func (p *Process) maintainKeys(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.repeat(ctx, "data keys", p.keyWork.dataKeys, p.service.MaintainDataKeys) })
 	g.Go(func() error { return p.repeat(ctx, "master keys", p.keyWork.masterKeys, p.service.MaintainMasterKeys) })
+	g.Go(func() error { return p.repeat(ctx, "shreddings", p.keyWork.shreddings, p.service.MaintainShreddings) })
 	return g.Wait()
 }
 
@@ -136,6 +139,7 @@ func (p *Process) keyWorkMetrics() prometheus.Collector {
 	s.counter("rotations_total", "Rotations of data keys that this process brought to their end.", func(k keyWorkState) uint64 { return k.Rotated })
 	s.counter("master_key_rotations_total", "Rotations of master keys that this process brought to their end.", func(k keyWorkState) uint64 { return k.MasterRotated })
 	s.counter("rewrapped_data_keys_total", "Data keys that this process had wrapped again by another master key.", func(k keyWorkState) uint64 { return k.Rewrapped })
+	s.counter("shredded_vaults_total", "Shredded vaults of which this process deleted the last sealed record.", func(k keyWorkState) uint64 { return k.Shredded })
 	s.counter("resealed_records_total", "Records that this process sealed again under a newer data key.", func(k keyWorkState) uint64 { return k.Resealed })
 	return s
 }

@@ -47,9 +47,10 @@ type KeyStatus struct {
 	MasterRotation *recordpb.MasterKeyRotation
 }
 
-// GetKeyStatus answers what the region's keys are like, to operators.
+// GetKeyStatus answers what the region's keys are like, to operators: it is a part
+// of the region's status, and authorised as that.
 func (s *Service) GetKeyStatus(ctx context.Context) (status KeyStatus, err error) {
-	err = s.inspect(ctx, authz.GetKeyStatus, func(c *call, view record.View) error {
+	err = s.inspect(ctx, authz.GetStatus, func(c *call, view record.View) error {
 		if err := c.authorize(view, c.regionResource()); err != nil {
 			return err
 		}

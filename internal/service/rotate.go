@@ -48,6 +48,7 @@ type keyWork struct {
 
 	rewrapRate               *rate.Limiter
 	masterRotated, rewrapped atomic.Uint64
+	shredded                 atomic.Uint64
 }
 
 func (o KeyOptions) resealRate() *rate.Limiter {
@@ -60,6 +61,8 @@ type KeyStats struct {
 	// MasterRotated are rotations of master keys that ended, Rewrapped the data keys
 	// that were wrapped again.
 	MasterRotated, Rewrapped uint64
+	// Shredded are vaults of which the last sealed record was deleted.
+	Shredded uint64
 	// Rotated are rotations of data keys that ended, Resealed the records that were
 	// sealed again.
 	Rotated, Resealed uint64
@@ -69,6 +72,7 @@ type KeyStats struct {
 func (s *Service) KeyStats() KeyStats {
 	return KeyStats{
 		Rotated: s.rotated.Load(), Resealed: s.resealed.Load(), MasterRotated: s.masterRotated.Load(), Rewrapped: s.rewrapped.Load(),
+		Shredded: s.shredded.Load(),
 	}
 }
 

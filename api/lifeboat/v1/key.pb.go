@@ -1025,6 +1025,167 @@ func (x *GetKeyStatusResponse) GetMasterKeyRotation() *MasterKeyRotation {
 	return nil
 }
 
+type ShredVaultRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Vault string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// Name of the vault, without its account.
+	ConfirmName   string `protobuf:"bytes,2,opt,name=confirm_name,json=confirmName,proto3" json:"confirm_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShredVaultRequest) Reset() {
+	*x = ShredVaultRequest{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShredVaultRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShredVaultRequest) ProtoMessage() {}
+
+func (x *ShredVaultRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShredVaultRequest.ProtoReflect.Descriptor instead.
+func (*ShredVaultRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ShredVaultRequest) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *ShredVaultRequest) GetConfirmName() string {
+	if x != nil {
+		return x.ConfirmName
+	}
+	return ""
+}
+
+type ShredVaultResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ID of the vault that was.
+	VaultId string `protobuf:"bytes,1,opt,name=vault_id,json=vaultId,proto3" json:"vault_id,omitempty"`
+	// Backups that the region knows of and that still hold the wrapped data keys and
+	// the sealed secrets: who has one and the master keys can bring the vault back.
+	Backups       []*KeptBackup `protobuf:"bytes,2,rep,name=backups,proto3" json:"backups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShredVaultResponse) Reset() {
+	*x = ShredVaultResponse{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShredVaultResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShredVaultResponse) ProtoMessage() {}
+
+func (x *ShredVaultResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShredVaultResponse.ProtoReflect.Descriptor instead.
+func (*ShredVaultResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ShredVaultResponse) GetVaultId() string {
+	if x != nil {
+		return x.VaultId
+	}
+	return ""
+}
+
+func (x *ShredVaultResponse) GetBackups() []*KeptBackup {
+	if x != nil {
+		return x.Backups
+	}
+	return nil
+}
+
+// KeptBackup is a backup that can be expected to be restored until then.
+type KeptBackup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeptBackup) Reset() {
+	*x = KeptBackup{}
+	mi := &file_lifeboat_v1_key_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeptBackup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeptBackup) ProtoMessage() {}
+
+func (x *KeptBackup) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_key_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeptBackup.ProtoReflect.Descriptor instead.
+func (*KeptBackup) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_key_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *KeptBackup) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *KeptBackup) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 var File_lifeboat_v1_key_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_key_proto_rawDesc = "" +
@@ -1111,12 +1272,24 @@ const file_lifeboat_v1_key_proto_rawDesc = "" +
 	"\x10oldest_active_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x0eoldestActiveAt\x12\x1a\n" +
 	"\brotating\x18\x06 \x01(\x04R\brotating\x12%\n" +
 	"\x0efailed_records\x18\a \x01(\x04R\rfailedRecords\x12N\n" +
-	"\x13master_key_rotation\x18\b \x01(\v2\x1e.lifeboat.v1.MasterKeyRotationR\x11masterKeyRotation2\xce\x03\n" +
+	"\x13master_key_rotation\x18\b \x01(\v2\x1e.lifeboat.v1.MasterKeyRotationR\x11masterKeyRotation\"L\n" +
+	"\x11ShredVaultRequest\x12\x14\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12!\n" +
+	"\fconfirm_name\x18\x02 \x01(\tR\vconfirmName\"b\n" +
+	"\x12ShredVaultResponse\x12\x19\n" +
+	"\bvault_id\x18\x01 \x01(\tR\avaultId\x121\n" +
+	"\abackups\x18\x02 \x03(\v2\x17.lifeboat.v1.KeptBackupR\abackups\"N\n" +
+	"\n" +
+	"KeptBackup\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until2\x9d\x04\n" +
 	"\n" +
 	"KeyService\x12V\n" +
 	"\rRotateDataKey\x12!.lifeboat.v1.RotateDataKeyRequest\x1a\".lifeboat.v1.RotateDataKeyResponse\x12U\n" +
 	"\vGetDataKeys\x12\x1f.lifeboat.v1.GetDataKeysRequest\x1a .lifeboat.v1.GetDataKeysResponse\"\x03\x90\x02\x01\x12Y\n" +
-	"\x0eRetireDataKeys\x12\".lifeboat.v1.RetireDataKeysRequest\x1a#.lifeboat.v1.RetireDataKeysResponse\x12\\\n" +
+	"\x0eRetireDataKeys\x12\".lifeboat.v1.RetireDataKeysRequest\x1a#.lifeboat.v1.RetireDataKeysResponse\x12M\n" +
+	"\n" +
+	"ShredVault\x12\x1e.lifeboat.v1.ShredVaultRequest\x1a\x1f.lifeboat.v1.ShredVaultResponse\x12\\\n" +
 	"\x0fRotateMasterKey\x12#.lifeboat.v1.RotateMasterKeyRequest\x1a$.lifeboat.v1.RotateMasterKeyResponse\x12X\n" +
 	"\fGetKeyStatus\x12 .lifeboat.v1.GetKeyStatusRequest\x1a!.lifeboat.v1.GetKeyStatusResponse\"\x03\x90\x02\x01BAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
 
@@ -1132,7 +1305,7 @@ func file_lifeboat_v1_key_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_key_proto_rawDescData
 }
 
-var file_lifeboat_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_lifeboat_v1_key_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_lifeboat_v1_key_proto_goTypes = []any{
 	(*DataKey)(nil),                 // 0: lifeboat.v1.DataKey
 	(*DataKeyRotation)(nil),         // 1: lifeboat.v1.DataKeyRotation
@@ -1149,40 +1322,47 @@ var file_lifeboat_v1_key_proto_goTypes = []any{
 	(*MasterKeyUse)(nil),            // 12: lifeboat.v1.MasterKeyUse
 	(*GetKeyStatusRequest)(nil),     // 13: lifeboat.v1.GetKeyStatusRequest
 	(*GetKeyStatusResponse)(nil),    // 14: lifeboat.v1.GetKeyStatusResponse
-	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
+	(*ShredVaultRequest)(nil),       // 15: lifeboat.v1.ShredVaultRequest
+	(*ShredVaultResponse)(nil),      // 16: lifeboat.v1.ShredVaultResponse
+	(*KeptBackup)(nil),              // 17: lifeboat.v1.KeptBackup
+	(*timestamppb.Timestamp)(nil),   // 18: google.protobuf.Timestamp
 }
 var file_lifeboat_v1_key_proto_depIdxs = []int32{
-	15, // 0: lifeboat.v1.DataKey.created_at:type_name -> google.protobuf.Timestamp
-	15, // 1: lifeboat.v1.DataKeyRotation.started_at:type_name -> google.protobuf.Timestamp
-	15, // 2: lifeboat.v1.DataKeyRotation.finished_at:type_name -> google.protobuf.Timestamp
-	15, // 3: lifeboat.v1.DataKeyRotation.retired_at:type_name -> google.protobuf.Timestamp
+	18, // 0: lifeboat.v1.DataKey.created_at:type_name -> google.protobuf.Timestamp
+	18, // 1: lifeboat.v1.DataKeyRotation.started_at:type_name -> google.protobuf.Timestamp
+	18, // 2: lifeboat.v1.DataKeyRotation.finished_at:type_name -> google.protobuf.Timestamp
+	18, // 3: lifeboat.v1.DataKeyRotation.retired_at:type_name -> google.protobuf.Timestamp
 	1,  // 4: lifeboat.v1.RotateDataKeyResponse.rotation:type_name -> lifeboat.v1.DataKeyRotation
 	0,  // 5: lifeboat.v1.GetDataKeysResponse.keys:type_name -> lifeboat.v1.DataKey
 	1,  // 6: lifeboat.v1.GetDataKeysResponse.rotation:type_name -> lifeboat.v1.DataKeyRotation
 	8,  // 7: lifeboat.v1.RetireDataKeysResponse.retired:type_name -> lifeboat.v1.RetiredDataKeys
-	15, // 8: lifeboat.v1.MasterKeyRotation.started_at:type_name -> google.protobuf.Timestamp
-	15, // 9: lifeboat.v1.MasterKeyRotation.finished_at:type_name -> google.protobuf.Timestamp
+	18, // 8: lifeboat.v1.MasterKeyRotation.started_at:type_name -> google.protobuf.Timestamp
+	18, // 9: lifeboat.v1.MasterKeyRotation.finished_at:type_name -> google.protobuf.Timestamp
 	9,  // 10: lifeboat.v1.RotateMasterKeyResponse.rotation:type_name -> lifeboat.v1.MasterKeyRotation
-	15, // 11: lifeboat.v1.MasterKeyUse.oldest_data_key_at:type_name -> google.protobuf.Timestamp
-	15, // 12: lifeboat.v1.MasterKeyUse.backups_until:type_name -> google.protobuf.Timestamp
+	18, // 11: lifeboat.v1.MasterKeyUse.oldest_data_key_at:type_name -> google.protobuf.Timestamp
+	18, // 12: lifeboat.v1.MasterKeyUse.backups_until:type_name -> google.protobuf.Timestamp
 	12, // 13: lifeboat.v1.GetKeyStatusResponse.master_keys:type_name -> lifeboat.v1.MasterKeyUse
-	15, // 14: lifeboat.v1.GetKeyStatusResponse.oldest_active_at:type_name -> google.protobuf.Timestamp
+	18, // 14: lifeboat.v1.GetKeyStatusResponse.oldest_active_at:type_name -> google.protobuf.Timestamp
 	9,  // 15: lifeboat.v1.GetKeyStatusResponse.master_key_rotation:type_name -> lifeboat.v1.MasterKeyRotation
-	2,  // 16: lifeboat.v1.KeyService.RotateDataKey:input_type -> lifeboat.v1.RotateDataKeyRequest
-	4,  // 17: lifeboat.v1.KeyService.GetDataKeys:input_type -> lifeboat.v1.GetDataKeysRequest
-	6,  // 18: lifeboat.v1.KeyService.RetireDataKeys:input_type -> lifeboat.v1.RetireDataKeysRequest
-	10, // 19: lifeboat.v1.KeyService.RotateMasterKey:input_type -> lifeboat.v1.RotateMasterKeyRequest
-	13, // 20: lifeboat.v1.KeyService.GetKeyStatus:input_type -> lifeboat.v1.GetKeyStatusRequest
-	3,  // 21: lifeboat.v1.KeyService.RotateDataKey:output_type -> lifeboat.v1.RotateDataKeyResponse
-	5,  // 22: lifeboat.v1.KeyService.GetDataKeys:output_type -> lifeboat.v1.GetDataKeysResponse
-	7,  // 23: lifeboat.v1.KeyService.RetireDataKeys:output_type -> lifeboat.v1.RetireDataKeysResponse
-	11, // 24: lifeboat.v1.KeyService.RotateMasterKey:output_type -> lifeboat.v1.RotateMasterKeyResponse
-	14, // 25: lifeboat.v1.KeyService.GetKeyStatus:output_type -> lifeboat.v1.GetKeyStatusResponse
-	21, // [21:26] is the sub-list for method output_type
-	16, // [16:21] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	17, // 16: lifeboat.v1.ShredVaultResponse.backups:type_name -> lifeboat.v1.KeptBackup
+	18, // 17: lifeboat.v1.KeptBackup.until:type_name -> google.protobuf.Timestamp
+	2,  // 18: lifeboat.v1.KeyService.RotateDataKey:input_type -> lifeboat.v1.RotateDataKeyRequest
+	4,  // 19: lifeboat.v1.KeyService.GetDataKeys:input_type -> lifeboat.v1.GetDataKeysRequest
+	6,  // 20: lifeboat.v1.KeyService.RetireDataKeys:input_type -> lifeboat.v1.RetireDataKeysRequest
+	15, // 21: lifeboat.v1.KeyService.ShredVault:input_type -> lifeboat.v1.ShredVaultRequest
+	10, // 22: lifeboat.v1.KeyService.RotateMasterKey:input_type -> lifeboat.v1.RotateMasterKeyRequest
+	13, // 23: lifeboat.v1.KeyService.GetKeyStatus:input_type -> lifeboat.v1.GetKeyStatusRequest
+	3,  // 24: lifeboat.v1.KeyService.RotateDataKey:output_type -> lifeboat.v1.RotateDataKeyResponse
+	5,  // 25: lifeboat.v1.KeyService.GetDataKeys:output_type -> lifeboat.v1.GetDataKeysResponse
+	7,  // 26: lifeboat.v1.KeyService.RetireDataKeys:output_type -> lifeboat.v1.RetireDataKeysResponse
+	16, // 27: lifeboat.v1.KeyService.ShredVault:output_type -> lifeboat.v1.ShredVaultResponse
+	11, // 28: lifeboat.v1.KeyService.RotateMasterKey:output_type -> lifeboat.v1.RotateMasterKeyResponse
+	14, // 29: lifeboat.v1.KeyService.GetKeyStatus:output_type -> lifeboat.v1.GetKeyStatusResponse
+	24, // [24:30] is the sub-list for method output_type
+	18, // [18:24] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_key_proto_init() }
@@ -1196,7 +1376,7 @@ func file_lifeboat_v1_key_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_key_proto_rawDesc), len(file_lifeboat_v1_key_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

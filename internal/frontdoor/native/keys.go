@@ -83,3 +83,12 @@ func (h keyHandler) GetKeyStatus(ctx context.Context, _ *connect.Request[lifeboa
 }
 
 func count(n int) uint64 { return uint64(n) } //nolint:gosec // a count
+
+func (h keyHandler) ShredVault(ctx context.Context, req *connect.Request[lifeboatv1.ShredVaultRequest]) (*connect.Response[lifeboatv1.ShredVaultResponse], error) {
+	shredded, err := h.Service.ShredVault(ctx, req.Msg.GetVault(), req.Msg.GetConfirmName())
+	answer := &lifeboatv1.ShredVaultResponse{VaultId: string(shredded.ID)}
+	for _, b := range shredded.Backups {
+		answer.Backups = append(answer.Backups, &lifeboatv1.KeptBackup{Id: b.ID, Until: timestamp(b.Until)})
+	}
+	return reply(ctx, h.dialect, answer, err)
+}

@@ -41,6 +41,8 @@ const (
 	// KeyServiceRetireDataKeysProcedure is the fully-qualified name of the KeyService's RetireDataKeys
 	// RPC.
 	KeyServiceRetireDataKeysProcedure = "/lifeboat.v1.KeyService/RetireDataKeys"
+	// KeyServiceShredVaultProcedure is the fully-qualified name of the KeyService's ShredVault RPC.
+	KeyServiceShredVaultProcedure = "/lifeboat.v1.KeyService/ShredVault"
 	// KeyServiceRotateMasterKeyProcedure is the fully-qualified name of the KeyService's
 	// RotateMasterKey RPC.
 	KeyServiceRotateMasterKeyProcedure = "/lifeboat.v1.KeyService/RotateMasterKey"
@@ -60,6 +62,10 @@ type KeyServiceClient interface {
 	// RetireDataKeys deletes generations that nothing needs any more. Only
 	// operators.
 	RetireDataKeys(context.Context, *connect.Request[v1.RetireDataKeysRequest]) (*connect.Response[v1.RetireDataKeysResponse], error)
+	// ShredVault deletes a vault with all its secrets by destroying its data keys:
+	// nothing that they sealed can be opened from then on. The sealed records are
+	// deleted in the background. It is an action of its own.
+	ShredVault(context.Context, *connect.Request[v1.ShredVaultRequest]) (*connect.Response[v1.ShredVaultResponse], error)
 	// RotateMasterKey has all data keys wrapped again by the active master keys, in
 	// the background; before that it has the key service make a new one, if that
 	// can. While that is under way it changes nothing and answers how far it is.
@@ -99,6 +105,12 @@ func NewKeyServiceClient(httpClient connect.HTTPClient, baseURL string, opts ...
 			connect.WithSchema(keyServiceMethods.ByName("RetireDataKeys")),
 			connect.WithClientOptions(opts...),
 		),
+		shredVault: connect.NewClient[v1.ShredVaultRequest, v1.ShredVaultResponse](
+			httpClient,
+			baseURL+KeyServiceShredVaultProcedure,
+			connect.WithSchema(keyServiceMethods.ByName("ShredVault")),
+			connect.WithClientOptions(opts...),
+		),
 		rotateMasterKey: connect.NewClient[v1.RotateMasterKeyRequest, v1.RotateMasterKeyResponse](
 			httpClient,
 			baseURL+KeyServiceRotateMasterKeyProcedure,
@@ -120,6 +132,7 @@ type keyServiceClient struct {
 	rotateDataKey   *connect.Client[v1.RotateDataKeyRequest, v1.RotateDataKeyResponse]
 	getDataKeys     *connect.Client[v1.GetDataKeysRequest, v1.GetDataKeysResponse]
 	retireDataKeys  *connect.Client[v1.RetireDataKeysRequest, v1.RetireDataKeysResponse]
+	shredVault      *connect.Client[v1.ShredVaultRequest, v1.ShredVaultResponse]
 	rotateMasterKey *connect.Client[v1.RotateMasterKeyRequest, v1.RotateMasterKeyResponse]
 	getKeyStatus    *connect.Client[v1.GetKeyStatusRequest, v1.GetKeyStatusResponse]
 }
@@ -137,6 +150,11 @@ func (c *keyServiceClient) GetDataKeys(ctx context.Context, req *connect.Request
 // RetireDataKeys calls lifeboat.v1.KeyService.RetireDataKeys.
 func (c *keyServiceClient) RetireDataKeys(ctx context.Context, req *connect.Request[v1.RetireDataKeysRequest]) (*connect.Response[v1.RetireDataKeysResponse], error) {
 	return c.retireDataKeys.CallUnary(ctx, req)
+}
+
+// ShredVault calls lifeboat.v1.KeyService.ShredVault.
+func (c *keyServiceClient) ShredVault(ctx context.Context, req *connect.Request[v1.ShredVaultRequest]) (*connect.Response[v1.ShredVaultResponse], error) {
+	return c.shredVault.CallUnary(ctx, req)
 }
 
 // RotateMasterKey calls lifeboat.v1.KeyService.RotateMasterKey.
@@ -161,6 +179,10 @@ type KeyServiceHandler interface {
 	// RetireDataKeys deletes generations that nothing needs any more. Only
 	// operators.
 	RetireDataKeys(context.Context, *connect.Request[v1.RetireDataKeysRequest]) (*connect.Response[v1.RetireDataKeysResponse], error)
+	// ShredVault deletes a vault with all its secrets by destroying its data keys:
+	// nothing that they sealed can be opened from then on. The sealed records are
+	// deleted in the background. It is an action of its own.
+	ShredVault(context.Context, *connect.Request[v1.ShredVaultRequest]) (*connect.Response[v1.ShredVaultResponse], error)
 	// RotateMasterKey has all data keys wrapped again by the active master keys, in
 	// the background; before that it has the key service make a new one, if that
 	// can. While that is under way it changes nothing and answers how far it is.
@@ -196,6 +218,12 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 		connect.WithSchema(keyServiceMethods.ByName("RetireDataKeys")),
 		connect.WithHandlerOptions(opts...),
 	)
+	keyServiceShredVaultHandler := connect.NewUnaryHandler(
+		KeyServiceShredVaultProcedure,
+		svc.ShredVault,
+		connect.WithSchema(keyServiceMethods.ByName("ShredVault")),
+		connect.WithHandlerOptions(opts...),
+	)
 	keyServiceRotateMasterKeyHandler := connect.NewUnaryHandler(
 		KeyServiceRotateMasterKeyProcedure,
 		svc.RotateMasterKey,
@@ -217,6 +245,8 @@ func NewKeyServiceHandler(svc KeyServiceHandler, opts ...connect.HandlerOption) 
 			keyServiceGetDataKeysHandler.ServeHTTP(w, r)
 		case KeyServiceRetireDataKeysProcedure:
 			keyServiceRetireDataKeysHandler.ServeHTTP(w, r)
+		case KeyServiceShredVaultProcedure:
+			keyServiceShredVaultHandler.ServeHTTP(w, r)
 		case KeyServiceRotateMasterKeyProcedure:
 			keyServiceRotateMasterKeyHandler.ServeHTTP(w, r)
 		case KeyServiceGetKeyStatusProcedure:
@@ -240,6 +270,10 @@ func (UnimplementedKeyServiceHandler) GetDataKeys(context.Context, *connect.Requ
 
 func (UnimplementedKeyServiceHandler) RetireDataKeys(context.Context, *connect.Request[v1.RetireDataKeysRequest]) (*connect.Response[v1.RetireDataKeysResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.KeyService.RetireDataKeys is not implemented"))
+}
+
+func (UnimplementedKeyServiceHandler) ShredVault(context.Context, *connect.Request[v1.ShredVaultRequest]) (*connect.Response[v1.ShredVaultResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.KeyService.ShredVault is not implemented"))
 }
 
 func (UnimplementedKeyServiceHandler) RotateMasterKey(context.Context, *connect.Request[v1.RotateMasterKeyRequest]) (*connect.Response[v1.RotateMasterKeyResponse], error) {
