@@ -80,7 +80,7 @@ func TestAnotherLifeOfARegionMustBeAdmitted(t *testing.T) {
 	must(t, err)
 	must(t, west.Remake(t.Context()))
 	refused := func(p *lifeboatv1.Peer) bool {
-		return p.GetReachable() && p.GetIncarnation() != first.GetIncarnation() && p.GetPinnedIncarnation() == first.GetIncarnation()
+		return p.GetReachable() && p.GetIncarnation() != "" && p.GetIncarnation() != first.GetIncarnation() && p.GetPinnedIncarnation() == first.GetIncarnation()
 	}
 	wait(t, east, "west", refused)
 	wait(t, west, "east", lifeboattest.Linked) // it has forgotten whom it knew
