@@ -3,6 +3,7 @@ package replication
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -162,6 +163,9 @@ func (s *Sender) deliver(ctx context.Context, messages []queue.Message) {
 	rest := deferFor
 	for _, key := range keys {
 		m, fate := byKey[key], fates[key]
+		if key.HasPrefix(record.VaultPrefix) && secret.HasCode(fate.err, secret.CodeNotFound) {
+			fate = s.sendWithAccount(ctx, key)
+		}
 		switch {
 		case fate.err == nil:
 			done = append(done, m)
@@ -182,6 +186,19 @@ func (s *Sender) deliver(ctx context.Context, messages []queue.Message) {
 		wait := s.Queue.Unreachable(s.Target, unreached)
 		s.Logger.Debug("the target is not reached", "target", s.Target, "messages", len(unreached), "again_in", wait, "error", fates[unreached[0].Record].err)
 	}
+}
+
+// sendWithAccount sends a vault once more, after the account that the target says it
+// lacks: a message may come before the synchronisation that brings all of it.
+func (s *Sender) sendWithAccount(ctx context.Context, vault record.Key) fate {
+	err := s.sendAccountOf(ctx, vault)
+	if _, refused := errors.AsType[*secret.Error](err); refused {
+		return fate{err: err}
+	}
+	if err != nil {
+		return fate{err: err, rest: clearsIn}
+	}
+	return s.send(ctx, []record.Key{vault})[vault]
 }
 
 func (s *Sender) settle(ctx context.Context, done []queue.Message, failed []queue.Failure) {

@@ -31,34 +31,16 @@ type VaultReplication struct {
 // region that is added gets all of them in the background; one that is left out
 // drops its copies. Errors: CodeInvalid for regions that are not peers, not
 // allowed, or too many; CodeNotHome; CodeStale.
-func (s *Service) ReplicateVault(ctx context.Context, r VaultReplication) (vault *secret.Vault, err error) {
-	_, err = s.administer(ctx, authz.ReplicateVault, func(c *call, view record.View) (*record.Txn, error) {
-		old, revision, err := c.vault(view, r.Vault)
-		if err != nil {
-			return nil, err
+func (s *Service) ReplicateVault(ctx context.Context, r VaultReplication) (*secret.Vault, error) {
+	return s.editVault(ctx, authz.ReplicateVault, r.Vault, r.Expected, func(e *vaultEdit) (err error) {
+		if e.vault.Replication, err = s.replicationOf(e.before, r); err != nil {
+			return err
 		}
-		if err := c.authorize(view, vaultResource(old)); err != nil {
-			return nil, err
-		}
-		txn, region, err := newTxnAt(view, "vault", old.Ownership)
-		if err != nil {
-			return nil, err
-		}
-		if r.Expected != nil && old.Ownership.Order != *r.Expected {
-			return nil, staleOrder(old.Ownership.Order)
-		}
-		vault = old.Clone()
-		if vault.Replication, err = s.replicationOf(old, r); err != nil {
-			return nil, err
-		}
-		m := c.mutationIn(region)
-		vault.Ownership.Advance(m.Incarnation)
-		vault.UpdatedAt = m.At
-		c.synchroniseVault(txn, old, vault)
-		c.putVault(txn, vault, revision, mutationUpdate, "vault_updated")
-		return txn, nil
+		e.vault.Ownership.Advance(e.mutation.Incarnation)
+		e.vault.UpdatedAt = e.mutation.At
+		e.call.synchroniseVault(e.txn, e.before, e.vault)
+		return nil
 	})
-	return vault, err
 }
 
 // replicationOf returns the vault's replication as changed and checked.

@@ -165,9 +165,29 @@ type VaultUpdate struct {
 }
 
 // UpdateVault changes metadata of a vault.
-func (s *Service) UpdateVault(ctx context.Context, u VaultUpdate) (vault *secret.Vault, err error) {
-	_, err = s.administer(ctx, authz.UpdateVault, func(c *call, view record.View) (*record.Txn, error) {
-		old, revision, err := c.vault(view, u.Vault)
+func (s *Service) UpdateVault(ctx context.Context, u VaultUpdate) (*secret.Vault, error) {
+	return s.editVault(ctx, authz.UpdateVault, u.Vault, u.Expected, func(e *vaultEdit) error {
+		if err := e.vault.Update(e.mutation, u.Description, u.SetTags, u.RemoveTags, u.Retention); err != nil || u.Key == nil {
+			return err
+		}
+		return e.call.moveToKey(ctx, e.view, e.txn, e.vault, *u.Key)
+	})
+}
+
+// vaultEdit is a mutation of a vault being planned.
+type vaultEdit struct {
+	call     *call
+	view     record.View
+	txn      *record.Txn
+	mutation secret.Mutation
+	// vault is to be changed; before is what it was.
+	vault, before *secret.Vault
+}
+
+// editVault carries out a mutation of a vault at its home.
+func (s *Service) editVault(ctx context.Context, action authz.Action, ref string, expected *secret.Order, change func(*vaultEdit) error) (vault *secret.Vault, err error) {
+	_, err = s.administer(ctx, action, func(c *call, view record.View) (*record.Txn, error) {
+		old, revision, err := c.vault(view, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -178,17 +198,12 @@ func (s *Service) UpdateVault(ctx context.Context, u VaultUpdate) (vault *secret
 		if err != nil {
 			return nil, err
 		}
-		if u.Expected != nil && old.Ownership.Order != *u.Expected {
+		if expected != nil && old.Ownership.Order != *expected {
 			return nil, staleOrder(old.Ownership.Order)
 		}
 		vault = old.Clone()
-		if err := vault.Update(c.mutationIn(region), u.Description, u.SetTags, u.RemoveTags, u.Retention); err != nil {
+		if err := change(&vaultEdit{call: c, view: view, txn: txn, mutation: c.mutationIn(region), vault: vault, before: old}); err != nil {
 			return nil, err
-		}
-		if u.Key != nil {
-			if err := c.moveToKey(ctx, view, txn, vault, *u.Key); err != nil {
-				return nil, err
-			}
 		}
 		c.putVault(txn, vault, revision, mutationUpdate, "vault_updated")
 		return txn, nil
