@@ -29,8 +29,8 @@ replicate".`,
 
 // targetFlags are regions that something is replicated to.
 type targetFlags struct {
-	to, force []string
-	stop      bool
+	to, force, keys []string
+	stop            bool
 }
 
 func (f *targetFlags) add(c *cobra.Command) {
@@ -45,8 +45,16 @@ func (f *targetFlags) given(c *cobra.Command) bool { return c.Flags().Changed("t
 
 func (f *targetFlags) targets() ([]*lifeboatv1.Target, error) {
 	var targets []*lifeboatv1.Target
+	keys, err := parsePairs("key", f.keys)
+	if err != nil {
+		return nil, err
+	}
 	for _, region := range f.to {
-		targets = append(targets, &lifeboatv1.Target{Region: region, ForceOverwrite: slices.Contains(f.force, region)})
+		targets = append(targets, &lifeboatv1.Target{Region: region, ForceOverwrite: slices.Contains(f.force, region), Key: keys[region]})
+		delete(keys, region)
+	}
+	for region := range keys {
+		return nil, usagef("--key names %s, which --to does not", region)
 	}
 	for _, region := range f.force {
 		if !slices.Contains(f.to, region) {
@@ -69,6 +77,7 @@ credentials and policies; one that is left out drops its copies. Replicas can be
 read like local secrets, and are changed in their home region only.`,
 		Example: `  lifeboat vault replicate payments --to west,south
   lifeboat vault replicate payments --to west --allow-regions west,north
+  lifeboat vault replicate payments --to west --key west=payments
   lifeboat vault replicate payments --ack-targets 1
   lifeboat vault replicate payments --stop`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -102,6 +111,7 @@ read like local secrets, and are changed in their home region only.`,
 	}
 	t.add(c)
 	f := c.Flags()
+	f.StringArrayVar(&t.keys, "key", nil, "REGION=NAME: the master key of the region's key service that wraps the vault's data keys there; repeatable")
 	f.StringSliceVar(&allow, "allow-regions", nil, "the only regions besides the home that may ever hold the vault")
 	f.BoolVar(&allowAny, "allow-any-region", false, "lift that")
 	f.Uint32Var(&ack, "ack-targets", 0, "by how many targets a mutation must have been received before it counts as replicated")
@@ -154,6 +164,9 @@ func targetNames(targets []*lifeboatv1.Target) string {
 	var names []string
 	for _, t := range targets {
 		name := t.GetRegion()
+		if t.GetKey() != "" {
+			name += " (key " + t.GetKey() + ")"
+		}
 		if t.GetForceOverwrite() {
 			name += " (force-overwrite)"
 		}

@@ -43,12 +43,13 @@ func (k *Keyring) NewScopeUnder(ctx context.Context, masterKey, scope string, no
 }
 
 // NewReplicaScope is NewScope for a vault or account that another region has:
-// with that region's MAC key and a SEAL key of its own. It takes macKey over.
-func (k *Keyring) NewReplicaScope(ctx context.Context, scope string, macKey secret.Plaintext, now time.Time) (*NewKeys, error) {
+// with that region's MAC key and a SEAL key of its own, under the master key of a
+// name, empty for the region's own. It takes macKey over.
+func (k *Keyring) NewReplicaScope(ctx context.Context, masterKey, scope string, macKey secret.Plaintext, now time.Time) (*NewKeys, error) {
 	if macKey.Len() != keyBytes {
 		return nil, secret.Invalid("mac_key", "must have %d bytes, has %d", keyBytes, macKey.Len())
 	}
-	return k.newScope(ctx, "", scope, macKey.Reveal(), now)
+	return k.newScope(ctx, masterKey, scope, macKey.Reveal(), now)
 }
 
 func (k *Keyring) newScope(ctx context.Context, masterKey, scope string, macKey []byte, now time.Time) (*NewKeys, error) {

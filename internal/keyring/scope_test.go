@@ -141,7 +141,7 @@ func TestReplicaScopeSharesTheMACKeyOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys, err := west.NewReplicaScope(t.Context(), scope, key, at)
+	keys, err := west.NewReplicaScope(t.Context(), "", scope, key, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestReplicaScopeSharesTheMACKeyOnly(t *testing.T) {
 	}
 	_, err = west.open(t, scope, east.seal(t, scope, "content", place()), place())
 	wantCode(t, err, secret.CodeTampered, "content of another region")
-	_, err = west.NewReplicaScope(t.Context(), scope, secret.NewPlaintext([]byte("short")), at)
+	_, err = west.NewReplicaScope(t.Context(), "", scope, secret.NewPlaintext([]byte("short")), at)
 	wantCode(t, err, secret.CodeInvalid, "short MAC key")
 }
 

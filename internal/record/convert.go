@@ -152,7 +152,7 @@ func vaultFromProto(p *recordpb.Vault) *secret.Vault {
 func targetsToProto(targets []secret.Target) []*recordpb.Target {
 	var p []*recordpb.Target
 	for _, t := range targets {
-		p = append(p, &recordpb.Target{Region: string(t.Region), ForceOverwrite: t.ForceOverwrite})
+		p = append(p, &recordpb.Target{Region: string(t.Region), ForceOverwrite: t.ForceOverwrite, Key: t.Key})
 	}
 	return p
 }
@@ -160,7 +160,7 @@ func targetsToProto(targets []secret.Target) []*recordpb.Target {
 func targetsFromProto(p []*recordpb.Target) []secret.Target {
 	var targets []secret.Target
 	for _, t := range p {
-		targets = append(targets, secret.Target{Region: secret.RegionName(t.GetRegion()), ForceOverwrite: t.GetForceOverwrite()})
+		targets = append(targets, secret.Target{Region: secret.RegionName(t.GetRegion()), ForceOverwrite: t.GetForceOverwrite(), Key: t.GetKey()})
 	}
 	return targets
 }

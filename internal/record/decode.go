@@ -187,6 +187,8 @@ func (c *cursor) target(targets *[]secret.Target) {
 			t.Region = secret.RegionName(m.string())
 		case 2<<3 | wireVarint:
 			t.ForceOverwrite = m.uint() != 0
+		case 3<<3 | wireBytes:
+			t.Key = m.string()
 		default:
 			m.skip()
 		}

@@ -114,7 +114,7 @@ var (
 		}
 	})
 	targets = list(rapid.Custom(func(t *rapid.T) secret.Target {
-		return secret.Target{Region: text[secret.RegionName]().Draw(t, "region"), ForceOverwrite: rapid.Bool().Draw(t, "force")}
+		return secret.Target{Region: text[secret.RegionName]().Draw(t, "region"), ForceOverwrite: rapid.Bool().Draw(t, "force"), Key: text[string]().Draw(t, "key")}
 	}))
 	replications = rapid.Custom(func(t *rapid.T) secret.Replication {
 		return secret.Replication{

@@ -16,6 +16,9 @@ type Target struct {
 	// ForceOverwrite lets a secret take its name from one that the target has
 	// itself, which the target keeps as a recoverable deleted secret.
 	ForceOverwrite bool
+	// Key names the master key of the target's key service that wraps a vault's data
+	// keys there; empty means the target's own. Of a secret's targets it is empty.
+	Key string
 }
 
 // Replication says where the secrets of a vault are replicated to.
@@ -71,6 +74,9 @@ func CheckTargets(field string, home RegionName, targets []Target, allowed []Reg
 	slices.SortFunc(sorted, func(a, b Target) int { return cmp.Compare(a.Region, b.Region) })
 	for i, t := range sorted {
 		if err := CheckRegionName(field, t.Region); err != nil {
+			return nil, err
+		}
+		if err := CheckText(field+".key", t.Key, MaxKeyNameBytes); err != nil {
 			return nil, err
 		}
 		switch {

@@ -17,9 +17,10 @@ const (
 	// maxPlans bounds how often a mutation is planned before its caller is told
 	// that others keep changing the record. The first plan is on the local copy.
 	maxPlans = 40
-	// maxPause bounds the random pause before another plan, which lets one of
-	// many writers of a record through.
-	maxPause = 10 * time.Millisecond
+	// firstPause bounds the random pause before another plan, which lets one of many
+	// writers of a record through; it grows with the attempts, so that the slower the
+	// store is the more of them get through.
+	firstPause = 10 * time.Millisecond
 )
 
 // planner makes the transaction of a mutation from what a view holds. It returns a
@@ -37,7 +38,7 @@ func (s *Service) commit(ctx context.Context, plan planner) (int64, error) {
 	}
 	for attempt := range maxPlans {
 		if attempt > 1 {
-			pause(ctx)
+			pause(ctx, attempt)
 		}
 		if err != nil || txn == nil {
 			if txn, err = s.planOnStore(ctx, plan); err != nil || txn == nil {
@@ -77,10 +78,10 @@ func (s *Service) planOnStore(ctx context.Context, plan planner) (*record.Txn, e
 	return txn, err
 }
 
-func pause(ctx context.Context) {
+func pause(ctx context.Context, attempt int) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(rand.N(maxPause)): //nolint:gosec // need not be hard to guess
+	case <-time.After(rand.N(firstPause * time.Duration(1+attempt/4))): //nolint:gosec // need not be hard to guess
 	}
 }
 

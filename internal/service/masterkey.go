@@ -23,13 +23,19 @@ func (o KeyOptions) rewrapRate() *rate.Limiter {
 }
 
 // masterKeyOf returns the name of the master key of a vault, or of an account if
-// it is nil. A vault's name means a key of its home region: elsewhere the region's
-// own key wraps.
+// it is nil. A vault's name means a key of its home region; elsewhere the target
+// says which key wraps, or the region's own does.
 func (s *Service) masterKeyOf(vault *secret.Vault) string {
-	if vault == nil || vault.Ownership.Home != s.Region {
+	switch {
+	case vault == nil:
 		return ""
+	case vault.Ownership.Home == s.Region:
+		return vault.Key
 	}
-	return vault.Key
+	if t := secret.TargetIn(vault.Replication.Targets, s.Region); t != nil {
+		return t.Key
+	}
+	return ""
 }
 
 // RotateMasterKey begins to have all data keys of the region, and the check in its
@@ -309,7 +315,7 @@ func (r *rewrapping) one(ctx context.Context, view record.View, stored record.St
 
 // again looks at a data key that somebody changed while it was wrapped again.
 func (r *rewrapping) again(ctx context.Context, key record.Key) (did bool, err error) {
-	pause(ctx)
+	pause(ctx, 0)
 	view := r.service.Unchecked(ctx)
 	stored, ok, err := view.Get(key)
 	if err != nil || !ok {

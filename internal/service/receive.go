@@ -127,7 +127,7 @@ func (a *arrival) commit(ctx context.Context, plan planner) error {
 			return secret.Wrap(secret.CodeUnavailable, err, "the record keeps changing")
 		}
 		if attempt > 0 {
-			pause(ctx)
+			pause(ctx, attempt)
 		}
 		txn, err = plan(s.Store.View(ctx))
 	}
@@ -330,20 +330,15 @@ func (a *arrival) putIdentity(ctx context.Context, view record.View, txn *record
 		}
 		txn.Require(incoming.needs, needed.Revision)
 	}
-	if p.Key.HasPrefix(record.VaultPrefix) {
-		v, err := record.Vaults.Decode(p.State)
-		if err == nil {
-			err = a.mayHold(v)
-		}
-		if err != nil {
-			return err
-		}
+	master, before, err := a.masterKeys(held)
+	if err != nil {
+		return err
 	}
 	if err := a.takeName(view, txn, incoming); err != nil {
 		return err
 	}
 	if incoming.scope != "" {
-		if err := a.addReplicaKeys(ctx, view, txn, incoming.scope); err != nil {
+		if err := a.addReplicaKeys(ctx, view, txn, incoming.scope, master, before); err != nil {
 			return err
 		}
 	}
@@ -388,11 +383,36 @@ func (a *arrival) takeName(view record.View, txn *record.Txn, incoming identity)
 	return nil
 }
 
+// masterKeys returns the names of the master keys by which this region wraps the
+// data keys of a vault from now on, and did before; of anything else both are empty.
+// It refuses a vault that may not be held here.
+func (a *arrival) masterKeys(held heldRecord) (now, before string, err error) {
+	if !a.shipment.Key.HasPrefix(record.VaultPrefix) {
+		return "", "", nil
+	}
+	v, err := record.Vaults.Decode(a.shipment.State)
+	if err == nil {
+		err = a.mayHold(v)
+	}
+	if err != nil || held.revision == 0 {
+		return a.service.masterKeyOf(v), "", err
+	}
+	old, err := record.Vaults.Decode(held.stored.Value)
+	return a.service.masterKeyOf(v), a.service.masterKeyOf(old), err
+}
+
 // addReplicaKeys gives the record's scope data keys of this region, with the
-// digest key of its home, unless it has them.
-func (a *arrival) addReplicaKeys(ctx context.Context, view record.View, txn *record.Txn, scope string) error {
-	if _, ok, err := view.Get(record.ActiveDataKeyKey(scope)); ok || err != nil {
+// digest key of its home. If it has them it sees to it that the right master key
+// wraps them.
+func (a *arrival) addReplicaKeys(ctx context.Context, view record.View, txn *record.Txn, scope, master, before string) error {
+	_, ok, err := view.Get(record.ActiveDataKeyKey(scope))
+	switch {
+	case err != nil:
 		return err
+	case ok && master != before:
+		return a.service.rewrapUnder(ctx, view, txn, scope, master)
+	case ok:
+		return nil
 	}
 	region, err := RegionRecord(view)
 	if err != nil {
@@ -402,9 +422,9 @@ func (a *arrival) addReplicaKeys(ctx context.Context, view record.View, txn *rec
 		return err
 	}
 	// The keyring wipes what it is given, and the plan may be made again.
-	keys, err := a.service.Keyring.NewReplicaScope(ctx, scope, secret.NewPlaintext(bytes.Clone(a.shipment.MACKey.Reveal())), a.now)
+	keys, err := a.service.Keyring.NewReplicaScope(ctx, master, scope, secret.NewPlaintext(bytes.Clone(a.shipment.MACKey.Reveal())), a.now)
 	if err != nil {
-		return err
+		return namingKey(err)
 	}
 	keys.AddTo(txn)
 	return nil

@@ -105,7 +105,7 @@ func (c *call) synchroniseVault(txn *record.Txn, before, after *secret.Vault) {
 	}
 	for _, t := range after.Replication.Targets {
 		old := secret.TargetIn(before.Replication.Targets, t.Region)
-		if old == nil || *old != t {
+		if old == nil || old.ForceOverwrite != t.ForceOverwrite {
 			c.synchronise(txn, t.Region, after.ID, "", Synchronise)
 		}
 	}
@@ -134,6 +134,9 @@ func (s *Service) ReplicateSecret(ctx context.Context, r SecretReplication) (Out
 			targets, err := s.checkTargets(r.Targets, sec.Targets, e.vault.Replication.AllowedRegions)
 			if err != nil {
 				return "", err
+			}
+			if slices.ContainsFunc(targets, func(t secret.Target) bool { return t.Key != "" }) {
+				return "", secret.Invalid("targets.key", "is given for a secret; data keys are those of its vault")
 			}
 			if e.nothing = slices.Equal(targets, sec.Targets); e.nothing {
 				return "", nil

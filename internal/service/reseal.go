@@ -147,7 +147,7 @@ func (r *resealing) oneByOne(ctx context.Context, batch []record.Stored, rotatio
 }
 
 func (r *resealing) one(ctx context.Context, key record.Key) error {
-	for range resealTries {
+	for attempt := range resealTries {
 		view := r.service.Unchecked(ctx)
 		stored, ok, err := view.Get(key)
 		if err != nil || !ok {
@@ -160,7 +160,7 @@ func (r *resealing) one(ctx context.Context, key record.Key) error {
 		if _, err = r.service.Store.Commit(ctx, sealed.txn); !secret.HasCode(err, secret.CodeStale) {
 			return err
 		}
-		pause(ctx)
+		pause(ctx, attempt)
 	}
 	return secret.Errorf(secret.CodeUnavailable, "record %s keeps changing while it is sealed again", key)
 }

@@ -220,23 +220,29 @@ func (c *call) moveToKey(ctx context.Context, view record.View, txn *record.Txn,
 	if vault.State != secret.Active {
 		return secret.Errorf(secret.CodeWrongState, "the vault is being deleted")
 	}
-	keys := c.service.Keyring
-	master, err := keys.MasterKey(ctx, name)
+	vault.Key = name
+	return c.service.rewrapUnder(ctx, view, txn, string(vault.ID), name)
+}
+
+// rewrapUnder has the data keys of a scope wrapped by the master key of a name,
+// empty for the region's own, in a transaction.
+func (s *Service) rewrapUnder(ctx context.Context, view record.View, txn *record.Txn, scope, name string) error {
+	master, err := s.Keyring.MasterKey(ctx, name)
 	if err != nil {
 		return namingKey(err)
 	}
-	_, revision, err := load(view, record.ActiveDataKeys, record.ActiveDataKeyKey(string(vault.ID)), "", "active data key")
+	key := record.ActiveDataKeyKey(scope)
+	_, revision, err := load(view, record.ActiveDataKeys, key, "", "active data key")
 	if err != nil {
 		return err
 	}
-	rewrapped, err := keys.Rewrap(ctx, view, master, string(vault.ID))
+	rewrapped, err := s.Keyring.Rewrap(ctx, view, master, scope)
 	if err != nil {
 		return err
 	}
-	txn.Require(record.ActiveDataKeyKey(string(vault.ID)), revision) // no generation is made meanwhile
+	txn.Require(key, revision) // no generation is made meanwhile
 	txn.Conditions = append(txn.Conditions, rewrapped.Conditions...)
 	txn.Writes = append(txn.Writes, rewrapped.Writes...)
-	vault.Key = name
 	return nil
 }
 

@@ -227,7 +227,7 @@ func badSecretRequests(v string) []badRequest {
 		invalid(s+"DeleteSecret", &lifeboatv1.DeleteSecretRequest{Vault: v, Secret: "a", RecoveryWindow: durationpb.New(-day)}, "recovery_window", "valid"),
 		invalid(s+"DeleteSecret", &lifeboatv1.DeleteSecretRequest{Vault: v, Secret: "a", RecoveryWindow: durationpb.New(8 * day), Immediate: true}, "recovery_window", "immediate"),
 		missing(s+"RestoreSecret", &lifeboatv1.RestoreSecretRequest{Vault: v, Secret: "nothing"}, "secret"),
-		invalid(s+"GenerateValue", &lifeboatv1.GenerateValueRequest{}, "rule", "password or bytes"),
+		invalid(s+"GenerateValue", &lifeboatv1.GenerateValueRequest{}, "rule", "give one of password, bytes"),
 		invalid(s+"GenerateValue", &lifeboatv1.GenerateValueRequest{Rule: &lifeboatv1.GenerateValueRequest_Bytes{Bytes: 65537}}, "bytes", "65536"),
 		invalid(s+"GenerateValue", &lifeboatv1.GenerateValueRequest{Rule: &lifeboatv1.GenerateValueRequest_Password{Password: &lifeboatv1.PasswordRules{Length: 5000}}}, "password.length", "4096"),
 	}

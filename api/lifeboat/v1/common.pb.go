@@ -274,8 +274,11 @@ type Target struct {
 	// A secret takes its name from one that the target has itself, which the target
 	// keeps as a deleted secret that can be restored.
 	ForceOverwrite bool `protobuf:"varint,2,opt,name=force_overwrite,json=forceOverwrite,proto3" json:"force_overwrite,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Of a vault: name of the master key of the target's key service that wraps its
+	// data keys there; empty means the target's own.
+	Key           string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Target) Reset() {
@@ -320,6 +323,13 @@ func (x *Target) GetForceOverwrite() bool {
 		return x.ForceOverwrite
 	}
 	return false
+}
+
+func (x *Target) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 // Replicated says which targets a mutation has reached.
@@ -592,10 +602,11 @@ const file_lifeboat_v1_common_proto_rawDesc = "" +
 	"\vhome_region\x18\x01 \x01(\tR\n" +
 	"homeRegion\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12(\n" +
-	"\x05order\x18\x03 \x01(\v2\x12.lifeboat.v1.OrderR\x05order\"I\n" +
+	"\x05order\x18\x03 \x01(\v2\x12.lifeboat.v1.OrderR\x05order\"[\n" +
 	"\x06Target\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12'\n" +
-	"\x0fforce_overwrite\x18\x02 \x01(\bR\x0eforceOverwrite\"h\n" +
+	"\x0fforce_overwrite\x18\x02 \x01(\bR\x0eforceOverwrite\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"h\n" +
 	"\n" +
 	"Replicated\x12\x1a\n" +
 	"\breceived\x18\x01 \x03(\tR\breceived\x12 \n" +

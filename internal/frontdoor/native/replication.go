@@ -28,12 +28,12 @@ type Replication interface {
 type replicationHandler struct{ dialect }
 
 func target(t secret.Target) *lifeboatv1.Target {
-	return &lifeboatv1.Target{Region: string(t.Region), ForceOverwrite: t.ForceOverwrite}
+	return &lifeboatv1.Target{Region: string(t.Region), ForceOverwrite: t.ForceOverwrite, Key: t.Key}
 }
 
 func targetsOf(targets []*lifeboatv1.Target) []secret.Target {
 	return each(targets, func(t *lifeboatv1.Target) secret.Target {
-		return secret.Target{Region: secret.RegionName(t.GetRegion()), ForceOverwrite: t.GetForceOverwrite()}
+		return secret.Target{Region: secret.RegionName(t.GetRegion()), ForceOverwrite: t.GetForceOverwrite(), Key: t.GetKey()}
 	})
 }
 

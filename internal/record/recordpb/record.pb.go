@@ -1310,6 +1310,7 @@ type Target struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Region         string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	ForceOverwrite bool                   `protobuf:"varint,2,opt,name=force_overwrite,json=forceOverwrite,proto3" json:"force_overwrite,omitempty"`
+	Key            string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"` // name of a master key of the target
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1356,6 +1357,13 @@ func (x *Target) GetForceOverwrite() bool {
 		return x.ForceOverwrite
 	}
 	return false
+}
+
+func (x *Target) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 type Replication struct {
@@ -3380,10 +3388,11 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"expires_at\x18\x01 \x01(\x03R\texpiresAt\x12\x1f\n" +
 	"\vversion_ttl\x18\x02 \x01(\x03R\n" +
 	"versionTtl\x12!\n" +
-	"\fforbid_reuse\x18\x03 \x01(\bR\vforbidReuse\"I\n" +
+	"\fforbid_reuse\x18\x03 \x01(\bR\vforbidReuse\"[\n" +
 	"\x06Target\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12'\n" +
-	"\x0fforce_overwrite\x18\x02 \x01(\bR\x0eforceOverwrite\"\xa7\x01\n" +
+	"\x0fforce_overwrite\x18\x02 \x01(\bR\x0eforceOverwrite\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"\xa7\x01\n" +
 	"\vReplication\x124\n" +
 	"\atargets\x18\x01 \x03(\v2\x1a.lifeboat.record.v1.TargetR\atargets\x12\x18\n" +
 	"\apartial\x18\x02 \x03(\tR\apartial\x12'\n" +
