@@ -112,6 +112,7 @@ type harness struct {
 	t         *testing.T
 	shard     *shard
 	auditFile string
+	keyFile   string
 	clock     struct {
 		sync.Mutex
 		now time.Time
@@ -166,7 +167,7 @@ func start(t *testing.T) *harness {
 func startEmpty(t *testing.T, region secret.RegionName) (*harness, string) {
 	t.Helper()
 	dir := t.TempDir()
-	h := &harness{t: t, shard: &shard{records: map[record.Key]record.Stored{}}, auditFile: filepath.Join(dir, "audit")}
+	h := &harness{t: t, shard: &shard{records: map[record.Key]record.Stored{}}, auditFile: filepath.Join(dir, "audit"), keyFile: filepath.Join(dir, "keys")}
 	h.clock.now = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	_, err := file.Create(filepath.Join(dir, "keys"))
 	must(t, err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
@@ -473,4 +474,28 @@ func TestDigestsOfTwoRegions(t *testing.T) {
 	if none := digests(p.east, "east", "south"); len(none) != 0 {
 		t.Errorf("digests for a region that is no target: %v", none)
 	}
+}
+
+// A target wraps the data keys of a vault by the master key that the vault names for
+// it; one that it lacks is an error that says so, and nothing is received.
+func TestATargetHasAMasterKeyOfItsOwnForAVault(t *testing.T) {
+	p := startPair(t)
+	wrappedBy := func() string {
+		key, _, err := record.Load(p.west.shard.snapshot(), record.DataKeys, record.DataKeyKey(string(p.vault.ID), 1))
+		must(t, err)
+		return key.GetMasterKey()
+	}
+	before := wrappedBy()
+	p.replicate(secret.Target{Region: "west", Key: "payments"})
+	vault := p.ship(record.VaultKey(p.vault.ID))
+	if r := p.receive(vault); r.Err == nil || wrappedBy() != before {
+		t.Fatalf("a key that west lacks: %+v", r)
+	}
+	_, err := file.AddKey(p.west.keyFile, "payments")
+	must(t, err)
+	if r := p.receive(vault); r.Err != nil || wrappedBy() == before {
+		t.Fatalf("%+v, wrapped by %s", r, wrappedBy())
+	}
+	p.send(record.SecretKey(p.east.create(service.NewSecret{Name: "db"}).Secret.ID))
+	p.wantInWest("db", "value")
 }
