@@ -9,6 +9,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
 	"github.com/lifeboat-secrets/lifeboat/internal/audit"
 	"github.com/lifeboat-secrets/lifeboat/internal/authn"
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
@@ -40,6 +41,8 @@ type region struct {
 	token    string
 	// vault is the one whose home this region is.
 	vault string
+	// over, if set, is what new senders reach their targets over.
+	over peerv1connect.ReplicationServiceClient
 
 	mu      sync.Mutex
 	process *process
@@ -157,10 +160,7 @@ func (r *region) start() {
 	})
 	for _, target := range names {
 		if target != r.name {
-			p.senders = append(p.senders, replication.NewSender(replication.SenderOptions{
-				Region: r.name, Target: target, Queue: p.queue, Routes: p.routes, Service: r.service, Digester: r.service,
-				Local: local{r.shard}, Store: r.shard, Client: &link{r.world, r.name, target}, CompareEvery: -1,
-			}))
+			p.senders = append(p.senders, r.newSender(p.queue, p.routes, target))
 		}
 	}
 	r.shard.feeding.Lock() // nothing is missed between loading and being told
@@ -176,6 +176,17 @@ func (r *region) start() {
 	for _, s := range p.senders {
 		p.running.Go(func() { _ = s.Run(ctx) })
 	}
+}
+
+func (r *region) newSender(q *queue.Queue, routes *replication.Routes, target secret.RegionName) *replication.Sender {
+	var client peerv1connect.ReplicationServiceClient = &link{r.world, r.name, target}
+	if r.over != nil {
+		client = r.over
+	}
+	return replication.NewSender(replication.SenderOptions{
+		Region: r.name, Target: target, Queue: q, Routes: routes, Service: r.service, Digester: r.service,
+		Local: local{r.shard}, Store: r.shard, Client: client, CompareEvery: -1,
+	})
 }
 
 // crash ends the process; what it has sent stays under way.
