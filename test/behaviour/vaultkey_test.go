@@ -1,19 +1,14 @@
 package behaviour_test
 
 import (
-	"path/filepath"
 	"testing"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
-	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
-	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
-	"github.com/lifeboat-secrets/lifeboat/internal/store"
 	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
 )
 
@@ -83,34 +78,15 @@ func TestAVaultNamesItsMasterKey(t *testing.T) {
 	}
 }
 
-// shardOf opens the store of a region beside its processes.
-func shardOf(t *testing.T, r *lifeboattest.Region, address string) *store.Shard {
-	t.Helper()
-	tlsConfig, err := pki.ClientTLS(r.CAFile())
-	must(t, err)
-	pair, err := pki.NewReloader(pki.ReloaderOptions{
-		CertFile: filepath.Join(r.Control().Dir(), "peer.pem"), KeyFile: filepath.Join(r.Control().Dir(), "peer-key.pem"),
-	})
-	must(t, err)
-	tlsConfig.GetClientCertificate = pair.GetClientCertificate
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"https://" + address}, TLS: tlsConfig})
-	must(t, err)
-	t.Cleanup(func() { must(t, client.Close()) })
-	return store.Open(store.Options{Client: client, Prefix: "/lifeboat/base/"})
-}
-
 // A data key that was changed in the store is told from a missing master key, also
 // over every protocol.
 func TestAChangedDataKeyIsTampering(t *testing.T) {
 	t.Parallel()
-	address := ""
-	r := lifeboattest.Start(t, lifeboattest.Options{Configure: func(_ string, c *config.Config) {
-		address = c.Store.Embedded.ClientAddress
-	}})
+	r := lifeboattest.Start(t, lifeboattest.Options{})
 	a := r.Account()
 	c, v := a.Client(r.Control()), a.Vault
 	create(t, c, v, "a", "1")
-	shard := shardOf(t, r, address)
+	shard := r.Shard(t)
 	key := record.DataKeyKey(a.VaultID, 1)
 	change := func(how func(*recordpb.DataKey)) {
 		stored, _, err := record.Load(shard.View(t.Context()), record.DataKeys, key)

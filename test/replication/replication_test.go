@@ -193,24 +193,6 @@ func TestAWriteCanAskForTargets(t *testing.T) {
 	}
 }
 
-func TestComparisonFindsAndHealsWhatWasLost(t *testing.T) {
-	s := startShop(t, lifeboattest.Options{}, "east", "west")
-	for i := range 10 {
-		s.create("east", fmt.Sprint("s", i), "v")
-	}
-	for i := range 10 {
-		s.wantState("east", fmt.Sprint("s", i), "west", inSync)
-	}
-	compare := func() *lifeboatv1.CompareVaultResponse {
-		answer, err := s.at("east").CompareVault(t.Context(), connect.NewRequest(&lifeboatv1.CompareVaultRequest{Vault: "shop", Region: "west"}))
-		must(t, err)
-		return answer.Msg
-	}
-	if c := compare(); c.GetSecrets() != 10 || len(c.GetDiffering())+len(c.GetSurplus()) != 0 {
-		t.Errorf("equal copies: %v", c)
-	}
-}
-
 // A token of one region is understood in another: it answers that state or a newer
 // one, or says that it has not got so far.
 func TestRevisionTokensAreUnderstoodInOtherRegions(t *testing.T) {
