@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -28,8 +27,6 @@ const (
 type replicated struct {
 	*lifeboattest.Regions
 	account *lifeboattest.Account
-	// plain is an account whose vault goes nowhere.
-	plain *lifeboattest.Account
 }
 
 func startReplicated(ctx context.Context, dir string, targets ...string) (*replicated, error) {
@@ -39,9 +36,6 @@ func startReplicated(ctx context.Context, dir string, targets ...string) (*repli
 	}
 	r := &replicated{Regions: regions}
 	if r.account, err = regions.Region(home).NewAccount(ctx, "acme"); err == nil {
-		r.plain, err = regions.Region(home).NewAccount(ctx, "plain")
-	}
-	if err == nil {
 		err = r.replicate(ctx, targets)
 	}
 	if err != nil {
@@ -55,50 +49,23 @@ func (r *replicated) replicate(ctx context.Context, targets []string) error {
 	for _, target := range targets {
 		request.Targets.Targets = append(request.Targets.Targets, &lifeboatv1.Target{Region: target})
 	}
-	_, err := r.client(r.account).ReplicateVault(ctx, connect.NewRequest(request))
+	_, err := r.client().ReplicateVault(ctx, connect.NewRequest(request))
 	return err
 }
 
-func (r *replicated) client(a *lifeboattest.Account) *lifeboattest.Client {
-	return a.Client(r.Region(home).Control())
+func (r *replicated) client() *lifeboattest.Client {
+	return r.account.Client(r.Region(home).Control())
 }
 
 // put puts a value, and makes the secret if it is not there.
-func (r *replicated) put(ctx context.Context, a *lifeboattest.Account, name string, value []byte) error {
-	c := r.client(a)
-	_, err := c.PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: a.Vault, Secret: name, Value: value}))
+func (r *replicated) put(ctx context.Context, name string, value []byte) error {
+	c, vault := r.client(), r.account.Vault
+	_, err := c.PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: vault, Secret: name, Value: value}))
 	if connect.CodeOf(err) != connect.CodeNotFound {
 		return err
 	}
-	_, err = c.CreateSecret(ctx, connect.NewRequest(&lifeboatv1.CreateSecretRequest{Vault: a.Vault, Name: name, Value: value}))
+	_, err = c.CreateSecret(ctx, connect.NewRequest(&lifeboatv1.CreateSecretRequest{Vault: vault, Name: name, Value: value}))
 	return err
-}
-
-// writes puts to n secrets by 16 clients for a while, and answers the rate and the
-// latencies.
-func (r *replicated) writes(ctx context.Context, a *lifeboattest.Account, n int, length time.Duration) (perSecond float64, latencies []float64, err error) {
-	var mu sync.Mutex
-	var g errgroup.Group
-	start := time.Now()
-	value := make([]byte, valueBytes)
-	for client := range connections {
-		g.Go(func() error {
-			var mine []float64
-			for i := client; time.Since(start) < length; i += connections {
-				sent := time.Now()
-				if err := r.put(ctx, a, secretName(i%n), value); err != nil {
-					return err
-				}
-				mine = append(mine, float64(time.Since(sent))/1e6)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			latencies = append(latencies, mine...)
-			return nil
-		})
-	}
-	err = g.Wait()
-	return float64(len(latencies)) / time.Since(start).Seconds(), latencies, err
 }
 
 // depth returns how many messages wait for a target.
@@ -142,9 +109,6 @@ func (b *bench) measureReach(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	if _, _, err := r.writes(ctx, r.account, drained, 0); err != nil {
-		return err
-	}
 	var near, far, ratio []float64
 	for range max(1, b.rounds/3) {
 		n, err := r.drain(ctx, 0)
@@ -186,7 +150,7 @@ func (r *replicated) drain(ctx context.Context, rtt time.Duration) (float64, err
 	g.SetLimit(connections)
 	value := make([]byte, valueBytes)
 	for i := range drained {
-		g.Go(func() error { return r.put(ctx, r.account, secretName(i), value) })
+		g.Go(func() error { return r.put(ctx, secretName(i), value) })
 	}
 	if err := g.Wait(); err != nil {
 		return 0, err
@@ -234,7 +198,7 @@ func (r *replicated) lags(ctx context.Context) ([]float64, error) {
 	tick := time.NewTicker(time.Second / lagRate)
 	defer tick.Stop()
 	var g errgroup.Group
-	c, value := r.client(r.account), make([]byte, valueBytes)
+	c, value := r.client(), make([]byte, valueBytes)
 	for i := range int(lagLength.Seconds() * lagRate) {
 		<-tick.C
 		g.Go(func() error {
@@ -261,47 +225,4 @@ func (r *replicated) lags(ctx context.Context) ([]float64, error) {
 		lags = append(lags, max(0, m.applied[mutation].Sub(at).Seconds()*1e3))
 	}
 	return lags, nil
-}
-
-// measureSource measures what three targets cost the source, and what one that is
-// dead changes, by turns.
-func (b *bench) measureSource(ctx context.Context) (err error) {
-	targets := []string{"west", "south", "north"}
-	r, err := startReplicated(ctx, filepath.Join(b.dir, "source"), targets...)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	for _, a := range []*lifeboattest.Account{r.account, r.plain} {
-		if _, _, err := r.writes(ctx, a, small, 2*b.round); err != nil {
-			return err
-		}
-	}
-	var ratio, dead []float64
-	for range b.rounds {
-		plain, _, err := r.writes(ctx, r.plain, small, b.round)
-		if err != nil {
-			return err
-		}
-		healthy, latencies, err := r.writes(ctx, r.account, small, b.round)
-		if err != nil {
-			return err
-		}
-		r.Isolate("north")
-		_, withDead, err := r.writes(ctx, r.account, small, b.round)
-		r.Rejoin("north")
-		if err != nil {
-			return err
-		}
-		for _, target := range targets {
-			if err := r.waitEmpty(ctx, target); err != nil {
-				return err
-			}
-		}
-		ratio = append(ratio, healthy/plain)
-		dead = append(dead, percentile(withDead, 99)/percentile(latencies, 99))
-	}
-	b.report.add("crr_write_ratio_3_targets", "", ratio...)
-	b.report.add("crr_write_p99_ratio_dead_target", "", dead...)
-	return nil
 }
