@@ -28,6 +28,8 @@ type Options struct {
 	// CertificatesEvery is how often processes look whether certificate files have
 	// changed; default ten seconds.
 	CertificatesEvery time.Duration
+	// Now is the clock of the lifetimes of data keys; default time.Now.
+	Now func() time.Time
 	// Logger takes the processes' logs; default none. Each process also writes
 	// its log to the file log in its data directory.
 	Logger *slog.Logger

@@ -186,7 +186,24 @@ type KMS struct {
 	// StaleFor is how much longer it is used while the key service does not
 	// answer, 0 for not at all; default 24h.
 	StaleFor time.Duration `yaml:"stale_for"`
+	// SealedCache keeps unwrapped data keys over a restart.
+	SealedCache KMSSealedCache `yaml:"sealed_cache"`
 }
+
+// KMSSealedCache keeps unwrapped data keys on disk, sealed, so that a process can
+// start while the key service is away.
+type KMSSealedCache struct {
+	// Path of the cache; default key-cache.
+	Path string `yaml:"path"`
+	// KeyFile seals it, an absolute path outside of the data directory; empty (the
+	// default) means that nothing is kept.
+	KeyFile string `yaml:"key_file"`
+	// MaxAge is the age from which a key is refused; default 24h.
+	MaxAge time.Duration `yaml:"max_age"`
+}
+
+// On reports whether keys are kept.
+func (s *KMSSealedCache) On() bool { return s.KeyFile != "" }
 
 // KMSFile keeps wrapping keys in a file; not for production.
 type KMSFile struct {
@@ -357,6 +374,7 @@ func Default() *Config {
 			Transit:  KMSTransit{Mount: "transit", TokenFile: "kms-token", Timeout: 10 * time.Second},
 			AWS:      KMSAWS{Timeout: 10 * time.Second},
 			CacheFor: time.Hour, StaleFor: 24 * time.Hour,
+			SealedCache: KMSSealedCache{Path: "key-cache", MaxAge: 24 * time.Hour},
 		},
 		Keys:        Keys{RotateDataKeysAfter: 1 << 30, DataKeysPerSecond: 50, RecordsPerSecond: 500, BackupsKeptFor: 30 * 24 * time.Hour},
 		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},

@@ -99,6 +99,12 @@ func TestRefused(t *testing.T) {
 		{"transit without an address", minimal + "kms: {driver: transit, transit: {key: k}}\n", "kms.transit.address: must not be empty"},
 		{"transit without time", minimal + "kms: {driver: transit, transit: {address: 'https://a', key: k, timeout: 0s}}\n", "kms.transit.timeout: is 0s"},
 		{"AWS KMS without a key", minimal + "kms: {driver: aws-kms}\n", "kms.aws_kms.key: must not be empty"},
+		{"sealed cache without a path", minimal + "kms: {sealed_cache: {path: ''}}\n", "kms.sealed_cache.path: must not be empty"},
+		{"sealed cache beside its key file", minimal + "kms: {sealed_cache: {key_file: /var/lib/lifeboat/../lifeboat/key}}\n", "kms.sealed_cache.key_file: must not be inside process.data_dir"},
+		{"sealed cache that is its key file", minimal + "kms: {sealed_cache: {path: /k, key_file: /k}}\n", "kms.sealed_cache.key_file: must not be kms.sealed_cache.path"},
+		{"relative key file", minimal + "kms: {sealed_cache: {key_file: key}}\n", "kms.sealed_cache.key_file: must be an absolute path"},
+		{"sealed cache for too short", minimal + "kms: {sealed_cache: {max_age: 59s}}\n", "kms.sealed_cache.max_age: is 59s"},
+		{"sealed cache for too long", minimal + "kms: {sealed_cache: {max_age: 169h}}\n", "kms.sealed_cache.max_age: is 169h"},
 		{"traces to no URL", minimal + "traces: {otlp_endpoint: 'otel:4318'}\n", "traces.otlp_endpoint: is not a URL"},
 		{"traces in the clear", minimal + "traces: {otlp_endpoint: 'http://otel:4318/v1/traces'}\n", "traces.otlp_endpoint: is http beyond the loopback"},
 		{"too many traces", minimal + "traces: {sample_ratio: 2}\n", "traces.sample_ratio: is 2"},
@@ -142,7 +148,7 @@ func TestEnvironmentOverrides(t *testing.T) {
 	want.Listen = Listen{Address: ":1"}
 	want.Log = Log{Level: "debug", Format: "json"}
 	want.TLS = TLS{CertFile: "/data/tls/server.pem", KeyFile: "/data/tls/server-key.pem", CAFile: "/data/tls/ca.pem", ClientCertificates: true, ExpiryWarning: 504 * time.Hour}
-	want.KMS.File.Path = "/data/kms-keys"
+	want.KMS.File.Path, want.KMS.SealedCache.Path = "/data/kms-keys", "/data/key-cache"
 	want.KMS.PKCS11.PINFile, want.KMS.Transit.TokenFile = "/data/kms-pin", "/data/kms-token"
 	want.Audit.Paths = []string{"/data/audit.log"}
 	want.Store.Embedded.Name = "w1"

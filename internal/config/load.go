@@ -138,7 +138,7 @@ func (c *Config) files() []*string {
 	files := []*string{
 		&t.CertFile, &t.KeyFile, &t.CAFile,
 		&t.Peer.CertFile, &t.Peer.KeyFile, &t.Peer.CAFile, &c.KMS.File.Path,
-		&c.KMS.PKCS11.Module, &c.KMS.PKCS11.PINFile, &c.KMS.Transit.TokenFile, &c.KMS.Transit.CAFile, &c.KMS.AWS.CredentialsFile,
+		&c.KMS.PKCS11.Module, &c.KMS.PKCS11.PINFile, &c.KMS.Transit.TokenFile, &c.KMS.Transit.CAFile, &c.KMS.AWS.CredentialsFile, &c.KMS.SealedCache.Path,
 		&c.Traces.CAFile,
 	}
 	if x := c.Store.External; x != nil {

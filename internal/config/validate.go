@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -277,6 +278,27 @@ func (c *Config) validateKMS(p *problems) {
 	}
 	between(p, "kms.cache_for", c.KMS.CacheFor, time.Second, 168*time.Hour)
 	between(p, "kms.stale_for", c.KMS.StaleFor, 0, 720*time.Hour)
+	c.KMS.SealedCache.validate(p, c.Process.DataDir)
+}
+
+func (s *KMSSealedCache) validate(p *problems, dataDir string) {
+	const field = "kms.sealed_cache.key_file"
+	required(p, "kms.sealed_cache.path", s.Path)
+	between(p, "kms.sealed_cache.max_age", s.MaxAge, time.Minute, 168*time.Hour)
+	if !s.On() {
+		return
+	}
+	if !filepath.IsAbs(s.KeyFile) {
+		p.add(field, "must be an absolute path outside of process.data_dir")
+		return
+	}
+	below, err := filepath.Rel(dataDir, s.KeyFile)
+	if err == nil && below != ".." && !strings.HasPrefix(below, ".."+string(filepath.Separator)) {
+		p.add(field, "must not be inside process.data_dir: whoever copies that would have both")
+	}
+	if filepath.Clean(s.Path) == filepath.Clean(s.KeyFile) {
+		p.add(field, "must not be kms.sealed_cache.path")
+	}
 }
 
 func (c *Config) validateAudit(p *problems) {

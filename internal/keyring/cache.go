@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/keycache"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 )
@@ -50,6 +51,9 @@ func (k *Keyring) renew(ctx context.Context, view record.View, id keyID, stale *
 	flight := k.flights.DoChan(fmt.Sprintf("%s@%d", id, era), func() (any, error) {
 		return k.unwrap(id, wrappedOf(stored), era)
 	})
+	if stale == nil {
+		stale = k.standIn(id, stored)
+	}
 	var enough <-chan time.Time
 	if stale != nil {
 		timer := time.NewTimer(staleWait)
@@ -70,7 +74,7 @@ func (k *Keyring) renew(ctx context.Context, view record.View, id keyID, stale *
 		return nil, kms.Cancelled(ctx)
 	}
 	k.stale.Add(1)
-	return stale, nil
+	return k.adopt(stale, era), nil
 }
 
 // unwrap asks the key service for a key and puts it into the cache. It is the
@@ -92,16 +96,17 @@ func (k *Keyring) unwrap(id keyID, wrapped kms.Wrapped, era uint64) (*dataKey, e
 		if ctx.Err() != nil {
 			err = kms.Fault(k.opts.Wrapper.Describe().Driver, err)
 		}
-		k.failed(id, err)
+		k.failed(id, wrapped, err)
 		return nil, err
 	}
+	sealed := k.opts.Sealed.Seal(id.sealedID(), wrapped, raw, now)
 	key, err := newDataKey(id, raw, k.usageOf(id))
 	if err != nil {
-		k.failed(id, err)
+		k.failed(id, wrapped, err)
 		return nil, err
 	}
 	k.answered()
-	return key, k.insert(key, now, era)
+	return key, k.insert(key, sealed, now, era)
 }
 
 func (k *Keyring) enter() error {
@@ -116,7 +121,7 @@ func (k *Keyring) enter() error {
 
 // insert puts a key into the cache, unless Forget was called since its record was
 // read. Its lifetime began when the key service was asked.
-func (k *Keyring) insert(key *dataKey, asked time.Time, era uint64) error {
+func (k *Keyring) insert(key *dataKey, sealed *keycache.Entry, asked time.Time, era uint64) error {
 	key.freshUntil = asked.Add(k.opts.CacheFor).UnixNano()
 	key.usableUntil = asked.Add(k.opts.CacheFor + k.opts.StaleFor).UnixNano()
 	key.renewAt.Store(key.freshUntil)
@@ -128,6 +133,7 @@ func (k *Keyring) insert(key *dataKey, asked time.Time, era uint64) error {
 	if k.era.Load() != era {
 		return nil
 	}
+	k.opts.Sealed.Add(sealed)
 	// The timer drops a key that nobody asks for any more.
 	key.expiry = time.AfterFunc(k.opts.CacheFor+k.opts.StaleFor, func() { k.keys.CompareAndDelete(key.id, key) })
 	if old, ok := k.keys.Swap(key.id, key); ok {
@@ -138,10 +144,13 @@ func (k *Keyring) insert(key *dataKey, asked time.Time, era uint64) error {
 
 // failed notes that the key service did not unwrap a key. A cached one is used
 // on if it did not answer, and dropped if it refused.
-func (k *Keyring) failed(id keyID, err error) {
+func (k *Keyring) failed(id keyID, wrapped kms.Wrapped, err error) {
 	k.failures.Add(1)
 	if !errors.Is(err, kms.ErrTampered) { // that is the record's fault
 		k.noteFailure(err)
+	}
+	if errors.Is(err, kms.ErrWrongKey) {
+		k.opts.Sealed.Refused(wrapped.MasterKey)
 	}
 	switch key := k.cached(id); {
 	case key == nil:

@@ -31,6 +31,9 @@ func (k *Keyring) Check(ctx context.Context, region *recordpb.Region) error {
 	switch {
 	case err == nil:
 		k.answered()
+	case errors.Is(err, kms.ErrWrongKey):
+		k.noteFailure(err)
+		k.opts.Sealed.Refused(wrapped.MasterKey)
 	case !errors.Is(err, kms.ErrTampered) && !errors.Is(err, context.Canceled): // the record's fault, or nobody's
 		k.noteFailure(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/keycache"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -51,6 +52,9 @@ type Options struct {
 	// UnwrapTimeout bounds one call of the key service; zero means
 	// DefaultUnwrapTimeout.
 	UnwrapTimeout time.Duration
+	// Sealed keeps unwrapped keys over a restart, for while the key service does not
+	// answer; nil means that none are kept. The keyring does not write it.
+	Sealed *keycache.Cache
 	// Now is the clock of lifetimes; nil means time.Now.
 	Now func() time.Time
 }
@@ -124,6 +128,7 @@ func (k *Keyring) Forget(scope string) {
 	k.era.Add(1)
 	k.mu.Unlock()
 	k.dropAll(func(id keyID) bool { return id.scope == scope })
+	k.opts.Sealed.Drop(func(id keycache.ID) bool { return id.Scope == scope })
 }
 
 // ForgetAll is Forget for all scopes: the store has begun a new life, in which

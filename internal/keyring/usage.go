@@ -1,6 +1,9 @@
 package keyring
 
-import "github.com/lifeboat-secrets/lifeboat/internal/record"
+import (
+	"github.com/lifeboat-secrets/lifeboat/internal/keycache"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+)
 
 // Usage counts what this process sealed under one generation since it started.
 type Usage struct {
@@ -28,4 +31,5 @@ func (k *Keyring) Deleted(key record.Key) {
 	k.era.Add(1)
 	k.mu.Unlock()
 	k.dropAll(func(id keyID) bool { return id.key() == key })
+	k.opts.Sealed.Drop(func(id keycache.ID) bool { return (keyID{id.Scope, id.Generation}).key() == key })
 }

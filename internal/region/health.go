@@ -51,6 +51,9 @@ func (p *Process) checks(ctx context.Context) []check {
 	}
 	checks = append(checks, p.checkCertificates(time.Now())...)
 	checks = append(checks, p.checkPeers()...)
+	if p.keyCache != nil {
+		checks = append(checks, p.checkKeyCache())
+	}
 	if d := p.kms.Describe(); !d.Production {
 		checks = append(checks, check{name: "key service driver", info: d.Driver + ": not for production"})
 	}

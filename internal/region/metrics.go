@@ -29,7 +29,7 @@ func (p *Process) registry() *prometheus.Registry {
 		return r
 	}
 	r.MustRegister(p.requests.collectors()...)
-	r.MustRegister(p.times.applied, p.localStoreMetrics(), p.auditMetrics(), p.keyMetrics(), p.throttleMetrics(), p.certificateMetrics(), p.traceMetrics())
+	r.MustRegister(p.times.applied, p.localStoreMetrics(), p.auditMetrics(), p.keyMetrics(), p.keyCacheMetrics(), p.throttleMetrics(), p.certificateMetrics(), p.traceMetrics())
 	p.registerCaches(r)
 	if p.forward != nil {
 		p.registerRouter(r)

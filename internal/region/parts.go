@@ -69,9 +69,14 @@ func (p *Process) startAudit(context.Context) (err error) {
 }
 
 func (p *Process) startKeys(ctx context.Context) error {
+	if err := p.openKeyCache(); err != nil {
+		return err
+	}
 	wrapper, err := OpenKeyService(ctx, &p.config.KMS)
 	if err != nil {
-		return err
+		if wrapper, err = p.withoutKeyService(err); err != nil {
+			return err
+		}
 	}
 	p.kms = wrapper
 	p.onClose(wrapper.Close)
@@ -82,7 +87,7 @@ func (p *Process) startKeys(ctx context.Context) error {
 	if stale == 0 {
 		stale = -1 // the keyring's word for none
 	}
-	p.keyring = keyring.New(keyring.Options{Wrapper: wrapper, CacheFor: p.config.KMS.CacheFor, StaleFor: stale})
+	p.keyring = keyring.New(keyring.Options{Wrapper: wrapper, CacheFor: p.config.KMS.CacheFor, StaleFor: stale, Sealed: p.keyCache, Now: p.now})
 	p.onClose(p.keyring.Close)
 	return nil
 }
@@ -112,6 +117,9 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 	}
 	p.seenLife = string(p.local.Position().Incarnation)
 	p.onClose(p.local.Close)
+	if err := p.keyCache.SetIncarnation(p.local.Position().Incarnation); err != nil {
+		return err
+	}
 	if err := p.local.View(p.gate.Load); err != nil {
 		p.log.Warn("the formats in the local copy cannot be read yet", "error", err)
 	}
@@ -140,6 +148,9 @@ func (p *Process) applied(changes []record.Change) {
 			p.authz.Reset() // a new life of the store counts its revisions anew
 			p.events.Reset()
 			p.keyring.ForgetAll()
+			if err := p.keyCache.SetIncarnation(secret.Incarnation(p.seenLife)); err != nil {
+				p.log.Error("the sealed key cache does not keep the keys of this life", "error", err)
+			}
 		}
 		if c.Deleted && c.Key.HasPrefix(record.DataKeyPrefix) {
 			p.keyring.Deleted(c.Key)

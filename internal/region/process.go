@@ -21,6 +21,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/event"
 	"github.com/lifeboat-secrets/lifeboat/internal/formatgate"
+	"github.com/lifeboat-secrets/lifeboat/internal/keycache"
 	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/link"
@@ -53,6 +54,9 @@ type Process struct {
 	audit   *audit.Log
 	kms     kms.Wrapper
 	keyring *keyring.Keyring
+	// keyCache is nil unless configured.
+	keyCache *keycache.Cache
+	now      func() time.Time // the clock of data keys
 
 	store      *lateStore
 	gate       *formatgate.Gate
@@ -107,6 +111,8 @@ type Options struct {
 	// CertificatesEvery is how often, at most, it is looked whether certificate files
 	// have changed; default pki.DefaultCheckInterval.
 	CertificatesEvery time.Duration
+	// Now is the clock of the lifetimes of data keys; nil means time.Now.
+	Now func() time.Time
 }
 
 // Start builds and starts a process. It returns when the process accepts
@@ -117,7 +123,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	o.Logger = slog.New(recent.Handler(o.Logger.Handler()))
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
-		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery,
+		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery, now: o.Now,
 		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
@@ -169,6 +175,7 @@ func (p *Process) steps() []step {
 		{"admin listener", p.startAdmin},
 		{"control socket", p.startControlSocket},
 		{"key check", p.startKeyCheck},
+		{"key cache", p.startKeyCache},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/audit"
+	"github.com/lifeboat-secrets/lifeboat/internal/keycache"
 	"github.com/lifeboat-secrets/lifeboat/internal/keyring"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 )
@@ -80,6 +81,16 @@ func (p *Process) keyMetrics() prometheus.Collector {
 	s.gauge("key_service_healthy", "1 if the last call of the key service succeeded or none was made; it is checked each half minute.", func(k keyState) float64 { return truth(k.OK()) })
 	s.gauge("key_service_failing_seconds", "How long the key service has been failing; 0 while it is well.", func(k keyState) float64 { return k.failingFor().Seconds() })
 	s.gauge("key_service_last_success_timestamp_seconds", "When a call of the key service last succeeded; 0 for never.", func(k keyState) float64 { return unixSeconds(k.LastSuccess) })
+	return s
+}
+
+func (p *Process) keyCacheMetrics() prometheus.Collector {
+	s := newReadings("sealed_key_cache", p.keyCache.Status)
+	s.gauge("entries", "Data keys in the sealed key cache; 0 without one.", func(k keycache.Status) float64 { return float64(k.Entries) })
+	s.gauge("age_seconds", "How long ago the key service unwrapped the oldest of them.", func(k keycache.Status) float64 { return age(k.Oldest) })
+	s.counter("hits_total", "Data keys that were taken from the sealed key cache, as the key service did not answer.", func(k keycache.Status) uint64 { return k.Hits })
+	s.counter("evicted_total", "Data keys that had to make room in it.", func(k keycache.Status) uint64 { return k.Evicted })
+	s.gauge("usable", "0 if the file of the sealed key cache cannot be used or written or all of it is too old; 1 otherwise, also without one.", func(k keycache.Status) float64 { return truth(k.Err == nil) })
 	return s
 }
 

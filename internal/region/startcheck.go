@@ -18,6 +18,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/pkcs11"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/transit"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // Whether and for what a process needs something.
@@ -127,6 +128,9 @@ func (s *startCheck) files() {
 		s.file(fmt.Sprintf("peers[%d].ca_file", i), p.CAFile, ForStart)
 	}
 	s.file("traces.ca_file", s.config.Traces.CAFile, ForStart)
+	if s.config.Process.Has(config.Control) || s.config.Process.Has(config.Host) {
+		s.file("kms.sealed_cache.key_file", s.config.KMS.SealedCache.KeyFile, ForStart)
+	}
 }
 
 // file adds one that the process reads.
@@ -177,20 +181,23 @@ func (s *startCheck) keyService(ctx context.Context) {
 	if !s.config.Process.Has(config.Control) && !s.config.Process.Has(config.Host) {
 		return
 	}
-	k := &s.config.KMS
+	k, why := &s.config.KMS, ForStart
+	if s.keysAreCached() {
+		why = ForMutations
+	}
 	switch k.Driver {
 	case file.Driver:
-		s.file("kms.file.path", k.File.Path, ForStart)
+		s.file("kms.file.path", k.File.Path, why)
 	case pkcs11.Driver:
-		s.file("kms.pkcs11.module", k.PKCS11.Module, ForStart)
-		s.file("kms.pkcs11.pin_file", k.PKCS11.PINFile, ForStart)
+		s.file("kms.pkcs11.module", k.PKCS11.Module, why)
+		s.file("kms.pkcs11.pin_file", k.PKCS11.PINFile, why)
 	case transit.Driver:
-		s.file("kms.transit.token_file", k.Transit.TokenFile, ForStart)
-		s.file("kms.transit.ca_file", k.Transit.CAFile, ForStart)
-		s.address(ctx, "kms.transit.address", hostOfURL(k.Transit.Address), ForStart)
+		s.file("kms.transit.token_file", k.Transit.TokenFile, why)
+		s.file("kms.transit.ca_file", k.Transit.CAFile, why)
+		s.address(ctx, "kms.transit.address", hostOfURL(k.Transit.Address), why)
 	case awskms.Driver:
-		s.file("kms.aws_kms.credentials_file", k.AWS.CredentialsFile, ForStart)
-		s.address(ctx, "kms.aws_kms.endpoint", hostOfURL(k.AWS.Endpoint), ForStart)
+		s.file("kms.aws_kms.credentials_file", k.AWS.CredentialsFile, why)
+		s.address(ctx, "kms.aws_kms.endpoint", hostOfURL(k.AWS.Endpoint), why)
 	}
 	n := Need{Kind: "key service", What: k.Driver, Field: "kms.driver", For: ForStart}
 	if k.Driver == awskms.Driver && k.AWS.Endpoint == "" {
@@ -205,9 +212,21 @@ func (s *startCheck) keyService(ctx context.Context) {
 		}
 		if err != nil {
 			n.Problem = err.Error()
+			if secret.HasCode(err, secret.CodeKeyUnavailable) {
+				n.For = why
+			}
 		}
 	}
 	s.add(n)
+}
+
+// keysAreCached reports whether the process would start without its key service.
+func (s *startCheck) keysAreCached() bool {
+	if !s.probe || !s.config.KMS.SealedCache.On() {
+		return false
+	}
+	cache, err := openKeyCache(s.config, nil)
+	return err == nil && cache.Usable() == nil
 }
 
 func (s *startCheck) addresses(ctx context.Context) {
