@@ -16,6 +16,9 @@ var (
 	ErrOtherKey = errors.New("sealed key cache has another key file")
 	// ErrTampered means that the file of the cache was changed or cut off.
 	ErrTampered = errors.New("sealed key cache fails its check")
+	// ErrForeign means that the file at the cache's path is something else. It is
+	// neither changed nor removed.
+	ErrForeign = errors.New("file is not a sealed key cache")
 	// ErrUnreadable means that the file of the cache cannot be read.
 	ErrUnreadable = errors.New("sealed key cache cannot be read")
 	// ErrExpired means that entries are too old.
@@ -34,6 +37,12 @@ func (c *Cache) tampered(why string) error {
 func (c *Cache) otherKey() error {
 	return secret.Wrap(secret.CodeWrongKey, ErrOtherKey, fmt.Sprintf("%s was not sealed with %s", c.opts.Path, c.opts.KeyFile)).
 		WithHint("give the process the right key file; with the key service back the cache is written anew")
+}
+
+func foreign(path string) error {
+	e := secret.Wrap(secret.CodeInvalid, ErrForeign, path).WithHint("name another path, or remove the file")
+	e.Field = "kms.sealed_cache.path"
+	return e
 }
 
 func (c *Cache) unreadable(err error) error {

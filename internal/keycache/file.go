@@ -162,6 +162,9 @@ func (c *Cache) read() (*book, error) {
 	if err != nil {
 		return nil, c.unreadable(err)
 	}
+	if !begins(data) {
+		return nil, foreign(c.opts.Path)
+	}
 	b, err := decode(data)
 	switch {
 	case errors.Is(err, errFormat):
@@ -257,10 +260,30 @@ func (r *reader) text() string {
 	return string(r.take(n))
 }
 
+// begins reports whether a file may be a cache, or the beginning of one.
+func begins(data []byte) bool {
+	n := min(len(data), len(magic))
+	return string(data[:n]) == magic[:n]
+}
+
+// isCache reports it of the file with that name.
+func isCache(name string) (bool, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }()
+	head, err := io.ReadAll(io.LimitReader(f, int64(len(magic))))
+	return begins(head), err
+}
+
 // replace puts data in the place of a file at once; none removes it.
 func replace(path string, data []byte) error {
 	if data == nil {
 		return Remove(path)
+	}
+	if ours, err := isCache(path); err == nil && !ours {
+		return foreign(path)
 	}
 	if err := write(path, data); err != nil {
 		return secret.Wrap(secret.CodeUnavailable, err, "cannot write the sealed key cache "+path)

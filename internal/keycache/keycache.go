@@ -275,7 +275,7 @@ func (c *Cache) touch(changed bool) {
 func (c *Cache) Changed() <-chan struct{} { return c.changed }
 
 // Usable returns nil if at least one entry can stand in for the key service now.
-// Errors: why the file cannot be used (ErrTampered, ErrOtherKey, ErrUnreadable),
+// Errors: why the file cannot be used (ErrTampered, ErrOtherKey, ErrUnreadable, ErrForeign),
 // ErrExpired, ErrEmpty.
 func (c *Cache) Usable() error {
 	c.mu.Lock()
@@ -338,8 +338,8 @@ func (c *Cache) Status() Status {
 }
 
 // Write puts the cache on disk if it has changed: the file is replaced at once, and
-// removed if there are no entries. Errors: secret.CodeUnavailable; the file is then
-// as it was.
+// removed if there are no entries. Errors: secret.CodeUnavailable, and ErrForeign,
+// secret.CodeInvalid; the file is then as it was.
 func (c *Cache) Write() error {
 	if c == nil {
 		return nil
@@ -387,11 +387,16 @@ func (c *Cache) Wipe() error {
 	return nil
 }
 
-// Remove removes the file of a cache that is not used any more, if there is one.
+// Remove removes the file of a cache that is not used any more, if there is one. It
+// leaves a file that is something else.
 // Errors: secret.CodeUnavailable.
 func Remove(path string) error {
 	for _, name := range []string{path + unfinished, path} {
-		if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
+		ours, err := isCache(name)
+		if err == nil && ours {
+			err = os.Remove(name)
+		}
+		if err != nil && !os.IsNotExist(err) {
 			return secret.Wrap(secret.CodeUnavailable, err, "cannot remove the sealed key cache "+name)
 		}
 	}

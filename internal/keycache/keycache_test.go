@@ -295,6 +295,25 @@ func TestKeyFiles(t *testing.T) {
 	}
 }
 
+// A path that names something else by mistake does no harm to it.
+func TestAnotherFileIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	must(t, os.WriteFile(w.Path, []byte("something else"), 0o600))
+	c := w.open(t, "life-1")
+	if err := c.Usable(); !errors.Is(err, keycache.ErrForeign) {
+		t.Errorf("%v", err)
+	}
+	c.Add(c.Seal(id(1), wrapped(1), raw(1), at))
+	if err := c.Write(); !errors.Is(err, keycache.ErrForeign) || !errors.Is(c.Status().Err, keycache.ErrForeign) {
+		t.Errorf("write: %v", err)
+	}
+	must(t, c.Wipe())
+	must(t, keycache.Remove(w.Path))
+	if data, err := os.ReadFile(w.Path); err != nil || string(data) != "something else" {
+		t.Errorf("%q, %v", data, err)
+	}
+}
+
 func TestTheOldestMakesRoom(t *testing.T) {
 	w := newWorld(t)
 	c := w.open(t, "life-1")

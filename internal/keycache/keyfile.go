@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,9 @@ func outside(path, dataDir string) error {
 		return err
 	}
 	dir, err := filepath.EvalSymlinks(dataDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing is in it
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
@@ -25,9 +26,8 @@ const (
 
 // openKeyCache opens the sealed key cache, or removes what one has left behind.
 func (p *Process) openKeyCache() (err error) {
-	s := p.config.KMS.SealedCache
-	if !s.On() {
-		return keycache.Remove(s.Path)
+	if s := p.config.KMS.SealedCache; !s.On() {
+		return keycache.Remove(keyCachePath(p.config))
 	}
 	p.keyCache, err = openKeyCache(p.config, p.now)
 	if err != nil {
@@ -42,8 +42,16 @@ func (p *Process) openKeyCache() (err error) {
 func openKeyCache(c *config.Config, now func() time.Time) (*keycache.Cache, error) {
 	s := c.KMS.SealedCache
 	return keycache.Open(keycache.Options{
-		Path: s.Path, KeyFile: s.KeyFile, DataDir: c.Process.DataDir, MaxAge: s.MaxAge, Region: c.Region.Name, Now: now,
+		Path: keyCachePath(c), KeyFile: s.KeyFile, DataDir: c.Process.DataDir, MaxAge: s.MaxAge, Region: c.Region.Name, Now: now,
 	})
+}
+
+// keyCachePath is in the data directory also in a configuration of no file.
+func keyCachePath(c *config.Config) string {
+	if path := c.KMS.SealedCache.Path; filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(c.Process.DataDir, c.KMS.SealedCache.Path)
 }
 
 // withoutKeyService returns what stands in for a key service that could not be

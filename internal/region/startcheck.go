@@ -128,9 +128,6 @@ func (s *startCheck) files() {
 		s.file(fmt.Sprintf("peers[%d].ca_file", i), p.CAFile, ForStart)
 	}
 	s.file("traces.ca_file", s.config.Traces.CAFile, ForStart)
-	if s.config.Process.Has(config.Control) || s.config.Process.Has(config.Host) {
-		s.file("kms.sealed_cache.key_file", s.config.KMS.SealedCache.KeyFile, ForStart)
-	}
 }
 
 // file adds one that the process reads.
@@ -182,7 +179,7 @@ func (s *startCheck) keyService(ctx context.Context) {
 		return
 	}
 	k, why := &s.config.KMS, ForStart
-	if s.keysAreCached() {
+	if s.keyCache() {
 		why = ForMutations
 	}
 	switch k.Driver {
@@ -220,13 +217,27 @@ func (s *startCheck) keyService(ctx context.Context) {
 	s.add(n)
 }
 
-// keysAreCached reports whether the process would start without its key service.
-func (s *startCheck) keysAreCached() bool {
-	if !s.probe || !s.config.KMS.SealedCache.On() {
+// keyCache adds the key file of the sealed key cache, and reports whether the
+// process would start without its key service.
+func (s *startCheck) keyCache() bool {
+	sealed := &s.config.KMS.SealedCache
+	if !sealed.On() {
 		return false
 	}
-	cache, err := openKeyCache(s.config, nil)
-	return err == nil && cache.Usable() == nil
+	n := Need{Kind: "file", What: sealed.KeyFile, Field: "kms.sealed_cache.key_file", For: ForStart}
+	usable := false
+	if s.probe {
+		n.Problem, n.Doubt = probeFile(sealed.KeyFile)
+		cache, err := openKeyCache(s.config, nil)
+		switch {
+		case err == nil:
+			usable = cache.Usable() == nil
+		case n.Problem == "":
+			n.Problem = err.Error()
+		}
+	}
+	s.add(n)
+	return usable
 }
 
 func (s *startCheck) addresses(ctx context.Context) {

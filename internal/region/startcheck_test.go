@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
+	"github.com/lifeboat-secrets/lifeboat/internal/keycache"
+	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 )
@@ -131,5 +134,56 @@ func TestSameAddress(t *testing.T) {
 		if got := sameAddress(tt.dialled, tt.listened); got != tt.want {
 			t.Errorf("%s is %s: %v, want %v", tt.dialled, tt.listened, got, tt.want)
 		}
+	}
+}
+
+// With keys in the sealed cache the key service is not needed to start.
+func TestStartNeedsNoKeyServiceWithASealedCache(t *testing.T) {
+	c := startable(t)
+	seal := filepath.Join(t.TempDir(), "seal")
+	c.KMS.SealedCache.KeyFile = seal
+	service := func() Need {
+		t.Helper()
+		return find(t, StartNeeds(t.Context(), c, true), "key service", "kms.driver")
+	}
+	keyFile := func() Need {
+		t.Helper()
+		return find(t, StartNeeds(t.Context(), c, true), "file", "kms.sealed_cache.key_file")
+	}
+	if n := keyFile(); !n.Blocks() {
+		t.Errorf("without the key file: %+v", n)
+	}
+	for _, err := range []error{os.WriteFile(seal, make([]byte, 32), 0o644), os.Remove(c.KMS.File.Path)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := keyFile(); !n.Blocks() {
+		t.Errorf("with a key file for all: %+v", n)
+	}
+	for _, err := range []error{os.Chmod(seal, 0o600), os.Mkdir(c.Process.DataDir, 0o700)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := keyFile(); n.Blocks() {
+		t.Errorf("with a key file: %+v", n)
+	}
+	if n := service(); !n.Blocks() {
+		t.Errorf("with an empty cache: %+v", n)
+	}
+	cache, err := openKeyCache(c, nil)
+	if err == nil {
+		err = cache.SetIncarnation("life")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache.Add(cache.Seal(keycache.ID{Scope: "s", Generation: 1}, kms.Wrapped{MasterKey: "m", Bytes: []byte("w")}, make([]byte, 32), time.Now()))
+	if err := cache.Write(); err != nil {
+		t.Fatal(err)
+	}
+	if n := service(); n.Blocks() || n.Problem == "" || n.For != ForMutations {
+		t.Errorf("with a key in the cache: %+v", n)
 	}
 }

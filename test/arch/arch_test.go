@@ -140,7 +140,7 @@ var rules = map[string]rule{
 	"nothing below service knows service": {
 		reason: "data flows one way: front door, service, router, store; what is below can be used without what is above",
 		from: in("internal/store", "internal/replica", "internal/pipeline", "internal/queue", "internal/record", "internal/router",
-			"internal/keyring", "internal/kms", "internal/pki", "internal/link", "internal/topology", "internal/faultpoint"),
+			"internal/keyring", "internal/keycache", "internal/kms", "internal/pki", "internal/link", "internal/topology", "internal/faultpoint"),
 		forbidden: to("internal/service", "internal/frontdoor", "internal/region", "internal/cli", "cmd"),
 		deep:      true,
 	},
@@ -153,7 +153,7 @@ var rules = map[string]rule{
 	"front doors reach data through service": {
 		reason:    "service is the one place that authorises and audits",
 		from:      in("internal/frontdoor"),
-		forbidden: to("internal/store", "internal/replica", "internal/keyring", "internal/kms"),
+		forbidden: to("internal/store", "internal/replica", "internal/keyring", "internal/keycache", "internal/kms"),
 	},
 	"nobody imports the composition root": {
 		reason:    "region puts the parts together; parts do not know the whole",
