@@ -2,6 +2,7 @@ package keycache_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -344,6 +345,9 @@ func TestAFailedWriteIsTold(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	w := newWorld(f)
+	own := make([]byte, 32) // each worker its own, so that only its own file opens
+	_, _ = rand.Read(own)
+	must(f, os.WriteFile(w.KeyFile, own, 0o600))
 	w.full(f, 3)
 	good, err := os.ReadFile(w.Path)
 	must(f, err)
