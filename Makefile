@@ -44,8 +44,8 @@ soak: ## mixed load for DURATION (30m): does memory grow, does anything leak
 simulate: ## thousands of random histories of three regions in simulated time
 	$(GO) test -count 1 -timeout 30m ./test/simulation ./internal/queue -run 'Whatever|NothingIsLost' -rapid.checks 5000
 
-chaos: ## five minutes of kills and pauses under load, history checked
-	$(GO) test -race -count 1 -timeout 20m -v ./test/chaos -run TestKill -chaos.duration 5m
+chaos: ## five minutes each of kills and pauses under load, in a region and between three
+	$(GO) test -race -count 1 -timeout 20m -v ./test/chaos -run '^(TestKill|TestRegions)$$' -chaos.duration 5m
 
 clean:
 	rm -rf bin .cache bench/results

@@ -90,4 +90,6 @@ func (c *child) kill() error {
 	return nil
 }
 
+func (c *child) signal(s os.Signal) error { return c.cmd.Process.Signal(s) }
+
 func (c *child) done() <-chan error { return c.cause }

@@ -3,6 +3,7 @@ package localregion
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/region"
@@ -25,6 +26,9 @@ func startInside(ctx context.Context, p *Process) (running, error) {
 	return inside{process}, nil
 }
 
-func (i inside) stop() error        { return i.process.Close() }
-func (i inside) kill() error        { return errors.New("a process inside this one cannot be killed") }
+func (i inside) stop() error { return i.process.Close() }
+func (i inside) kill() error { return errors.New("a process inside this one cannot be killed") }
+func (i inside) signal(os.Signal) error {
+	return errors.New("a process inside this one takes no signals")
+}
 func (i inside) done() <-chan error { return i.process.Fatal() }

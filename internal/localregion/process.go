@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -28,6 +29,8 @@ type running interface {
 	stop() error
 	// kill ends it at once, as a power failure would.
 	kill() error
+	// signal sends it a signal.
+	signal(s os.Signal) error
 	// done receives why it ended by itself, if it did.
 	done() <-chan error
 }
@@ -83,6 +86,17 @@ func (p *Process) Stop() error { return p.end(running.stop) }
 // Kill ends it at once, as kill -9 does, and waits for that. Only children can
 // be killed.
 func (p *Process) Kill() error { return p.end(running.kill) }
+
+// Signal sends it a signal, such as SIGSTOP. Only children take signals.
+func (p *Process) Signal(s os.Signal) error {
+	if p.running == nil {
+		return fmt.Errorf("signal %s: %w", p.ID, errNotRunning)
+	}
+	if err := p.running.signal(s); err != nil {
+		return fmt.Errorf("signal %s: %w", p.ID, err)
+	}
+	return nil
+}
 
 func (p *Process) end(how func(running) error) error {
 	if p.running == nil {

@@ -1,0 +1,344 @@
+//go:build !faultpoints
+
+package chaos_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"google.golang.org/protobuf/proto"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/client"
+	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
+)
+
+// replicatedVault is a vault of its own account and where it goes.
+type replicatedVault struct {
+	name, home string
+	targets    []string
+}
+
+var (
+	replicatedVaults = []replicatedVault{{"shop", "east", []string{"west", "south"}}, {"harbour", "west", []string{"east"}}}
+	regionNames      = []string{"east", "west", "south"}
+)
+
+// regionProcess is a process of a region; runs counts its starts.
+type regionProcess struct {
+	*localregion.Process
+	name, region string
+	runs         atomic.Int64
+	clients      map[string]*client.Client // by vault
+}
+
+// regionsWorld is three regions of processes, and what their clients know.
+type regionsWorld struct {
+	book
+	t         *testing.T
+	regions   *lifeboattest.RegionProcesses
+	dir       string
+	canary    string
+	processes []*regionProcess
+	operators map[string]*client.Client
+}
+
+// TestRegions kills, pauses and separates regions under load, and then checks what
+// replication promises: all copies become equal, no reader sees a secret go back,
+// what was acknowledged is there in every region, and nothing is on disk in the
+// clear.
+func TestRegions(t *testing.T) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	duration := max(*durationFlag, 15*time.Second) // the first pause takes 6
+	t.Logf("repeat with: go test ./test/chaos -run TestRegions -chaos.seed %d -chaos.duration %s", seed, duration)
+	w := beginRegions(t)
+	ctx, cancel := context.WithTimeout(t.Context(), duration)
+	defer cancel()
+	reading, stop := context.WithCancel(t.Context()) // also while the regions catch up
+	defer stop()
+	var load, readers sync.WaitGroup
+	client := uint64(0)
+	next := func() *rand.Rand { client++; return rand.New(rand.NewPCG(seed, client)) }
+	for _, v := range replicatedVaults {
+		for range 2 {
+			r := next()
+			id := int(client) //nolint:gosec // small
+			load.Go(func() { (&writer{world: w, vault: v, id: id, r: r}).work(ctx) })
+		}
+		for _, p := range w.processes {
+			if r := next(); v.home == p.region || slices.Contains(v.targets, p.region) {
+				readers.Go(func() { w.poll(reading, p, v, r) })
+			}
+		}
+	}
+	w.makeFaults(ctx, rand.New(rand.NewPCG(seed, 0)))
+	load.Wait()
+	w.mend()
+	w.quiet()
+	stop()
+	readers.Wait()
+	w.check()
+}
+
+func beginRegions(t *testing.T) *regionsWorld {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "lb-") // short: the path of a socket is bounded
+	must(t, err)
+	t.Cleanup(func() {
+		if t.Failed() && *dirFlag != "" {
+			must(t, os.CopyFS(*dirFlag, os.DirFS(dir)))
+		}
+		must(t, os.RemoveAll(dir))
+	})
+	w := &regionsWorld{t: t, dir: dir, canary: "cnry" + ulid.Make().String(), operators: map[string]*client.Client{}}
+	w.states, w.tokens, w.names, w.counts = map[[2]string][]replicaState{}, map[[2]string]string{}, map[string][]string{}, map[string]int{}
+	w.regions = lifeboattest.StartRegionProcesses(t, os.Args[0], lifeboattest.Options{Dir: dir}, regionNames...)
+	tokens := map[string]client.Value{}
+	for _, v := range replicatedVaults {
+		tenant, err := w.regions.Region(secret.RegionName(v.home)).Tenant(t.Context(), v.name)
+		must(t, err)
+		tokens[v.name] = tenant.Token
+	}
+	for _, region := range w.regions.All() {
+		operator, err := region.OperatorToken()
+		must(t, err)
+		w.operators[string(region.Name())] = w.newClient(region, region.Control(), operator)
+		for _, p := range region.Processes() {
+			one := &regionProcess{Process: p, name: string(region.Name()) + "/" + p.ID, region: string(region.Name()), clients: map[string]*client.Client{}}
+			for vault, token := range tokens {
+				one.clients[vault] = w.newClient(region, p, token)
+			}
+			w.processes = append(w.processes, one)
+		}
+	}
+	for _, v := range replicatedVaults {
+		targets := &lifeboatv1.ReplicateVaultRequest_Targets{}
+		for _, target := range v.targets {
+			targets.Targets = append(targets.Targets, &lifeboatv1.Target{Region: target})
+		}
+		_, err := w.clients(v.home, v)[0].ReplicateVault(t.Context(), &lifeboatv1.ReplicateVaultRequest{Vault: v.name, Targets: targets})
+		must(t, err)
+	}
+	w.quiet()
+	return w
+}
+
+func (w *regionsWorld) newClient(r *localregion.Region, p *localregion.Process, token client.Value) *client.Client {
+	c, err := client.New(client.Config{Address: p.URL(), Token: token, CAFile: r.CAFile(), Timeout: attemptTimeout})
+	must(w.t, err)
+	w.t.Cleanup(c.Close)
+	return c
+}
+
+// clients are those of a vault's admin in a region, control-1 first.
+func (w *regionsWorld) clients(region string, v replicatedVault) (all []*client.Client) {
+	for _, p := range w.processes {
+		if p.region == region {
+			all = append(all, p.clients[v.name])
+		}
+	}
+	return all
+}
+
+// makeFaults breaks links and processes at random until ctx ends; it begins with a
+// pause of a home's control process that is longer than its leases.
+func (w *regionsWorld) makeFaults(ctx context.Context, r *rand.Rand) {
+	wait(ctx, r, time.Second, time.Second+1)
+	w.pause(ctx, r, w.processes[0], 6*time.Second)
+	for wait(ctx, r, 200*time.Millisecond, 900*time.Millisecond) {
+		w.breakLink(r)
+		p := pick(r, w.processes)
+		switch r.IntN(6) {
+		case 0, 1, 2:
+			w.count("fault: kill")
+			w.t.Logf("killed %s", p.name)
+			must(w.t, p.Kill())
+			p.runs.Add(1)
+			wait(ctx, r, 0, 800*time.Millisecond)
+			must(w.t, p.Start(w.t.Context()))
+		case 3:
+			w.pause(ctx, r, p, 100*time.Millisecond+time.Duration(r.Int64N(int64(7*time.Second))))
+		}
+	}
+}
+
+func (w *regionsWorld) pause(ctx context.Context, r *rand.Rand, p *regionProcess, d time.Duration) {
+	w.count("fault: pause")
+	w.t.Logf("paused %s for %s", p.name, d)
+	must(w.t, p.Signal(syscall.SIGSTOP))
+	wait(ctx, r, d, d+1)
+	must(w.t, p.Signal(syscall.SIGCONT))
+}
+
+func (w *regionsWorld) breakLink(r *rand.Rand) {
+	from, to := r.IntN(3), r.IntN(2)
+	if to >= from {
+		to++
+	}
+	link := w.regions.Link(regionNames[from], regionNames[to])
+	faults := []struct {
+		name string
+		do   func()
+	}{
+		{"cut", link.Cut}, {"black hole", link.Blackhole}, {"slow", func() { link.Delay(300 * time.Millisecond) }},
+		{"thin", func() { link.Throttle(4 << 10) }}, {"whole", link.Heal}, {"whole", link.Heal},
+		{"isolated", func() { w.regions.Isolate(regionNames[from]) }}, {"rejoined", func() { w.regions.Rejoin(regionNames[from]) }},
+	}
+	fault := pick(r, faults)
+	w.count("fault: " + fault.name)
+	w.t.Logf("from %s to %s: %s", regionNames[from], regionNames[to], fault.name)
+	fault.do()
+}
+
+// mend makes everything whole again.
+func (w *regionsWorld) mend() {
+	for _, name := range regionNames {
+		w.regions.Rejoin(name)
+	}
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
+	defer cancel()
+	for _, region := range w.regions.All() {
+		must(w.t, region.WaitReady(ctx))
+	}
+	must(w.t, w.regions.WaitLinked(ctx))
+}
+
+// quiet waits until nothing is under way any more.
+func (w *regionsWorld) quiet() {
+	w.eventually("the queues are empty", func(ctx context.Context) error {
+		for _, name := range regionNames {
+			operator := w.operators[name]
+			queues, err := operator.ListQueues(ctx, &lifeboatv1.ListQueuesRequest{})
+			if err != nil {
+				return err
+			}
+			for _, q := range queues.GetQueues() {
+				if q.GetDepth() > 0 || q.GetResynchronising() {
+					_, err := operator.RetryQueue(ctx, &lifeboatv1.RetryQueueRequest{Region: q.GetRegion()})
+					return errors.Join(fmt.Errorf("from %s: %v", name, q), err)
+				}
+			}
+			status, err := operator.GetStatus(ctx, &lifeboatv1.GetStatusRequest{})
+			if err != nil || status.GetOpenWorkItems() > 0 {
+				return errors.Join(fmt.Errorf("%s: %d work items are open", name, status.GetOpenWorkItems()), err)
+			}
+		}
+		return nil
+	})
+}
+
+func (w *regionsWorld) eventually(what string, check func(context.Context) error) {
+	w.t.Helper()
+	(&cell{t: w.t}).eventually(what, check)
+}
+
+// check looks at everything that must hold in the end. Copies are read before they
+// are compared by digest: a comparison sends again what differs.
+func (w *regionsWorld) check() {
+	for _, v := range replicatedVaults {
+		var home map[string]stored
+		for _, region := range append([]string{v.home}, v.targets...) {
+			for _, c := range w.clients(region, v) {
+				w.eventually(region+" has "+v.name+" as its home has it", func(ctx context.Context) error {
+					here, err := dumpVault(ctx, c, v.name)
+					if err == nil && home == nil {
+						home = here
+					}
+					return errors.Join(err, differs(here, home))
+				})
+			}
+		}
+		w.checkAcknowledged(v, home)
+		for _, target := range v.targets {
+			found, err := w.clients(v.home, v)[0].CompareVault(w.t.Context(), &lifeboatv1.CompareVaultRequest{Vault: v.name, Region: target})
+			must(w.t, err)
+			if len(found.GetDiffering())+len(found.GetSurplus()) > 0 || int(found.GetSecrets()) < len(home) { //nolint:gosec // a count, with the graves
+				w.t.Errorf("%s differs in %s by digest: %v; there are %d secrets", v.name, target, found, len(home))
+			}
+		}
+	}
+	for _, err := range w.wrong[:min(20, len(w.wrong))] {
+		w.t.Error(err)
+	}
+	found, err := search(w.dir, w.canary)
+	must(w.t, err)
+	for _, f := range found {
+		w.t.Errorf("plaintext on disk: %s", f)
+	}
+	w.t.Logf("provoked and seen: %v", w.counts)
+	if w.counts["put "] < 10 || w.counts["purge "] < 2 || w.counts["read in south"] < 20 {
+		w.t.Error("too little was done to show anything")
+	}
+}
+
+// checkAcknowledged compares each secret with what its writer knows of it.
+func (w *regionsWorld) checkAcknowledged(v replicatedVault, home map[string]stored) {
+	for _, name := range w.names[v.name] {
+		may := w.states[[2]string{v.name, name}]
+		s, is := home[name], replicaState{}
+		for _, version := range s.description.GetVersions() {
+			if slices.Contains(version.GetStages(), "CURRENT") {
+				is.value = s.values[version.GetNumber()]
+			}
+			if slices.Contains(version.GetStages(), "LABEL") {
+				is.labelled = s.values[version.GetNumber()]
+			}
+		}
+		is.tag = s.description.GetTags()["tag"]
+		if !slices.Contains(may, is) {
+			w.t.Errorf("%s is %v; by what was acknowledged it must be one of %v", name, is, may)
+		}
+	}
+}
+
+func differs(here, home map[string]stored) error {
+	if len(here) != len(home) {
+		return fmt.Errorf("it has %d secrets, the home %d", len(here), len(home))
+	}
+	for name, want := range home {
+		got := here[name]
+		if !proto.Equal(got.description, want.description) || fmt.Sprint(got.values) != fmt.Sprint(want.values) {
+			return fmt.Errorf("it has %s as %v, the home as %v", name, got.description, want.description)
+		}
+	}
+	return nil
+}
+
+func dumpVault(ctx context.Context, c *client.Client, vault string) (map[string]stored, error) {
+	all := map[string]stored{}
+	for listed, err := range c.ListSecrets(ctx, &lifeboatv1.ListSecretsRequest{Vault: vault, PageSize: 500}) {
+		if err != nil {
+			return nil, err
+		}
+		name := listed.GetName()
+		answer, err := c.DescribeSecret(ctx, &lifeboatv1.DescribeSecretRequest{Vault: vault, Secret: name})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		s := stored{description: answer.GetSecret(), values: map[uint64]string{}}
+		for _, v := range s.description.GetVersions() {
+			value, err := c.GetSecretValue(ctx, &lifeboatv1.GetSecretValueRequest{Vault: vault, Secret: name, VersionId: v.GetId()})
+			if err != nil {
+				return nil, fmt.Errorf("%s, version %d: %w", name, v.GetNumber(), err)
+			}
+			s.values[v.GetNumber()] = string(value.GetValue())
+		}
+		all[name] = s
+	}
+	return all, nil
+}
