@@ -133,8 +133,15 @@ func beginRegions(t *testing.T) *regionsWorld {
 		}
 		_, err := w.clients(v.home, v)[0].ReplicateVault(t.Context(), &lifeboatv1.ReplicateVaultRequest{Vault: v.name, Targets: targets})
 		must(t, err)
+		for _, target := range v.targets {
+			for _, c := range w.clients(target, v) {
+				w.eventually(v.name+" has reached "+target, func(ctx context.Context) error {
+					_, err := c.GetVault(ctx, &lifeboatv1.GetVaultRequest{Vault: v.name})
+					return err
+				})
+			}
+		}
 	}
-	w.quiet()
 	return w
 }
 
