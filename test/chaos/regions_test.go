@@ -282,13 +282,15 @@ func (w *regionsWorld) check() {
 	for _, err := range w.wrong[:min(20, len(w.wrong))] {
 		w.t.Error(err)
 	}
-	found, err := search(w.dir, w.canary)
-	must(w.t, err)
-	for _, f := range found {
-		w.t.Errorf("plaintext on disk: %s", f)
+	for sign, of := range map[string]string{w.canary: "plaintext on disk", "DATA RACE": "trouble", "panic: ": "trouble", "fatal error: ": "trouble"} {
+		found, err := search(w.dir, sign)
+		must(w.t, err)
+		for _, f := range found {
+			w.t.Errorf("%s: %s", of, f)
+		}
 	}
 	w.t.Logf("provoked and seen: %v", w.counts)
-	if w.counts["put "] < 10 || w.counts["purge "] < 2 || w.counts["read in south"] < 20 {
+	if w.counts["put "] < 10 || w.counts["purge "] < 2 || w.counts["read in east"]+w.counts["read in west"] < 50 {
 		w.t.Error("too little was done to show anything")
 	}
 }
