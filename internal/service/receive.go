@@ -162,10 +162,31 @@ func (a *arrival) admit(o secret.Ownership, account secret.AccountID) error {
 	return nil
 }
 
+// admitIn refuses who may do what in an account from any region but the account's
+// home: another one could let itself in. Vaults have homes of their own.
+func (a *arrival) admitIn(view record.View, incoming identity) error {
+	if a.shipment.Key.HasPrefix(record.AccountPrefix) || a.shipment.Key.HasPrefix(record.VaultPrefix) {
+		return nil
+	}
+	account, _, err := record.Load(view, record.Accounts, record.AccountKey(incoming.account))
+	if errors.Is(err, record.ErrNotFound) {
+		return nil // it must be there before the record is applied
+	}
+	if err == nil && account.Ownership.Home != incoming.ownership.Home {
+		err = secret.Errorf(secret.CodeDenied, "the home of the account is %s, not %s", account.Ownership.Home, incoming.ownership.Home)
+	}
+	return err
+}
+
 // settle ends the plan of a state that is not newer than what is held. same says
 // whether the contents are equal.
 func (a *arrival) settle(held secret.Ownership, incoming secret.Ownership, same func() (bool, error)) (done bool, err error) {
 	a.receipt.Held = held.Order
+	if held.Home != incoming.Home {
+		// No region of this release takes over what is another's: whoever says so is
+		// wrong, or hostile.
+		return true, secret.Errorf(secret.CodeDenied, "the record's home is %s, not %s", held.Home, incoming.Home)
+	}
 	switch secret.Judge(held, incoming) {
 	case secret.Refuse:
 		return true, secret.Errorf(secret.CodeStale, "this region holds the newer order %s", held.Order)
@@ -192,6 +213,9 @@ func (a *arrival) planIdentity(ctx context.Context, view record.View) (*record.T
 	}
 	a.entry.Resource.Kind, a.entry.Resource.ID, a.entry.Resource.Account = "Record", string(p.Key), incoming.account
 	if err := a.admit(incoming.ownership, incoming.account); err != nil {
+		return nil, err
+	}
+	if err := a.admitIn(view, incoming); err != nil {
 		return nil, err
 	}
 	held, err := heldIdentity(view, p.Key)

@@ -445,6 +445,28 @@ func TestResidencyAndStrangersAreRefused(t *testing.T) {
 	if !secret.HasCode(r.Err, secret.CodeDenied) {
 		t.Errorf("a third region sends: %+v", r)
 	}
+	// South says that it has taken a policy of east's account over, and makes one.
+	for _, name := range []string{"admin", "mine"} {
+		hostile := secret.Policy{
+			Account: p.vault.Account, Name: name, Text: "permit (principal, action, resource);",
+			Ownership: secret.Ownership{Home: "south", Order: secret.Order{Epoch: secret.Epoch{Counter: 9, Region: "south"}, Seq: 99}},
+		}
+		r := p.west.Receive(t.Context(), service.Source{Region: "south"}, &service.Shipment{
+			Key: record.PolicyKey(hostile.Account, name), State: record.Policies.Encode(&hostile), Order: hostile.Ownership.Order,
+		})
+		if !secret.HasCode(r.Err, secret.CodeDenied) {
+			t.Errorf("south puts the policy %s into east's account: %+v", name, r)
+		}
+	}
+	taken := p.ship(key)
+	p.send(key)
+	stolen, err := record.Secrets.Decode(taken.State)
+	must(t, err)
+	stolen.Ownership = secret.Ownership{Home: "south", Order: secret.Order{Epoch: secret.Epoch{Counter: 9, Region: "south"}, Seq: 99}}
+	taken.State, taken.Order = record.Secrets.Encode(stolen), stolen.Ownership.Order
+	if r := p.west.Receive(t.Context(), service.Source{Region: "south"}, taken); !secret.HasCode(r.Err, secret.CodeDenied) {
+		t.Errorf("south takes a secret of east over: %+v", r)
+	}
 	system := p.ship(key)
 	system.Key = record.SecretKey(secret.NewID(p.vault.ID, "01ARZ3NDEKTSV4RRFFQ69G5FAV"))
 	if r := p.receive(system); !secret.HasCode(r.Err, secret.CodeInvalid) {
