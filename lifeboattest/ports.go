@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"sync"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 )
 
 // ports are the addresses of a process, host:port.
@@ -19,12 +19,6 @@ const (
 	portTries = 1000
 )
 
-// taken are the ports that this process gave out.
-var taken struct {
-	sync.Mutex
-	ports map[int]bool
-}
-
 func newPorts() (p ports, err error) {
 	for _, address := range []*string{&p.public, &p.admin, &p.peer, &p.store, &p.region} {
 		if *address, err = freeAddress(); err != nil {
@@ -34,28 +28,14 @@ func newPorts() (p ports, err error) {
 	return p, nil
 }
 
-// freeAddress returns an address that nobody listens on. Its port is drawn, so
-// that test programs that run at the same time rarely want the same.
+// freeAddress returns an address that nobody listens on, nor will: it stays this
+// process's.
 func freeAddress() (string, error) {
-	taken.Lock()
-	defer taken.Unlock()
-	if taken.ports == nil {
-		taken.ports = map[int]bool{}
-	}
-	var last error
 	for range portTries {
 		port := firstPort + rand.IntN(lastPort-firstPort) //nolint:gosec // need not be hard to guess
-		if taken.ports[port] {
-			continue
+		if localregion.Reserve(port) {
+			return fmt.Sprint("127.0.0.1:", port), nil
 		}
-		address := fmt.Sprint("127.0.0.1:", port)
-		l, err := net.Listen("tcp", address) //nolint:noctx // binding does not block
-		if err != nil {
-			last = err
-			continue
-		}
-		taken.ports[port] = true
-		return address, l.Close()
 	}
-	return "", errors.Join(errors.New("no free port on the loopback"), last)
+	return "", errors.New("no free port on the loopback")
 }

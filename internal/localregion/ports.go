@@ -54,12 +54,11 @@ func freePorts(processes int, taken map[int]bool) ([]ports, error) {
 	return nil, fmt.Errorf("find free ports on the loopback: %w", last)
 }
 
-func allFree(first, n int) (err error) {
-	for port := first; port < first+n && err == nil; port++ {
-		var l net.Listener
-		if l, err = net.Listen("tcp", local(port)); err == nil { //nolint:noctx // binding does not block
-			err = errors.Join(err, l.Close())
+func allFree(first, n int) error {
+	for port := first; port < first+n; port++ {
+		if !Reserve(port) {
+			return fmt.Errorf("port %d is taken", port)
 		}
 	}
-	return err
+	return nil
 }

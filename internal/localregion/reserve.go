@@ -1,0 +1,38 @@
+package localregion
+
+import (
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+)
+
+// reserved are the sockets that keep ports; they are never read.
+var reserved struct {
+	sync.Mutex
+	sockets []*net.UnixConn
+}
+
+// Reserve keeps a port of the loopback for this process until it ends, and reports
+// whether nobody else has it: neither listens on it, nor reserved it and has not
+// begun to listen. Programs that look for free ports at the same time would
+// otherwise find the same. Only on Linux is it kept from others.
+func Reserve(port int) bool {
+	l, err := net.Listen("tcp", local(port)) //nolint:noctx // binding does not block
+	if err != nil {
+		return false
+	}
+	defer func() { _ = l.Close() }()
+	if runtime.GOOS != "linux" {
+		return true
+	}
+	// A name in Linux's abstract namespace is gone when the process is.
+	reservation, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: fmt.Sprintf("@lifeboat-port-%d", port), Net: "unixgram"})
+	if err != nil {
+		return false
+	}
+	reserved.Lock()
+	defer reserved.Unlock()
+	reserved.sockets = append(reserved.sockets, reservation)
+	return true
+}
