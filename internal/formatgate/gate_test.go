@@ -149,10 +149,10 @@ func TestAFormatIsWrittenOnceEveryProcessReadsIt(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer synctest.Wait()
 		defer cancel()
-		go func() { _ = g.Run(ctx) }()
 		must(t, g.Announce(t.Context(), true))
 		must(t, old.Announce(t.Context(), true))
 		must(t, m.register("host-1", 2))
+		go func() { _ = g.Run(ctx) }()
 		settle()
 		if status := g.Status(); status.Open() || g.Writes("secret") != 1 || !slices.Equal(blocks(status), []string{"control control-1 reads 1"}) {
 			t.Fatalf("with a control process that reads format 1: %+v", status)
