@@ -2,6 +2,7 @@ package replica_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"os"
 	"testing"
 	"time"
@@ -167,6 +168,7 @@ func TestDamagedFileIsRebuilt(t *testing.T) {
 			return b
 		},
 		"page numbers out of the file": func(b []byte) []byte { return scribble(b, pageSize) },
+		"lengths of keys":              func(b []byte) []byte { return stretchKeys(b, pageSize) },
 	}
 	for what, damage := range damages {
 		t.Run(what, func(t *testing.T) {
@@ -223,6 +225,19 @@ func scribble(b []byte, pageSize int) []byte {
 			if element+16 <= i+pageSize {
 				copy(b[element+8:], []byte{0, 0, 0x10, 0, 0, 0, 0, 0})
 			}
+		}
+	}
+	return b
+}
+
+// stretchKeys makes the last key of each leaf page with many keys reach over the
+// pages that follow.
+func stretchKeys(b []byte, pageSize int) []byte {
+	const leaf = 2
+	for i := 2 * pageSize; i+64<<10 < len(b); i += pageSize {
+		count := int(b[i+10]) | int(b[i+11])<<8
+		if b[i+8] == leaf && b[i+9] == 0 && count > 10 && 16+16*count < pageSize {
+			binary.LittleEndian.PutUint32(b[i+16*count+8:], 40_000)
 		}
 	}
 	return b

@@ -57,6 +57,10 @@ type file struct {
 // errDamaged is the cause of every failure that a damaged file explains.
 var errDamaged = errors.New("the local store's file is damaged")
 
+// errKeyTooLong says that a page's length of a key is damaged: no key of that
+// length can have been written, so none can be fetched to mend it.
+var errKeyTooLong = damage("a key is longer than any can be")
+
 func damage(cause any) error { return fmt.Errorf("%w: %v", errDamaged, cause) }
 
 // Each function that touches the mapped file begins with

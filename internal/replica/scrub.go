@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 )
 
@@ -126,6 +128,9 @@ func (s *scrubber) check(v *view) error {
 		}
 		if found, _ := v.cursor.Seek(k); !bytes.Equal(found, k) {
 			return damage("a record is not where its key leads")
+		}
+		if len(k) > bolt.MaxKeySize {
+			return errKeyTooLong
 		}
 		if _, err := decodeValue(k, b); err != nil {
 			_, s.sound = s.local.corrupt(record.Key(k), err), false // it is counted and mended

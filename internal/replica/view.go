@@ -206,6 +206,9 @@ func (v *view) Scan(start, end record.Key, visit func(record.Stored) bool) error
 	limit := []byte(end)
 	k, b, err := c.seek([]byte(start))
 	for ; err == nil && k != nil && (end == "" || bytes.Compare(k, limit) < 0); k, b, err = c.next() {
+		if len(k) > bolt.MaxKeySize {
+			return v.local.found(v.file, errKeyTooLong)
+		}
 		key := record.Key(k)
 		lv, err := decodeValue(k, b)
 		if err != nil {
