@@ -36,23 +36,34 @@ func (c *Client) stream(ctx context.Context, path, file string, progress func(ba
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control"+path, bytes.NewReader(body))
+	response, err := c.post(ctx, path, bytes.NewReader(body), secret.CodeOutcomeUnknown)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = response.Body.Close() }()
+	return readStream(response.Body, progress, into)
+}
+
+// post asks for an answer that is read while it is made. The caller closes its
+// body. A refusal that does not come in full is an error of the code cut.
+func (c *Client) post(ctx context.Context, path string, body io.Reader, cut secret.Code) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://control"+path, body)
+	if err != nil {
+		return nil, err
+	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return c.notReached(err)
+		return nil, c.notReached(err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response, nil
 	}
 	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
-		if err != nil {
-			return secret.Wrap(secret.CodeOutcomeUnknown, err, "the process did not answer in full")
-		}
-		return failureOf(response.Status, answer)
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswerBytes))
+	if err != nil {
+		return nil, secret.Wrap(cut, err, "the process did not answer in full")
 	}
-	return readStream(response.Body, progress, into)
+	return nil, failureOf(response.Status, answer)
 }
 
 func readStream(r io.Reader, progress func(backup.Progress), into any) error {
