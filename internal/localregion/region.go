@@ -147,6 +147,15 @@ func (r *Region) OperatorToken() (client.Value, error) {
 	return readToken(filepath.Join(r.options.Dir, operatorTokenFile))
 }
 
+// operatorClient asks the control process as the operator.
+func (r *Region) operatorClient() (*client.Client, error) {
+	operator, err := r.OperatorToken()
+	if err != nil {
+		return nil, err
+	}
+	return r.Client(r.control, operator)
+}
+
 func readToken(path string) (client.Value, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {

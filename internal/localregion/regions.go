@@ -168,11 +168,7 @@ func (r *Region) waitLinked(ctx context.Context) error {
 	if len(r.peers) == 0 {
 		return nil
 	}
-	operator, err := r.OperatorToken()
-	if err != nil {
-		return err
-	}
-	c, err := r.Client(r.control, operator)
+	c, err := r.operatorClient()
 	if err != nil {
 		return err
 	}

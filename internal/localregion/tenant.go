@@ -47,11 +47,7 @@ func (r *Region) Tenant(ctx context.Context, name string) (Tenant, error) {
 }
 
 func (r *Region) createAccount(ctx context.Context, name, path string) error {
-	operator, err := r.OperatorToken()
-	if err != nil {
-		return err
-	}
-	c, err := r.Client(r.control, operator)
+	c, err := r.operatorClient()
 	if err != nil {
 		return err
 	}
