@@ -163,6 +163,13 @@ func (m *memory) keys() []record.Key {
 	return slices.Sorted(maps.Keys(m.records))
 }
 
+// latest returns the revision of the last write.
+func (m *memory) latest() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.revision
+}
+
 func (m *memory) snapshot() view {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -204,6 +204,7 @@ func (p *Pipeline) note(c record.Change) bool {
 		if c.Deleted {
 			delete(p.registered, id)
 			delete(p.noted, id)
+			delete(p.reports, id) // if it comes back it may have an older copy
 			break
 		}
 		host, err := record.Hosts.Decode(c.Value)

@@ -12,19 +12,37 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 )
 
+// liveFor is the pipeline's default.
+const liveFor = 3 * time.Second
+
 // model knows, apart from the pipeline, what may have been cleared by now.
 type model struct {
 	reports map[string]pipeline.Report
+	// observed is the moment up to which cleared is known.
+	observed time.Time
 	// cleared is the highest revision that the rule allowed at any moment.
 	cleared int64
 }
 
-// observe applies the rule: at least one host registered, a majority of them
-// live, and what all live ones have applied.
+// observe applies the rule to every moment since it was last called at which it
+// may give another answer: now, and just after a host stopped counting as live.
 func (m *model) observe() {
+	now := time.Now()
+	m.allow(now)
+	for _, r := range m.reports {
+		if silent := r.At.Add(liveFor + 1); silent.After(m.observed) && silent.Before(now) {
+			m.allow(silent)
+		}
+	}
+	m.observed = now
+}
+
+// allow applies the rule to one moment: at least one host registered, a majority
+// of them live, and what all live ones have applied.
+func (m *model) allow(at time.Time) {
 	live, lowest := 0, int64(0)
 	for _, r := range m.reports {
-		if time.Since(r.At) <= 3*time.Second {
+		if at.Sub(r.At) <= liveFor {
 			if live == 0 || r.Applied < lowest {
 				lowest = r.Applied
 			}
@@ -84,7 +102,7 @@ func run(t *testing.T, plan []step) error {
 	}
 	for range 5 { // all hosts are well and have applied all
 		for host, r := range rule.reports {
-			r.Applied, r.Quarantined, r.At = m.revision, nil, time.Now()
+			r.Applied, r.Quarantined, r.At = m.latest(), nil, time.Now()
 			if err := p.Report(t.Context(), r); err != nil {
 				return err
 			}
@@ -108,7 +126,7 @@ func do(t *testing.T, m *memory, p *pipeline.Pipeline, rule *model, s step) erro
 	case 0, 1:
 		m.mutate(key)
 	case 2, 3, 4:
-		r := pipeline.Report{Host: host, Cell: "base", Address: "a", Applied: m.revision * s.applied / 100, At: time.Now()}
+		r := pipeline.Report{Host: host, Cell: "base", Address: "a", Applied: m.latest() * s.applied / 100, At: time.Now()}
 		if s.fails {
 			r.Quarantined = []pipeline.Quarantined{{Record: key, Revision: r.Applied}}
 		}
