@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -168,24 +169,48 @@ func (s *Shard) read(ctx context.Context, txn record.Txn) (map[record.Key]record
 	return now, flush()
 }
 
-// committedAt reports whether now shows all writes of txn, done at one revision
-// that is later than those it was conditional on.
+// committedAt reports whether now shows that txn committed, and at which revision:
+// what it puts on its conditions is there, at one revision that is later than all
+// of those, and everything else it writes is of that revision or was written or
+// deleted later, as a work item is that is done. Without such conditions all that
+// it puts must be there.
 func committedAt(txn record.Txn, now map[record.Key]record.Stored) (int64, bool) {
-	var at int64
+	at, proof := putAt(txn, now)
+	if !proof {
+		return 0, false
+	}
 	for _, w := range txn.Writes {
 		r, exists := now[w.Key]
-		if exists != (w.Value != nil) || string(r.Value) != string(w.Value) {
+		same := w.Value != nil && string(r.Value) == string(w.Value) && r.Revision == at
+		if exists && !same && r.Revision <= at {
 			return 0, false
 		}
-		if exists && at != 0 && r.Revision != at {
-			return 0, false
-		}
-		at = max(at, r.Revision)
 	}
 	for _, c := range txn.Conditions {
 		if at <= c.Revision {
 			return 0, false
 		}
+	}
+	return at, true
+}
+
+// putAt returns the revision of what txn puts on its conditions, or of all it puts
+// if it has none there. proof is false if any of it, or all, is not as txn puts it.
+func putAt(txn record.Txn, now map[record.Key]record.Stored) (at int64, proof bool) {
+	conditional := make(map[record.Key]bool, len(txn.Conditions))
+	for _, c := range txn.Conditions {
+		conditional[c.Key] = true
+	}
+	proofs := slices.DeleteFunc(slices.Clone(txn.Writes), func(w record.Write) bool { return w.Value == nil })
+	if slices.ContainsFunc(proofs, func(w record.Write) bool { return conditional[w.Key] }) {
+		proofs = slices.DeleteFunc(proofs, func(w record.Write) bool { return !conditional[w.Key] })
+	}
+	for _, w := range proofs {
+		r, exists := now[w.Key]
+		if !exists || string(r.Value) != string(w.Value) || at != 0 && r.Revision != at {
+			return 0, false
+		}
+		at = r.Revision
 	}
 	return at, at > 0
 }

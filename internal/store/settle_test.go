@@ -27,6 +27,9 @@ func TestSettlingAFullStore(t *testing.T) {
 		absent bool
 	}{
 		{"committed", conditional, records{"a": at("new", 9), "b": at("b", 9), "fence": at("f", 2)}, 9, false},
+		{"committed, then the rest was deleted", conditional, records{"a": at("new", 9)}, 9, false},
+		{"committed, then the rest was written again", conditional, records{"a": at("new", 9), "b": at("other", 10), "c": at("c", 11)}, 9, false},
+		{"side record of before", conditional, records{"a": at("new", 9), "b": at("other", 8)}, 0, false},
 		{"refused", conditional, records{"a": at("old", 5), "c": at("c", 1), "fence": at("f", 2)}, 0, true},
 		{"refused, same content", conditional, records{"a": at("new", 5), "b": at("b", 5)}, 0, true},
 		{"overwritten or stale", conditional, records{"a": at("other", 10), "b": at("b", 9)}, 0, false},
