@@ -66,10 +66,31 @@ func uid[T ~string](t cedar.EntityType, id T) cedar.EntityUID {
 	return cedar.EntityUID{Type: t, ID: cedar.String(id)}
 }
 
+// actionSet is a set of actions, by their place in definitions.
+type actionSet [2]uint64
+
+// oneAction returns the set of the action at a place below maxActions.
+func oneAction(i int) (s actionSet) {
+	s[i/64] = 1 << (i % 64)
+	return s
+}
+
+// maxActions bounds the actions that there can be.
+const maxActions = 64 * len(actionSet{})
+
+func allActions() actionSet { return actionSet{^uint64(0), ^uint64(0)} }
+
+func (s actionSet) or(t actionSet) actionSet { return actionSet{s[0] | t[0], s[1] | t[1]} }
+
+func (s actionSet) and(t actionSet) actionSet { return actionSet{s[0] & t[0], s[1] & t[1]} }
+
+// meets reports whether the sets have an action in common.
+func (s actionSet) meets(t actionSet) bool { return s.and(t) != actionSet{} }
+
 // actionTable has the actions as bits, and the groups as sets of bits.
 type actionTable struct {
-	bits     map[Action]uint64
-	masks    map[cedar.EntityUID]uint64 // of an action or a group: what is in it
+	bits     map[Action]actionSet
+	masks    map[cedar.EntityUID]actionSet // of an action or a group: what is in it
 	entities map[cedar.EntityUID]cedar.Entity
 	// untagged are the attributes of what has no tags, where nothing else is looked at.
 	untagged cedar.Record
@@ -77,15 +98,15 @@ type actionTable struct {
 	environments sync.Pool
 }
 
-// newActionTable builds the table; there are fewer than 64 actions.
+// newActionTable builds the table.
 func newActionTable() *actionTable {
 	t := &actionTable{
-		bits: map[Action]uint64{}, masks: map[cedar.EntityUID]uint64{}, entities: map[cedar.EntityUID]cedar.Entity{},
+		bits: map[Action]actionSet{}, masks: map[cedar.EntityUID]actionSet{}, entities: map[cedar.EntityUID]cedar.Entity{},
 		untagged: cedar.NewRecord(cedar.RecordMap{"tags": cedar.Record{}}),
 	}
 	t.environments.New = func() any { return new(environment) }
 	for i, d := range definitions() {
-		bit := uint64(1) << i
+		bit := oneAction(i)
 		id := uid(typeAction, d.action)
 		t.bits[d.action] = bit
 		t.masks[id] = bit
@@ -93,7 +114,7 @@ func newActionTable() *actionTable {
 		for _, g := range d.groups {
 			group := uid(typeAction, g)
 			parents = append(parents, group)
-			t.masks[group] |= bit
+			t.masks[group] = t.masks[group].or(bit)
 			t.entities[group] = cedar.Entity{UID: group}
 		}
 		t.entities[id] = cedar.Entity{UID: id, Parents: cedar.NewEntityUIDSet(parents...)}

@@ -68,7 +68,7 @@ func (g Grant) actions() (string, error) {
 	table := newActionTable()
 	var names []string
 	add := func(id cedar.EntityUID) error {
-		if table.masks[id] == 0 {
+		if table.masks[id] == (actionSet{}) {
 			return secret.Invalid("actions", "%q is no action or group of actions", string(id.ID))
 		}
 		names = append(names, id.String())

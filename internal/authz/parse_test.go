@@ -119,7 +119,7 @@ func TestGrantPolicy(t *testing.T) {
 }
 
 func TestActions(t *testing.T) {
-	if n := len(Actions()); n > 63 {
+	if n := len(Actions()); n > maxActions {
 		t.Fatalf("%d actions do not fit a word", n)
 	}
 	grouped := map[Action]bool{}

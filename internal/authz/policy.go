@@ -14,7 +14,7 @@ type policy struct {
 	forbid    bool
 	principal scope
 	resource  scope
-	actions   uint64 // bits of the actions in the scope
+	actions   actionSet // those in the scope
 	// conditional says that Cedar must evaluate it: it has conditions, or a scope
 	// that this package does not know.
 	conditional bool
@@ -87,22 +87,22 @@ func newScope(n ast.IsScopeNode) (s scope, known bool) {
 }
 
 // mask returns the actions that an action scope covers.
-func (t *actionTable) mask(n ast.IsActionScopeNode) (mask uint64, known bool) {
+func (t *actionTable) mask(n ast.IsActionScopeNode) (mask actionSet, known bool) {
 	switch n := n.(type) {
 	case ast.ScopeTypeAll:
-		return ^uint64(0), true
+		return allActions(), true
 	case ast.ScopeTypeEq:
 		// action == Action::"read" means the group itself, which nobody asks for.
-		return t.bits[Action(n.Entity.ID)] & t.masks[n.Entity], true
+		return t.bits[Action(n.Entity.ID)].and(t.masks[n.Entity]), true
 	case ast.ScopeTypeIn:
 		return t.masks[n.Entity], true
 	case ast.ScopeTypeInSet:
 		for _, e := range n.Entities {
-			mask |= t.masks[e]
+			mask = mask.or(t.masks[e])
 		}
 		return mask, true
 	}
-	return ^uint64(0), false
+	return allActions(), false
 }
 
 // index finds the policies whose scope can match a request: by the entity that
@@ -141,7 +141,7 @@ func matchResources(resources map[cedar.EntityUID][]*policy, q *question, onlyFo
 
 func matchList(list []*policy, q *question, onlyForbids bool, visit func(*policy)) {
 	for _, p := range list {
-		if p.actions&q.action != 0 && (p.forbid || !onlyForbids) &&
+		if p.actions.meets(q.action) && (p.forbid || !onlyForbids) &&
 			p.principal.matches(q.principal()) && p.resource.matches(q.resource()) {
 			visit(p)
 		}

@@ -10,7 +10,7 @@ import (
 // stack of Decide.
 type question struct {
 	request *Request
-	action  uint64 // bit of the action
+	action  actionSet // the one action
 	// principals are the principal and all its ancestors, resources likewise.
 	principals []cedar.EntityUID
 	resources  []cedar.EntityUID
