@@ -69,13 +69,19 @@ func (a *app) vaultReplicate() *cobra.Command {
 	var allow []string
 	var allowAny bool
 	var ack uint32
+	var follow bool
 	c := &cobra.Command{
 		Use: "replicate NAME", Short: "Replicate all secrets of a vault to other regions", Args: args("NAME"), ValidArgsFunction: a.completeVault,
 		Long: `Replicate all secrets of a vault, present and future, to other regions. A region
 that is added gets them in the background, together with the account's principals,
 credentials and policies; one that is left out drops its copies. Replicas can be
-read like local secrets, and are changed in their home region only.`,
+read like local secrets, and are changed in their home region only.
+
+With --wait the command ends when every region has all secrets, and shows how far
+that is; with -o json it prints an event, one a line, whenever that has changed,
+and no answer. Interrupting it leaves the work to the region.`,
 		Example: `  lifeboat vault replicate payments --to west,south
+  lifeboat vault replicate payments --to west --wait
   lifeboat vault replicate payments --to west --allow-regions west,north
   lifeboat vault replicate payments --to west --key west=payments
   lifeboat vault replicate payments --ack-targets 1
@@ -106,11 +112,17 @@ read like local secrets, and are changed in their home region only.`,
 			if err != nil {
 				return err
 			}
+			if follow {
+				if _, err := a.followReplication(c.Context(), cl, args[0]); err != nil || a.flags.output == outputJSON {
+					return err
+				}
+			}
 			return a.show(answer, vaultDetails(answer.GetVault()))
 		},
 	}
 	t.add(c)
 	f := c.Flags()
+	f.BoolVar(&follow, "wait", false, "wait until every region has all secrets, and show how far that is")
 	f.StringArrayVar(&t.keys, "key", nil, "REGION=NAME: the master key of the region's key service that wraps the vault's data keys there; repeatable")
 	f.StringSliceVar(&allow, "allow-regions", nil, "the only regions besides the home that may ever hold the vault")
 	f.BoolVar(&allowAny, "allow-any-region", false, "lift that")
@@ -177,13 +189,15 @@ func targetNames(targets []*lifeboatv1.Target) string {
 
 func (a *app) replicationStatus() *cobra.Command {
 	var name string
-	var operator bool
+	var operator, follow bool
 	c := &cobra.Command{
 		Use: "status", Short: "Show how far a secret, a vault, or everything is in other regions", Args: args(),
 		Long: `Show how far the last mutation of a secret, or those of all secrets of a vault, are
-in each region that it is replicated to. With --operator, show the queue of each
+in each region that it is replicated to. With --follow, wait until every region has
+all secrets of the vault, and show how far that is; with -o json that prints an
+event, one a line, whenever it has changed. With --operator, show the queue of each
 region instead, which takes an operator's token.`,
-		Example: "  lifeboat replication status\n  lifeboat replication status --secret db/password -o json\n  lifeboat replication status --operator",
+		Example: "  lifeboat replication status\n  lifeboat replication status --vault payments --follow\n  lifeboat replication status --secret db/password -o json\n  lifeboat replication status --operator",
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch {
 			case operator:
@@ -191,12 +205,13 @@ region instead, which takes an operator's token.`,
 			case name != "":
 				return a.showSecretReplication(c, name)
 			}
-			return a.showVaultReplication(c)
+			return a.showVaultReplication(c, follow)
 		},
 	}
 	c.Flags().StringVar(&name, "secret", "", "a secret; without it, the vault")
 	c.Flags().BoolVar(&operator, "operator", false, "the queue of each region")
-	c.MarkFlagsMutuallyExclusive("operator", "secret")
+	c.Flags().BoolVar(&follow, "follow", false, "wait until every region has all secrets of the vault, and show how far that is")
+	c.MarkFlagsMutuallyExclusive("operator", "secret", "follow")
 	return c
 }
 
@@ -259,13 +274,18 @@ func (a *app) showSecretReplication(c *cobra.Command, name string) error {
 	})
 }
 
-func (a *app) showVaultReplication(c *cobra.Command) error {
+func (a *app) showVaultReplication(c *cobra.Command, follow bool) error {
 	cl, vault, err := a.inVault()
 	if err != nil {
 		return err
 	}
-	answer, err := cl.GetVaultReplication(c.Context(), &lifeboatv1.GetVaultReplicationRequest{Vault: vault})
-	if err != nil {
+	var answer *lifeboatv1.GetVaultReplicationResponse
+	if follow {
+		answer, err = a.followReplication(c.Context(), cl, vault)
+	} else {
+		answer, err = cl.GetVaultReplication(c.Context(), &lifeboatv1.GetVaultReplicationRequest{Vault: vault})
+	}
+	if err != nil || follow && a.flags.output == outputJSON {
 		return err
 	}
 	return a.show(answer, func(w io.Writer) {
@@ -275,7 +295,7 @@ func (a *app) showVaultReplication(c *cobra.Command) error {
 		for _, t := range answer.GetTargets() {
 			progress := "all"
 			if t.GetSynchronising() {
-				progress = strconv.FormatUint(t.GetSynchronised(), 10) + " so far"
+				progress = fmt.Sprintf("%d of %d", t.GetSynchronised(), max(t.GetToSynchronise(), t.GetSynchronised()))
 			}
 			row(w, t.GetRegion(), enum(t.GetState(), "REPLICATION_STATE_"), strconv.Itoa(int(t.GetPending())), strconv.Itoa(int(t.GetFailed())),
 				seconds(t.GetLagSeconds()), progress)

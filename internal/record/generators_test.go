@@ -212,7 +212,7 @@ var (
 		return &recordpb.Synchronisation{
 			Target: text[string]().Draw(t, "target"), Vault: text[string]().Draw(t, "vault"), Kind: text[string]().Draw(t, "kind"),
 			Bookmark: text[string]().Draw(t, "bookmark"), StartedAt: rapid.Int64().Draw(t, "started"), Done: count.Draw(t, "done"),
-			Secret: text[string]().Draw(t, "secret"),
+			Secret: text[string]().Draw(t, "secret"), Total: count.Draw(t, "total"),
 		}
 	})
 	quarantines = rapid.Custom(func(t *rapid.T) *recordpb.Quarantine {

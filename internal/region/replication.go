@@ -157,7 +157,8 @@ func (r replications) VaultStatus(view record.View, v *secret.Vault) ([]*lifeboa
 	for _, t := range found {
 		all = append(all, &lifeboatv1.VaultTargetStatus{
 			Region: string(t.Region), State: replicationStates[t.State], Pending: uint32(t.PendingSecrets), Failed: uint32(t.FailedSecrets), //nolint:gosec // counts
-			Synchronising: t.Synchronising, Synchronised: t.Synchronised, Since: timestampOf(t.Since), LagSeconds: lag(t.Since),
+			Synchronising: t.Synchronising, Synchronised: t.Synchronised, ToSynchronise: t.ToSynchronise,
+			Since: timestampOf(t.Since), LagSeconds: lag(t.Since),
 		})
 	}
 	return all, err

@@ -132,9 +132,9 @@ type TargetStatus struct {
 	// PendingSecrets and FailedSecrets count those of a vault, up to countMost.
 	PendingSecrets, FailedSecrets int
 	// Synchronising is set while the whole vault is synchronised, with how many
-	// records that has sent.
-	Synchronising bool
-	Synchronised  uint64
+	// secrets that has sent, of how many that there were when it began.
+	Synchronising               bool
+	Synchronised, ToSynchronise uint64
 }
 
 // RecordStatus answers how far a record is at each target. Targets that have
@@ -222,7 +222,7 @@ func (o *Outbound) VaultStatus(view record.View, vault *secret.Vault) ([]TargetS
 		}
 		sync, _, err := record.Load(view, record.Synchronisations, record.SynchronisationKey(region, vault.ID, ""))
 		if err == nil {
-			s.Synchronising, s.Synchronised = true, sync.GetDone()
+			s.Synchronising, s.Synchronised, s.ToSynchronise = true, sync.GetDone(), sync.GetTotal()
 			if s.Since.IsZero() {
 				s.Since = record.FromNanos(sync.GetStartedAt())
 			}

@@ -87,6 +87,9 @@ func (s *Sender) todo() (all []*todo, err error) {
 
 func (s *Sender) synchronise(ctx context.Context, t *todo) error {
 	vault := record.VaultKey(secret.VaultID(t.GetVault()))
+	if err := s.count(ctx, t); err != nil {
+		return err
+	}
 	// Who gives up one secret goes on to hold the vault, and may not have it yet: a
 	// release takes the place of a synchronisation that was not done.
 	if t.GetBookmark() == "" && (t.GetKind() == service.Synchronise || t.GetSecret() != "") {
@@ -199,6 +202,25 @@ func (s *Sender) sendSecrets(ctx context.Context, t *todo) error {
 			return err
 		}
 	}
+}
+
+// count notes how much a synchronisation of a vault has to do, so that people see
+// how far it is.
+func (s *Sender) count(ctx context.Context, t *todo) error {
+	if t.GetKind() != service.Synchronise || t.GetSecret() != "" || t.GetTotal() > 0 {
+		return nil
+	}
+	prefix := record.SecretPrefix + t.GetVault() + "/"
+	err := s.Local.View(func(view record.View) error {
+		return view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(record.Stored) bool {
+			t.Total++
+			return ctx.Err() == nil
+		})
+	})
+	if err != nil || t.GetTotal() == 0 {
+		return err
+	}
+	return s.note(ctx, t)
 }
 
 // page returns the keys of the first records of a range.

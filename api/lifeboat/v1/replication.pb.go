@@ -359,10 +359,14 @@ type VaultTargetStatus struct {
 	Pending uint32 `protobuf:"varint,3,opt,name=pending,proto3" json:"pending,omitempty"`
 	Failed  uint32 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	// A synchronisation of the whole vault is under way.
-	Synchronising bool                   `protobuf:"varint,5,opt,name=synchronising,proto3" json:"synchronising,omitempty"`
-	Synchronised  uint64                 `protobuf:"varint,6,opt,name=synchronised,proto3" json:"synchronised,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
-	LagSeconds    float64                `protobuf:"fixed64,8,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
+	Synchronising bool `protobuf:"varint,5,opt,name=synchronising,proto3" json:"synchronising,omitempty"`
+	// How many secrets it has brought the target so far.
+	Synchronised uint64                 `protobuf:"varint,6,opt,name=synchronised,proto3" json:"synchronised,omitempty"`
+	Since        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
+	LagSeconds   float64                `protobuf:"fixed64,8,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
+	// How many secrets the vault had when the synchronisation began; 0 until then.
+	// Secrets that are created meanwhile are brought too, so synchronised may pass it.
+	ToSynchronise uint64 `protobuf:"varint,9,opt,name=to_synchronise,json=toSynchronise,proto3" json:"to_synchronise,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -449,6 +453,13 @@ func (x *VaultTargetStatus) GetSince() *timestamppb.Timestamp {
 func (x *VaultTargetStatus) GetLagSeconds() float64 {
 	if x != nil {
 		return x.LagSeconds
+	}
+	return 0
+}
+
+func (x *VaultTargetStatus) GetToSynchronise() uint64 {
+	if x != nil {
+		return x.ToSynchronise
 	}
 	return 0
 }
@@ -1348,7 +1359,7 @@ const file_lifeboat_v1_replication_proto_rawDesc = "" +
 	"homeRegion\x123\n" +
 	"\atargets\x18\x03 \x03(\v2\x19.lifeboat.v1.TargetStatusR\atargets\"2\n" +
 	"\x1aGetVaultReplicationRequest\x12\x14\n" +
-	"\x05vault\x18\x01 \x01(\tR\x05vault\"\xaf\x02\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\"\xd6\x02\n" +
 	"\x11VaultTargetStatus\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x123\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1d.lifeboat.v1.ReplicationStateR\x05state\x12\x18\n" +
@@ -1358,7 +1369,8 @@ const file_lifeboat_v1_replication_proto_rawDesc = "" +
 	"\fsynchronised\x18\x06 \x01(\x04R\fsynchronised\x120\n" +
 	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1f\n" +
 	"\vlag_seconds\x18\b \x01(\x01R\n" +
-	"lagSeconds\"\x93\x01\n" +
+	"lagSeconds\x12%\n" +
+	"\x0eto_synchronise\x18\t \x01(\x04R\rtoSynchronise\"\x93\x01\n" +
 	"\x1bGetVaultReplicationResponse\x12\x19\n" +
 	"\bvault_id\x18\x01 \x01(\tR\avaultId\x12\x1f\n" +
 	"\vhome_region\x18\x02 \x01(\tR\n" +

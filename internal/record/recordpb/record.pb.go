@@ -2688,7 +2688,9 @@ type Synchronisation struct {
 	StartedAt int64  `protobuf:"varint,5,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
 	Done      uint64 `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`
 	// One secret only; empty means all of the vault.
-	Secret        string `protobuf:"bytes,7,opt,name=secret,proto3" json:"secret,omitempty"`
+	Secret string `protobuf:"bytes,7,opt,name=secret,proto3" json:"secret,omitempty"`
+	// How many secrets the vault had when it began; 0 until then.
+	Total         uint64 `protobuf:"varint,8,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2770,6 +2772,13 @@ func (x *Synchronisation) GetSecret() string {
 		return x.Secret
 	}
 	return ""
+}
+
+func (x *Synchronisation) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
 }
 
 // A message of a queue: a target still lacks a mutation of the record.
@@ -3540,7 +3549,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\townership\x18\x03 \x01(\v2\x1d.lifeboat.record.v1.OwnershipR\townership\x12\x1d\n" +
 	"\n" +
 	"deleted_at\x18\x04 \x01(\x03R\tdeletedAt\x12\x18\n" +
-	"\aholders\x18\x05 \x03(\tR\aholders\"\xba\x01\n" +
+	"\aholders\x18\x05 \x03(\tR\aholders\"\xd0\x01\n" +
 	"\x0fSynchronisation\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x14\n" +
 	"\x05vault\x18\x02 \x01(\tR\x05vault\x12\x12\n" +
@@ -3549,7 +3558,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\n" +
 	"started_at\x18\x05 \x01(\x03R\tstartedAt\x12\x12\n" +
 	"\x04done\x18\x06 \x01(\x04R\x04done\x12\x16\n" +
-	"\x06secret\x18\a \x01(\tR\x06secret\"\xf8\x01\n" +
+	"\x06secret\x18\a \x01(\tR\x06secret\x12\x14\n" +
+	"\x05total\x18\b \x01(\x04R\x05total\"\xf8\x01\n" +
 	"\aMessage\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\tR\x06record\x12!\n" +
