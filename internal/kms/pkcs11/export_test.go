@@ -2,7 +2,11 @@
 
 package pkcs11
 
-import "github.com/lifeboat-secrets/lifeboat/internal/kms"
+import (
+	hsm "github.com/miekg/pkcs11"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/kms"
+)
 
 // TakeSessions is as if all sessions were in use until the returned function is
 // called.
@@ -16,4 +20,12 @@ func TakeSessions(k kms.Wrapper) func() {
 			<-w.permits
 		}
 	}
+}
+
+// TakeSession takes one session as an operation does; release ends the
+// operation.
+func TakeSession(k kms.Wrapper) (_ hsm.SessionHandle, release func(), _ error) {
+	w := k.(*wrapper)
+	s, err := w.acquire()
+	return s.handle, func() { w.release(s, nil) }, err
 }

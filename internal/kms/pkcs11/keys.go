@@ -143,12 +143,12 @@ func CreateKey(ctx context.Context, o Options) (string, error) {
 	if err := kms.Cancelled(ctx); err != nil {
 		return "", err
 	}
-	m, err := modules.load(o.Module)
+	m, err := modules.use(o.Module)
 	if err != nil {
 		return "", kms.Fault(Driver, err)
 	}
 	id, err := m.createKey(o)
-	if err = errors.Join(err, modules.unload(m)); err == nil {
+	if err = errors.Join(err, modules.release(m)); err == nil {
 		return id, nil
 	}
 	if secret.HasCode(err, secret.CodeExists) {

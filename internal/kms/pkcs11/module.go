@@ -15,6 +15,9 @@ import (
 // C_Finalize are: two wrappers of one process share what a library holds.
 var modules = registry{loaded: map[string]*module{}}
 
+// registry never unloads a library: a vendor's library may have threads and exit
+// handlers of its own, which must not lose their code. An unused one is
+// finalized, which gives back what it holds in the HSM.
 type registry struct {
 	mu     sync.Mutex
 	loaded map[string]*module
@@ -23,35 +26,35 @@ type registry struct {
 // module is a loaded library.
 type module struct {
 	*hsm.Ctx
-	path string
 	uses int
 	// initialized is false if someone else in the process did it, who then also
 	// finalizes.
 	initialized bool
 }
 
-// load loads and initializes a library, or returns the loaded one. Each call is
-// followed by one of unload.
-func (r *registry) load(path string) (*module, error) {
+// use loads a library if need be and initializes it. Each call is followed by
+// one of release, once no call into the library is under way.
+func (r *registry) use(path string) (*module, error) {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot load PKCS#11 library: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m := r.loaded[path]; m != nil {
-		m.uses++
-		return m, nil
+	m := r.loaded[path]
+	if m == nil {
+		m = &module{Ctx: hsm.New(path)}
+		if m.Ctx == nil {
+			return nil, fmt.Errorf("%s is not a PKCS#11 library, or one that it needs is missing", path)
+		}
+		r.loaded[path] = m
 	}
-	m := &module{Ctx: hsm.New(path), path: path, uses: 1}
-	if m.Ctx == nil {
-		return nil, fmt.Errorf("%s is not a PKCS#11 library, or one that it needs is missing", path)
+	if m.uses == 0 {
+		if err := m.initialize(); err != nil {
+			return nil, fmt.Errorf("cannot initialize PKCS#11 library: %w", err)
+		}
 	}
-	if err := m.initialize(); err != nil {
-		m.Destroy()
-		return nil, fmt.Errorf("cannot initialize PKCS#11 library: %w", err)
-	}
-	r.loaded[path] = m
+	m.uses++
 	return m, nil
 }
 
@@ -71,20 +74,16 @@ func (r *registry) revive(m *module) error {
 	return m.initialize()
 }
 
-func (r *registry) unload(m *module) error {
+// release finalizes a library that nothing uses any more.
+func (r *registry) release(m *module) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m.uses--; m.uses > 0 {
+	if m.uses--; m.uses > 0 || !m.initialized {
 		return nil
 	}
-	delete(r.loaded, m.path)
-	var err error
-	if m.initialized {
-		err = m.Finalize()
+	m.initialized = false
+	if err := m.Finalize(); !errors.Is(err, hsm.Error(hsm.CKR_CRYPTOKI_NOT_INITIALIZED)) {
+		return err
 	}
-	m.Destroy()
-	if errors.Is(err, hsm.Error(hsm.CKR_CRYPTOKI_NOT_INITIALIZED)) {
-		return nil
-	}
-	return err
+	return nil
 }

@@ -3,6 +3,12 @@
 //
 // The driver loads the vendor's library, so it is built only with cgo and the
 // build tag pkcs11. In other binaries Open and CreateKey return ErrNotBuilt.
+//
+// It calls the library from many threads (CKF_OS_LOCKING_OK), each session from
+// one at a time, closes no session in use, finalizes only when no call is under
+// way, and never unloads. Other code of the process that uses the same library
+// must keep to that too: a library may crash the process when sessions that it
+// is working in are closed. SoftHSM up to 2.7 does.
 package pkcs11
 
 import (

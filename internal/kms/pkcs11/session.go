@@ -12,9 +12,12 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 )
 
-// connection is what holds from a login until the HSM loses it. It is not
-// changed once made.
+// connection is what holds from a login until the HSM loses it. Only gone is
+// changed once made, under the wrapper's mutex.
 type connection struct {
+	// gone means that its sessions are: they are not closed, because a library
+	// that started anew may have given their handles to others.
+	gone   bool
 	slot   uint
 	active string
 	keys   map[string]hsm.ObjectHandle // by the ID of the master key
@@ -156,7 +159,7 @@ func (w *wrapper) acquire() (session, error) {
 	}
 	handle, err := w.token.module.OpenSession(w.current.slot, hsm.CKF_SERIAL_SESSION|hsm.CKF_RW_SESSION)
 	if err != nil {
-		w.loseLocked(w.current)
+		w.loseLocked(w.current, err)
 		return session{}, fmt.Errorf("cannot open a session: %w", err)
 	}
 	return session{connection: w.current, handle: handle}, nil
@@ -171,19 +174,27 @@ func (w *wrapper) release(s session, err error) {
 		w.idle = append(w.idle, s)
 		return
 	}
-	_ = w.token.module.CloseSession(s.handle)
 	if lost(err) {
-		w.loseLocked(s.connection)
+		w.loseLocked(s.connection, err)
+	}
+	if !s.gone {
+		_ = w.token.module.CloseSession(s.handle)
 	}
 }
 
-// loseLocked gives up a connection, unless another one replaced it already.
-func (w *wrapper) loseLocked(c *connection) {
+// loseLocked gives up a connection because of err, if it is not given up yet.
+func (w *wrapper) loseLocked(c *connection, err error) {
+	if c == nil {
+		return
+	}
+	c.gone = c.gone || sessionsGone(err)
 	if w.current != c {
 		return
 	}
 	for _, s := range w.idle {
-		_ = w.token.module.CloseSession(s.handle)
+		if !c.gone {
+			_ = w.token.module.CloseSession(s.handle)
+		}
 	}
 	w.current, w.idle = nil, nil
 }
@@ -192,5 +203,5 @@ func (w *wrapper) loseLocked(c *connection) {
 func (w *wrapper) lookAgain(c *connection) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.loseLocked(c)
+	w.loseLocked(c, nil)
 }

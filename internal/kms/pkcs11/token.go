@@ -114,11 +114,16 @@ func isCode(err error, codes ...uint) bool {
 // lost reports whether err says that the session, the login or the token is gone,
 // or that handles are not valid any more: connecting again may help.
 func lost(err error) bool {
+	return sessionsGone(err) || isCode(err,
+		hsm.CKR_USER_NOT_LOGGED_IN, hsm.CKR_DEVICE_ERROR, hsm.CKR_KEY_HANDLE_INVALID, hsm.CKR_OBJECT_HANDLE_INVALID)
+}
+
+// sessionsGone reports whether err says that the HSM has no session any more of
+// those that were open.
+func sessionsGone(err error) bool {
 	return isCode(err,
-		hsm.CKR_SESSION_HANDLE_INVALID, hsm.CKR_SESSION_CLOSED, hsm.CKR_USER_NOT_LOGGED_IN,
-		hsm.CKR_DEVICE_REMOVED, hsm.CKR_DEVICE_ERROR, hsm.CKR_TOKEN_NOT_PRESENT, hsm.CKR_TOKEN_NOT_RECOGNIZED,
-		hsm.CKR_SLOT_ID_INVALID, hsm.CKR_CRYPTOKI_NOT_INITIALIZED,
-		hsm.CKR_KEY_HANDLE_INVALID, hsm.CKR_OBJECT_HANDLE_INVALID)
+		hsm.CKR_SESSION_HANDLE_INVALID, hsm.CKR_SESSION_CLOSED, hsm.CKR_CRYPTOKI_NOT_INITIALIZED,
+		hsm.CKR_DEVICE_REMOVED, hsm.CKR_TOKEN_NOT_PRESENT, hsm.CKR_TOKEN_NOT_RECOGNIZED, hsm.CKR_SLOT_ID_INVALID)
 }
 
 // refusedData reports whether err is how HSMs answer a ciphertext that fails its

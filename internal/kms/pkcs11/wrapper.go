@@ -47,7 +47,7 @@ type wrapper struct {
 	activeKey string
 }
 
-// Open loads the library, logs in and looks up the keys. It lasts as long as the
+// Open loads the library for the life of the process, logs in and looks up the keys. It lasts as long as the
 // HSM takes. Errors: secret.CodeInvalid, kms.ErrFault (ErrLogin and a missing
 // library or token included), and kms.ErrWrongKey for a key that is missing or
 // unfit (ErrUnfitKey).
@@ -55,7 +55,7 @@ func Open(ctx context.Context, o Options) (kms.Wrapper, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	m, err := modules.load(o.Module)
+	m, err := modules.use(o.Module)
 	if err != nil {
 		return nil, kms.Fault(Driver, err)
 	}
@@ -269,7 +269,7 @@ func (m *module) decrypt(s hsm.SessionHandle, key hsm.ObjectHandle, ciphertext, 
 
 // Close waits for the operations under way, closes the sessions and lets go of
 // the library. It gives up (kms.ErrFault) on an HSM that does not answer for 10 s;
-// the library then stays loaded.
+// the library then stays initialized.
 func (w *wrapper) Close() error {
 	w.closeOne.Do(func() {
 		close(w.closing)
@@ -289,9 +289,9 @@ func (w *wrapper) shutdown() error {
 		}
 	}
 	w.mu.Lock()
-	w.loseLocked(w.current)
+	w.loseLocked(w.current, nil)
 	w.mu.Unlock()
-	if err := modules.unload(w.token.module); err != nil {
+	if err := modules.release(w.token.module); err != nil {
 		return kms.Fault(Driver, err)
 	}
 	return nil

@@ -144,6 +144,29 @@ func TestLossesAreRepaired(t *testing.T) {
 	}
 }
 
+// A library that starts anew gives out the same handles again: who comes back
+// with one of before must not close the session that has it now.
+func TestHandlesOfALostConnectionAreLeftAlone(t *testing.T) {
+	k := newToken(t)
+	k.createKey("first")
+	w := k.open("first")
+	r := k.raw()
+	before, releaseBefore, err := pkcs11.TakeSession(w)
+	r.must(err)
+	r.must(r.Finalize())
+	wrap(t, w) // connects again
+	now, releaseNow, err := pkcs11.TakeSession(w)
+	r.must(err)
+	defer releaseNow()
+	if now != before {
+		t.Fatalf("the library started anew with handle %d, not %d: the test shows nothing", now, before)
+	}
+	releaseBefore()
+	if _, err := r.GetSessionInfo(now); err != nil {
+		t.Errorf("the session of another operation: %v", err)
+	}
+}
+
 func TestLossUnderLoad(t *testing.T) {
 	k := newToken(t)
 	k.createKey("first")
@@ -169,10 +192,48 @@ func TestLossUnderLoad(t *testing.T) {
 	}
 	slot := r.slot()
 	for range 20 {
+		// Between operations: SoftHSM frees a session that another thread works in.
+		give := pkcs11.TakeSessions(w)
 		r.must(r.CloseAllSessions(slot))
+		give()
 	}
 	wg.Wait()
 	wantPlaintext(t, w, wrap(t, w))
+}
+
+// One wrapper's login, sessions and end must not disturb another's.
+func TestWrappersComeAndGo(t *testing.T) {
+	k := newToken(t)
+	k.createKey("first")
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 15 {
+				if err := k.useOnce(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	wantPlaintext(t, k.open("first"), wrap(t, k.open("first")))
+}
+
+func (k *token) useOnce() (err error) {
+	w, err := pkcs11.Open(k.t.Context(), k.options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	wrapped, err := w.Wrap(k.t.Context(), plaintext, aad)
+	if err != nil {
+		return err
+	}
+	got, err := w.Unwrap(k.t.Context(), wrapped, aad)
+	if err == nil && !bytes.Equal(got, plaintext) {
+		err = errors.New("other plaintext")
+	}
+	return err
 }
 
 func TestTokenRemovedAndBack(t *testing.T) {
