@@ -37,7 +37,7 @@ func startSource(ctx context.Context, dir string) (*source, error) {
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/lifeboat").CombinedOutput(); err != nil { //nolint:gosec // our own program
 		return nil, fmt.Errorf("build: %w: %s", err, out)
 	}
-	regions, err := lifeboattest.OpenRegionProcesses(ctx, binary, lifeboattest.Options{Hosts: 1}, append([]string{home}, sourceTargets...)...)
+	regions, err := lifeboattest.OpenRegionProcesses(ctx, binary, lifeboattest.ProcessOptions{}, append([]string{home}, sourceTargets...)...)
 	if err != nil {
 		return nil, err
 	}

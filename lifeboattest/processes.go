@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lifeboat-secrets/lifeboat/internal/faultproxy"
 	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -22,10 +21,20 @@ type RegionProcesses struct {
 	ownDir bool
 }
 
+// ProcessOptions are of regions of processes.
+type ProcessOptions struct {
+	// Dir keeps everything; default a temporary directory that Close removes.
+	Dir string
+	// Hosts is how many data-plane hosts each region has, 1 to 9; default 1.
+	Hosts int
+	// Controls is how many control processes each region has, 1 to 3, the first of
+	// which also is the store; default 1.
+	Controls int
+}
+
 // StartRegionProcesses is StartRegions with processes of the system, which run
-// `binary server --config FILE`. Each region has at least one host. Of the options
-// Hosts and Dir count.
-func StartRegionProcesses(t testing.TB, binary string, o Options, names ...string) *RegionProcesses {
+// `binary server --config FILE`.
+func StartRegionProcesses(t testing.TB, binary string, o ProcessOptions, names ...string) *RegionProcesses {
 	t.Helper()
 	r, err := OpenRegionProcesses(t.Context(), binary, o, names...)
 	if err != nil {
@@ -41,7 +50,7 @@ func StartRegionProcesses(t testing.TB, binary string, o Options, names ...strin
 
 // OpenRegionProcesses is OpenRegions with processes of the system; see
 // StartRegionProcesses.
-func OpenRegionProcesses(ctx context.Context, binary string, o Options, names ...string) (*RegionProcesses, error) {
+func OpenRegionProcesses(ctx context.Context, binary string, o ProcessOptions, names ...string) (*RegionProcesses, error) {
 	r := &RegionProcesses{links: links{}, dir: o.Dir}
 	var err error
 	if r.dir == "" {
@@ -55,7 +64,7 @@ func OpenRegionProcesses(ctx context.Context, binary string, o Options, names ..
 		regions[i] = secret.RegionName(name)
 	}
 	r.Regions, err = localregion.PlanRegions(localregion.Options{
-		Dir: r.dir, Hosts: max(o.Hosts, 1), Via: func(from, to secret.RegionName, target string) (string, error) {
+		Dir: r.dir, Hosts: max(o.Hosts, 1), Controls: o.Controls, Via: func(from, to secret.RegionName, target string) (string, error) {
 			return r.links.add(string(from), string(to), target)
 		},
 	}, regions...)
@@ -74,10 +83,10 @@ func OpenRegionProcesses(ctx context.Context, binary string, o Options, names ..
 func (r *RegionProcesses) Link(from, to string) Link { return r.links.get(from, to) }
 
 // Isolate cuts all links from and to a region.
-func (r *RegionProcesses) Isolate(region string) { r.links.each(region, (*faultproxy.Proxy).Cut) }
+func (r *RegionProcesses) Isolate(region string) { r.links.each(region, Link.Cut) }
 
 // Rejoin heals all links from and to a region.
-func (r *RegionProcesses) Rejoin(region string) { r.links.each(region, (*faultproxy.Proxy).Heal) }
+func (r *RegionProcesses) Rejoin(region string) { r.links.each(region, Link.Heal) }
 
 // RoundTrip is as that of Regions.
 func (r *RegionProcesses) RoundTrip(d time.Duration) { r.links.roundTrip(d) }

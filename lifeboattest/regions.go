@@ -13,7 +13,6 @@ import (
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
-	"github.com/lifeboat-secrets/lifeboat/internal/faultproxy"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -111,10 +110,10 @@ func (r *Regions) Region(name string) *Region {
 func (r *Regions) Link(from, to string) Link { return r.links.get(from, to) }
 
 // Isolate cuts all links from and to a region.
-func (r *Regions) Isolate(region string) { r.links.each(region, (*faultproxy.Proxy).Cut) }
+func (r *Regions) Isolate(region string) { r.links.each(region, Link.Cut) }
 
 // Rejoin heals all links from and to a region.
-func (r *Regions) Rejoin(region string) { r.links.each(region, (*faultproxy.Proxy).Heal) }
+func (r *Regions) Rejoin(region string) { r.links.each(region, Link.Heal) }
 
 // RoundTrip has each round trip between two regions take so long, without a bound
 // on what they send: 80 ms are those between two coasts. Healing a link ends it.

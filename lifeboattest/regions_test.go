@@ -117,7 +117,7 @@ func TestRegionsOfProcesses(t *testing.T) {
 	t.Parallel()
 	binary, err := os.Executable()
 	must(t, err)
-	r := lifeboattest.StartRegionProcesses(t, binary, lifeboattest.Options{}, "east", "west")
+	r := lifeboattest.StartRegionProcesses(t, binary, lifeboattest.ProcessOptions{}, "east", "west")
 	token, err := r.Region("east").OperatorToken()
 	must(t, err)
 	c, err := r.Region("east").Client(r.Region("east").Control(), token)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v4"
@@ -89,8 +90,15 @@ func (p *Process) config() *config.Config {
 	c.TLS.CAFile, c.TLS.Peer = r.CAFile(), peer
 	c.KMS.File.Path = filepath.Join(r.options.Dir, keyFile)
 	c.Audit.Paths = []string{filepath.Join(dir, "audit.log")}
-	control := r.control
-	c.Control.Addresses = []string{local(control.ports.Peer)}
+	for _, control := range r.controls {
+		c.Control.Addresses = append(c.Control.Addresses, local(control.ports.Peer))
+	}
+	if slices.Contains(r.controls, p) {
+		c.Process.Roles = []config.Role{config.Control}
+		c.Listen.RegionAddress, c.Listen.RegionAdvertise = local(p.ports.Region), local(p.ports.Region)
+		c.Peers = r.peers
+	}
+	control := r.Control()
 	if p != control {
 		c.Store.Embedded = nil
 		c.Store.External = &config.ExternalStore{
@@ -100,8 +108,6 @@ func (p *Process) config() *config.Config {
 		return c
 	}
 	c.Process.Roles = []config.Role{config.Store, config.Control}
-	c.Listen.RegionAddress, c.Listen.RegionAdvertise = local(p.ports.Region), local(p.ports.Region)
-	c.Peers = r.peers
 	e := c.Store.Embedded
 	e.Name, e.ClientAddress, e.PeerAddress = p.ID, local(p.ports.StoreClient), local(p.ports.StorePeer)
 	e.InitialCluster = map[string]string{p.ID: e.PeerAddress}

@@ -91,7 +91,7 @@ func put(t *testing.T, c *client.Client, v string) {
 
 func TestDataAndAddressesAreKept(t *testing.T) {
 	ctx := deadline(t)
-	o := localregion.Options{Dir: dir(t), Hosts: 2}
+	o := localregion.Options{Dir: dir(t), Hosts: 2, Controls: 2}
 	var addresses []string
 	for round := range 2 {
 		r := plan(t, o)
@@ -219,6 +219,8 @@ func TestRefusedPlans(t *testing.T) {
 	}{
 		"no directory":        {localregion.Options{}, secret.CodeInvalid},
 		"too many hosts":      {localregion.Options{Dir: dir(t), Hosts: 10}, secret.CodeInvalid},
+		"too many controls":   {localregion.Options{Dir: dir(t), Controls: 4}, secret.CodeInvalid},
+		"other controls":      {localregion.Options{Dir: taken, Hosts: 2, Controls: 2}, secret.CodeWrongState},
 		"bad name":            {localregion.Options{Dir: dir(t), Name: "EAST"}, secret.CodeInvalid},
 		"long path":           {localregion.Options{Dir: filepath.Join(dir(t), strings.Repeat("x", 90))}, secret.CodeInvalid},
 		"other size":          {localregion.Options{Dir: taken, Hosts: 3}, secret.CodeWrongState},

@@ -1,6 +1,7 @@
 package localregion
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
@@ -17,8 +20,12 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-// maxHosts bounds a local region; more than that teach nothing on one machine.
-const maxHosts = 9
+// maxHosts and maxControls bound a local region; more than that teach nothing on
+// one machine.
+const (
+	maxHosts    = 9
+	maxControls = 3
+)
 
 // maxSocketPath is what every system allows; Linux allows 107 bytes.
 const maxSocketPath = 103
@@ -33,13 +40,16 @@ type Options struct {
 	Hosts int
 	// HostsIn is how many some regions of PlanRegions have instead.
 	HostsIn map[secret.RegionName]int
+	// Controls is how many control processes it has, 1 to 3; default 1. The first
+	// one also is the store.
+	Controls int
 	// Release is what processes inside this one show as theirs.
 	Release string
 	// Logger takes the log of processes inside this one; default none. Children
 	// log into Dir.
 	Logger *slog.Logger
-	// Via, if set, returns where one region reaches another, whose control process
-	// listens at target: for tests that put something between them.
+	// Via, if set, returns where one region reaches another, of which a control
+	// process listens at target: for tests that put something between them.
 	Via func(from, to secret.RegionName, target string) (address string, err error)
 
 	// taken are ports that other regions beside this one have.
@@ -51,9 +61,10 @@ type Region struct {
 	options   Options
 	authority *pki.Authority
 	ca        *tls.Config
-	control   *Process
-	hosts     []*Process
-	peers     []config.Peer
+	// controls are the control processes; the first has the store.
+	controls []*Process
+	hosts    []*Process
+	peers    []config.Peer
 }
 
 // layout is what the directory remembers, so that addresses stay the same.
@@ -71,7 +82,8 @@ type processLayout struct {
 const (
 	layoutFormat = 1
 	layoutName   = "region.json"
-	controlID    = "control-1"
+	controlName  = "control-"
+	hostName     = "host-"
 )
 
 // Plan prepares a directory: an authority and certificates, a key file, and a
@@ -107,8 +119,8 @@ func open(o Options) (*Region, error) {
 	}
 	for _, p := range plan.Processes {
 		process := &Process{ID: p.ID, region: r, ports: p.Ports}
-		if p.ID == controlID {
-			r.control = process
+		if strings.HasPrefix(p.ID, controlName) {
+			r.controls = append(r.controls, process)
 		} else {
 			r.hosts = append(r.hosts, process)
 		}
@@ -142,10 +154,14 @@ func (o *Options) complete() error {
 	if o.Hosts == 0 {
 		o.Hosts = 3
 	}
+	o.Controls = cmp.Or(o.Controls, 1)
+	if o.Controls < 1 || o.Controls > maxControls {
+		return secret.Invalid("controls", "is %d; allowed are 1 to %d", o.Controls, maxControls)
+	}
 	if o.Hosts < 1 || o.Hosts > maxHosts {
 		return secret.Invalid("hosts", "is %d; allowed are 1 to %d", o.Hosts, maxHosts)
 	}
-	if longest := len((&Process{ID: controlID, region: &Region{options: *o}}).SocketPath()); longest > maxSocketPath {
+	if longest := len((&Process{ID: controlName + "1", region: &Region{options: *o}}).SocketPath()); longest > maxSocketPath {
 		return secret.Invalid("dir", "%s is too long: the path of a control socket in it has %d bytes, and the system allows %d", o.Dir, longest, maxSocketPath)
 	}
 	if o.Logger == nil {
@@ -171,11 +187,22 @@ func loadLayout(o Options) (*layout, error) {
 	if plan.Format != layoutFormat {
 		return nil, secret.Errorf(secret.CodeUnknownFormat, "%s has format %d; this release reads %d", path, plan.Format, layoutFormat)
 	}
-	if plan.Region != o.Name || len(plan.Processes) != o.Hosts+1 {
-		return nil, secret.Errorf(secret.CodeWrongState, "%s holds the region %s with %d hosts", o.Dir, plan.Region, len(plan.Processes)-1).
+	controls := plan.controls()
+	if hosts := len(plan.Processes) - controls; plan.Region != o.Name || hosts != o.Hosts || controls != o.Controls {
+		return nil, secret.Errorf(secret.CodeWrongState, "%s holds the region %s with %d control processes and %d hosts", o.Dir, plan.Region, controls, hosts).
 			WithHint("ask for the same, or choose another directory")
 	}
 	return plan, nil
+}
+
+// controls counts the control processes.
+func (l *layout) controls() (n int) {
+	for _, p := range l.Processes {
+		if strings.HasPrefix(p.ID, controlName) {
+			n++
+		}
+	}
+	return n
 }
 
 func newLayout(o Options, path string) (*layout, error) {
@@ -187,13 +214,17 @@ func newLayout(o Options, path string) (*layout, error) {
 		return nil, secret.Errorf(secret.CodeWrongState, "%s is not empty and holds no local region", o.Dir).
 			WithHint("choose another directory")
 	}
-	free, err := freePorts(o.Hosts+1, o.taken)
+	free, err := freePorts(o.Controls+o.Hosts, o.taken)
 	if err != nil {
 		return nil, err
 	}
-	plan := &layout{Format: layoutFormat, Region: o.Name, Processes: []processLayout{{ID: controlID, Ports: free[0]}}}
-	for i := range o.Hosts {
-		plan.Processes = append(plan.Processes, processLayout{ID: fmt.Sprintf("host-%d", i+1), Ports: free[i+1]})
+	plan := &layout{Format: layoutFormat, Region: o.Name}
+	for i, ports := range free {
+		id := fmt.Sprint(controlName, i+1)
+		if i >= o.Controls {
+			id = fmt.Sprint(hostName, i-o.Controls+1)
+		}
+		plan.Processes = append(plan.Processes, processLayout{ID: id, Ports: ports})
 	}
 	data, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
@@ -208,14 +239,17 @@ func (r *Region) Name() secret.RegionName { return r.options.Name }
 // Dir is where the region keeps everything.
 func (r *Region) Dir() string { return r.options.Dir }
 
-// Control is the process with the store and the control plane.
-func (r *Region) Control() *Process { return r.control }
+// Control is the first control process, which also is the store.
+func (r *Region) Control() *Process { return r.controls[0] }
+
+// Controls are the control processes, the one with the store first.
+func (r *Region) Controls() []*Process { return r.controls }
 
 // Hosts are the data-plane hosts.
 func (r *Region) Hosts() []*Process { return r.hosts }
 
 // Processes are all processes, in the order in which they start.
-func (r *Region) Processes() []*Process { return append([]*Process{r.control}, r.hosts...) }
+func (r *Region) Processes() []*Process { return append(slices.Clone(r.controls), r.hosts...) }
 
 // CAFile names the certificate that clients must trust.
 func (r *Region) CAFile() string { return filepath.Join(r.options.Dir, caFile) }

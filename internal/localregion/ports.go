@@ -13,9 +13,9 @@ type ports struct {
 	Public int `json:"public"`
 	Admin  int `json:"admin"`
 	Peer   int `json:"peer"`
-	// Region is for other regions; only the control process uses it.
+	// Region is for other regions; only control processes use it.
 	Region int `json:"region"`
-	// Those of the embedded store; no host uses them.
+	// Those of the embedded store; only the first control process uses them.
 	StoreClient int `json:"store_client"`
 	StorePeer   int `json:"store_peer"`
 }
@@ -25,7 +25,7 @@ const (
 	// Blocks lie below what systems give to outgoing connections (from 32768 on
 	// Linux, 49152 elsewhere), or a port could be taken while its process is down.
 	firstPort  = 15000
-	blockPorts = (maxHosts + 1) * portsEach
+	blockPorts = (maxHosts + maxControls) * portsEach
 	blocks     = 17000 / blockPorts
 	tries      = 200
 )

@@ -57,7 +57,7 @@ func (r *Region) initialize(ctx context.Context) error {
 	if exists(path) {
 		return nil
 	}
-	socket := controlsocket.New(r.control.SocketPath())
+	socket := controlsocket.New(r.Control().SocketPath())
 	defer socket.Close()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -75,9 +75,9 @@ func (r *Region) initialize(ctx context.Context) error {
 		select { // the store is on its way up
 		case <-ctx.Done():
 			return errors.Join(err, ctx.Err())
-		case cause := <-r.control.running.done():
-			r.control.running = nil
-			return fmt.Errorf("%s ended: %w", r.control.ID, cause)
+		case cause := <-r.Control().running.done():
+			r.Control().running = nil
+			return fmt.Errorf("%s ended: %w", r.Control().ID, cause)
 		case <-tick.C:
 		}
 	}
@@ -96,18 +96,19 @@ func (r *Region) WaitReady(ctx context.Context) error {
 	return nil
 }
 
-// Close stops what runs, hosts first.
+// Close stops what runs, the store last.
 func (r *Region) Close() error {
 	var stopped sync.WaitGroup
-	errs := make([]error, len(r.hosts)+1)
-	for i, p := range r.hosts {
+	all := r.Processes()
+	errs := make([]error, len(all))
+	for i, p := range all[1:] {
 		if p.Running() {
 			stopped.Go(func() { errs[i] = p.Stop() })
 		}
 	}
 	stopped.Wait()
-	if r.control.Running() {
-		errs[len(r.hosts)] = r.control.Stop()
+	if r.Control().Running() {
+		errs[len(all)-1] = r.Control().Stop()
 	}
 	return errors.Join(errs...)
 }
@@ -116,7 +117,7 @@ func (r *Region) Close() error {
 func (r *Region) Wait(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	ended := make(chan error, len(r.hosts)+1)
+	ended := make(chan error, len(r.Processes()))
 	var waiting sync.WaitGroup
 	for _, p := range r.Processes() {
 		if !p.Running() {
@@ -147,13 +148,13 @@ func (r *Region) OperatorToken() (client.Value, error) {
 	return readToken(filepath.Join(r.options.Dir, operatorTokenFile))
 }
 
-// operatorClient asks the control process as the operator.
+// operatorClient asks the first control process as the operator.
 func (r *Region) operatorClient() (*client.Client, error) {
 	operator, err := r.OperatorToken()
 	if err != nil {
 		return nil, err
 	}
-	return r.Client(r.control, operator)
+	return r.Client(r.Control(), operator)
 }
 
 func readToken(path string) (client.Value, error) {

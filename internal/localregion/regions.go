@@ -57,7 +57,7 @@ func PlanRegions(o Options, names ...secret.RegionName) (*Regions, error) {
 		if err != nil {
 			return nil, fmt.Errorf("region %s: %w", name, err)
 		}
-		o.taken[region.control.ports.Public] = true
+		o.taken[region.Control().ports.Public] = true
 		r.all = append(r.all, region)
 	}
 	return r, r.introduce(o.Via)
@@ -94,14 +94,18 @@ func (r *Regions) introduce(via func(from, to secret.RegionName, target string) 
 			if other == region {
 				continue
 			}
-			address := local(other.control.ports.Region)
-			if via != nil {
-				var err error
-				if address, err = via(region.Name(), other.Name(), address); err != nil {
-					return err
+			peer := config.Peer{Region: other.Name(), CAFile: other.CAFile()}
+			for _, control := range other.controls {
+				address := local(control.ports.Region)
+				if via != nil {
+					var err error
+					if address, err = via(region.Name(), other.Name(), address); err != nil {
+						return err
+					}
 				}
+				peer.Addresses = append(peer.Addresses, address)
 			}
-			region.peers = append(region.peers, config.Peer{Region: other.Name(), Addresses: []string{address}, CAFile: other.CAFile()})
+			region.peers = append(region.peers, peer)
 		}
 		if err := region.prepare(); err != nil {
 			return fmt.Errorf("region %s: %w", region.Name(), err)

@@ -32,7 +32,7 @@ func (r *Region) Tenant(ctx context.Context, name string) (Tenant, error) {
 	if t.Token, err = readToken(path); err != nil {
 		return t, err
 	}
-	c, err := r.Client(r.control, t.Token)
+	c, err := r.Client(r.Control(), t.Token)
 	if err != nil {
 		return t, err
 	}
