@@ -3,7 +3,7 @@ TOOLS := $(CURDIR)/.cache/tools
 export PATH := $(TOOLS)/bin:$(PATH)
 RELEASE ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
-.PHONY: build demo test race lint generate check-generated bench bench-1m soak fuzz chaos simulate clean
+.PHONY: build demo test race lint generate check-generated bench bench-1m soak fuzz chaos isolation simulate clean
 
 build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X github.com/lifeboat-secrets/lifeboat/internal/cli.release=$(RELEASE)" -o bin/lifeboat ./cmd/lifeboat
@@ -44,8 +44,12 @@ soak: ## mixed load for DURATION (30m): does memory grow, does anything leak
 simulate: ## thousands of random histories of three regions in simulated time
 	$(GO) test -count 1 -timeout 30m ./test/simulation ./internal/queue -run 'Whatever|NothingIsLost' -rapid.checks 5000
 
-chaos: ## five minutes each of kills and pauses under load, in a region and between three
+chaos: ## five minutes each of faults under load, in a region and between three
 	$(GO) test -race -count 1 -timeout 20m -v ./test/chaos -run '^(TestKill|TestRegions)$$' -chaos.duration 5m
+
+isolation: ## 1,000,000 updates while a target is dead, 1,000,000 secrets while ten are; takes up to two hours
+	$(GO) test -count 1 -timeout 4h -v ./test/isolation -isolation.updates 1000000 -isolation.secrets 10000 \
+		-isolation.distinct 1000000 -isolation.cap 100000
 
 clean:
 	rm -rf bin .cache bench/results

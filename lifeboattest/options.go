@@ -30,6 +30,8 @@ type Options struct {
 	CertificatesEvery time.Duration
 	// Now is the clock of the lifetimes of data keys; default time.Now.
 	Now func() time.Time
+	// QueueCap bounds the messages that wait for another region; default 100,000.
+	QueueCap int
 	// Logger takes the processes' logs; default none. Each process also writes
 	// its log to the file log in its data directory.
 	Logger *slog.Logger

@@ -57,6 +57,8 @@ type Process struct {
 	// keyCache is nil unless configured.
 	keyCache *keycache.Cache
 	now      func() time.Time // the clock of data keys
+	// queueCap bounds the messages that wait for a peer; 0 means the default.
+	queueCap int
 
 	store      *lateStore
 	gate       *formatgate.Gate
@@ -113,6 +115,9 @@ type Options struct {
 	CertificatesEvery time.Duration
 	// Now is the clock of the lifetimes of data keys; nil means time.Now.
 	Now func() time.Time
+	// QueueCap bounds the messages that wait for a peer; default queue.DefaultCap.
+	// Only for tests.
+	QueueCap int
 }
 
 // Start builds and starts a process. It returns when the process accepts
@@ -123,7 +128,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	o.Logger = slog.New(recent.Handler(o.Logger.Handler()))
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
-		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery, now: o.Now,
+		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery, now: o.Now, queueCap: o.QueueCap,
 		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}

@@ -30,7 +30,7 @@ func (p *Process) startReplication(context.Context) error {
 	log := p.log.With("part", "replication")
 	o := &replication.Outbound{
 		Region: region, Local: completeCopy{p}, Routes: replication.NewRoutes(region), Senders: map[secret.RegionName]*replication.Sender{},
-		Queue: queue.New(queue.Options{Store: p.records(), Local: p.local, Logger: log}),
+		Queue: queue.New(queue.Options{Store: p.records(), Local: p.local, Logger: log, Cap: p.queueCap}),
 	}
 	for _, peer := range p.links.Peers() {
 		client, err := p.links.Client(peer)
