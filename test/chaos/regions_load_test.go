@@ -208,7 +208,7 @@ func (b *book) answered(what, name string, err error) {
 	code := client.CodeOf(err)
 	b.count(what + " " + string(code))
 	switch code {
-	case "", client.CodeUnavailable, client.CodeOutcomeUnknown, client.CodeUnreachable, client.CodeCanceled, client.CodeNotReached:
+	case "", client.CodeUnavailable, client.CodeOutcomeUnknown, client.CodeUnreachable, client.CodeCanceled, client.CodeNotReached, client.CodeAuditUnavailable:
 	case client.CodeNotFound, client.CodeExists:
 		// A repeated purge finds nothing; a host that lags may not show the secret yet.
 		if what == "put" || what == "update" {

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -52,19 +52,21 @@ type regionsWorld struct {
 	dir       string
 	canary    string
 	processes []*regionProcess
+	disks     map[string]*disk
 	operators map[string]*client.Client
 }
 
-// TestRegions kills, pauses and separates regions under load, and then checks what
-// replication promises: all copies become equal, no reader sees a secret go back,
-// what was acknowledged is there in every region, and nothing is on disk in the
-// clear.
+// TestRegions kills, pauses and separates processes of regions, fills their disks and
+// changes the targets of vaults under load, and then checks what replication
+// promises: all copies become equal, no reader sees a secret go back, what was
+// acknowledged is there in every region, a region that is no target has nothing, and
+// nothing is on disk in the clear.
 func TestRegions(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	duration := max(*durationFlag, 15*time.Second) // the first pause takes 6
+	duration := max(*durationFlag, 20*time.Second) // the first pause takes 6
 	t.Logf("repeat with: go test ./test/chaos -run TestRegions -chaos.seed %d -chaos.duration %s", seed, duration)
 	w := beginRegions(t)
 	ctx, cancel := context.WithTimeout(t.Context(), duration)
@@ -86,9 +88,12 @@ func TestRegions(t *testing.T) {
 			}
 		}
 	}
+	targets := next()
+	load.Go(func() { w.changeTargets(ctx, targets) })
 	w.makeFaults(ctx, rand.New(rand.NewPCG(seed, 0)))
 	load.Wait()
 	w.mend()
+	w.replicateAll()
 	w.quiet()
 	stop()
 	readers.Wait()
@@ -105,9 +110,12 @@ func beginRegions(t *testing.T) *regionsWorld {
 		}
 		must(t, os.RemoveAll(dir))
 	})
-	w := &regionsWorld{t: t, dir: dir, canary: "cnry" + ulid.Make().String(), operators: map[string]*client.Client{}}
+	w := &regionsWorld{t: t, dir: dir, canary: "cnry" + ulid.Make().String(), operators: map[string]*client.Client{}, disks: map[string]*disk{}}
+	for _, name := range regionNames {
+		w.disks[name] = mountDisk(t, filepath.Join(dir, name))
+	}
 	w.states, w.tokens, w.names, w.counts = map[[2]string][]replicaState{}, map[[2]string]string{}, map[string][]string{}, map[string]int{}
-	w.regions = lifeboattest.StartRegionProcesses(t, os.Args[0], lifeboattest.Options{Dir: dir}, regionNames...)
+	w.regions = lifeboattest.StartRegionProcesses(t, os.Args[0], lifeboattest.ProcessOptions{Dir: dir, Controls: 2}, regionNames...)
 	tokens := map[string]client.Value{}
 	for _, v := range replicatedVaults {
 		tenant, err := w.regions.Region(secret.RegionName(v.home)).Tenant(t.Context(), v.name)
@@ -145,6 +153,12 @@ func beginRegions(t *testing.T) *regionsWorld {
 	return w
 }
 
+func (w *regionsWorld) logOf(p *regionProcess) string {
+	log, err := os.ReadFile(p.LogPath())
+	must(w.t, err)
+	return string(log)
+}
+
 func (w *regionsWorld) newClient(r *localregion.Region, p *localregion.Process, token client.Value) *client.Client {
 	c, err := client.New(client.Config{Address: p.URL(), Token: token, CAFile: r.CAFile(), Timeout: attemptTimeout})
 	must(w.t, err)
@@ -162,67 +176,21 @@ func (w *regionsWorld) clients(region string, v replicatedVault) (all []*client.
 	return all
 }
 
-// makeFaults breaks links and processes at random until ctx ends; it begins with a
-// pause of a home's control process that is longer than its leases.
-func (w *regionsWorld) makeFaults(ctx context.Context, r *rand.Rand) {
-	wait(ctx, r, time.Second, time.Second+1)
-	w.pause(ctx, r, w.processes[0], 6*time.Second)
-	for wait(ctx, r, 200*time.Millisecond, 900*time.Millisecond) {
-		w.breakLink(r)
-		p := pick(r, w.processes)
-		switch r.IntN(6) {
-		case 0, 1, 2:
-			w.count("fault: kill")
-			w.t.Logf("killed %s", p.name)
-			must(w.t, p.Kill())
-			p.runs.Add(1)
-			wait(ctx, r, 0, 800*time.Millisecond)
-			must(w.t, p.Start(w.t.Context()))
-		case 3:
-			w.pause(ctx, r, p, 100*time.Millisecond+time.Duration(r.Int64N(int64(7*time.Second))))
-		}
-	}
-}
-
-func (w *regionsWorld) pause(ctx context.Context, r *rand.Rand, p *regionProcess, d time.Duration) {
-	w.count("fault: pause")
-	w.t.Logf("paused %s for %s", p.name, d)
-	must(w.t, p.Signal(syscall.SIGSTOP))
-	wait(ctx, r, d, d+1)
-	must(w.t, p.Signal(syscall.SIGCONT))
-}
-
-func (w *regionsWorld) breakLink(r *rand.Rand) {
-	from, to := r.IntN(3), r.IntN(2)
-	if to >= from {
-		to++
-	}
-	link := w.regions.Link(regionNames[from], regionNames[to])
-	faults := []struct {
-		name string
-		do   func()
-	}{
-		{"cut", link.Cut}, {"black hole", link.Blackhole}, {"slow", func() { link.Delay(300 * time.Millisecond) }},
-		{"thin", func() { link.Throttle(4 << 10) }}, {"whole", link.Heal}, {"whole", link.Heal},
-		{"isolated", func() { w.regions.Isolate(regionNames[from]) }}, {"rejoined", func() { w.regions.Rejoin(regionNames[from]) }},
-	}
-	fault := pick(r, faults)
-	w.count("fault: " + fault.name)
-	w.t.Logf("from %s to %s: %s", regionNames[from], regionNames[to], fault.name)
-	fault.do()
-}
-
 // mend makes everything whole again.
 func (w *regionsWorld) mend() {
 	for _, name := range regionNames {
 		w.regions.Rejoin(name)
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
-	defer cancel()
-	for _, region := range w.regions.All() {
-		must(w.t, region.WaitReady(ctx))
-	}
-	must(w.t, w.regions.WaitLinked(ctx))
+	w.eventually("all processes are ready", func(ctx context.Context) error {
+		w.revive()
+		for _, region := range w.regions.All() {
+			if err := region.WaitReady(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.eventually("all regions are linked", w.regions.WaitLinked)
 }
 
 // quiet waits until nothing is under way any more.
@@ -279,6 +247,7 @@ func (w *regionsWorld) check() {
 			}
 		}
 	}
+	w.checkDropped()
 	for _, err := range w.wrong[:min(20, len(w.wrong))] {
 		w.t.Error(err)
 	}
@@ -289,9 +258,20 @@ func (w *regionsWorld) check() {
 			w.t.Errorf("%s: %s", of, f)
 		}
 	}
+	w.checkEnough()
+}
+
+// checkEnough fails the test if too little was done to show anything.
+func (w *regionsWorld) checkEnough() {
+	for _, name := range regionNames {
+		w.counts["writes without room"] += w.refusedWrites(name)
+	}
 	w.t.Logf("provoked and seen: %v", w.counts)
-	if w.counts["put "] < 10 || w.counts["purge "] < 2 || w.counts["read in east"]+w.counts["read in west"] < 50 {
+	if w.counts["put "] < 10 || w.counts["purge "] < 2 || w.counts["read in east"]+w.counts["read in west"] < 50 || w.counts["targets "] < 2 {
 		w.t.Error("too little was done to show anything")
+	}
+	if w.counts["fault: full disk"] > 0 && w.counts["writes without room"] == 0 {
+		w.t.Error("disks were full, and no process says so")
 	}
 }
 
