@@ -14,10 +14,10 @@ import (
 )
 
 var (
-	updatesFlag  = flag.Int("isolation.updates", 3000, "updates while the target is dead, a third in each way of being so")
-	secretsFlag  = flag.Int("isolation.secrets", 100, "secrets that are updated")
-	distinctFlag = flag.Int("isolation.distinct", 1500, "secrets that are made while ten targets are dead")
-	capFlag      = flag.Int("isolation.cap", 300, "messages that may wait for each of the ten targets; below -isolation.distinct")
+	updatesFlag  = flag.Int("isolation.updates", 900, "updates while the target is dead, a third in each way of being so")
+	secretsFlag  = flag.Int("isolation.secrets", 50, "secrets that are updated")
+	distinctFlag = flag.Int("isolation.distinct", 500, "secrets that are made while ten targets are dead")
+	capFlag      = flag.Int("isolation.cap", 150, "messages that may wait for each of the ten targets; below -isolation.distinct")
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
