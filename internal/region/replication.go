@@ -171,7 +171,9 @@ func (r replications) CompareVault(ctx context.Context, v *secret.Vault, region 
 		return nil, link.NotPeer(region)
 	}
 	if v.Ownership.Home != r.p.config.Region.Name {
-		return nil, secret.Errorf(secret.CodeNotHome, "the vault is a replica; its home region is %s", v.Ownership.Home)
+		return nil, &secret.Error{
+			Code: secret.CodeNotHome, Message: "the vault is a replica; its home region is " + string(v.Ownership.Home), Home: v.Ownership.Home,
+		}
 	}
 	found, err := sender.Compare(ctx, v.ID)
 	if err != nil {

@@ -60,6 +60,10 @@ type Error struct {
 	Message string
 	// Hint says what to do, for people; may be empty.
 	Hint string
+	// Home is the region that mutates the record that the error is about: always set
+	// with CodeNotHome. With CodeNotFound of a secret it is the home of its vault, which
+	// knows for sure.
+	Home RegionName
 	// Err is the cause, for logs; it is not sent to clients.
 	Err error
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -127,8 +128,10 @@ func refuseReplica(what string, o secret.Ownership, region secret.RegionName) er
 	if o.MayMutate(region) {
 		return nil
 	}
-	return secret.Errorf(secret.CodeNotHome, "the %s is a replica; its home region is %s", what, o.Home).
-		WithHint("change it in " + string(o.Home))
+	return &secret.Error{
+		Code: secret.CodeNotHome, Message: fmt.Sprintf("the %s is a replica; its home region is %s", what, o.Home),
+		Hint: "change it in " + string(o.Home), Home: o.Home,
+	}
 }
 
 // bury adds what is left of a deleted record: its order, so that no older state

@@ -20,7 +20,7 @@ func (s *Service) InspectSecret(ctx context.Context, ref SecretRef, look func(re
 			return err
 		}
 		if t.secret == nil {
-			return noSecret()
+			return t.noSecret()
 		}
 		return look(view, t.secret)
 	})

@@ -419,7 +419,7 @@ func (s *Service) mutateSecret(ctx context.Context, action authz.Action, ref Sec
 			return nil, err
 		}
 		if t.secret == nil {
-			return nil, noSecret()
+			return nil, t.noSecret()
 		}
 		e, err := c.newEdit(ctx, view, t.vault)
 		if err != nil {

@@ -214,7 +214,7 @@ func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (V
 		return Value{}, err
 	}
 	if t.secret == nil {
-		return Value{}, noSecret()
+		return Value{}, t.noSecret()
 	}
 	info, err := ref.version(t.secret)
 	if err != nil {
@@ -347,7 +347,7 @@ func (s *Service) DescribeSecret(ctx context.Context, ref SecretRef, token Revis
 			return err
 		}
 		if t.secret == nil {
-			return noSecret()
+			return t.noSecret()
 		}
 		d, err = s.describe(ctx, view, t.secret)
 		return err

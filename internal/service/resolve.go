@@ -164,7 +164,12 @@ func (c *call) target(view record.View, ref SecretRef) (target, error) {
 	return t, nil
 }
 
-func noSecret() error { return notFound("secret", "secret") }
+// noSecret says that there is none, and where it would be for sure.
+func (t target) noSecret() error {
+	err := notFound("secret", "secret")
+	err.Home = t.vault.Ownership.Home
+	return err
+}
 
 // resource describes the target to the policies.
 func (t target) resource() authz.Resource {

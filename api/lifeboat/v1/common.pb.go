@@ -526,7 +526,10 @@ type ErrorInfo struct {
 	// What to do.
 	Hint string `protobuf:"bytes,3,opt,name=hint,proto3" json:"hint,omitempty"`
 	// The request's ID, as in the audit log.
-	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The region that mutates the record; set with not_home, and with not_found of a
+	// secret, where it is the home of the vault.
+	HomeRegion    string `protobuf:"bytes,5,opt,name=home_region,json=homeRegion,proto3" json:"home_region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -589,6 +592,13 @@ func (x *ErrorInfo) GetRequestId() string {
 	return ""
 }
 
+func (x *ErrorInfo) GetHomeRegion() string {
+	if x != nil {
+		return x.HomeRegion
+	}
+	return ""
+}
+
 var File_lifeboat_v1_common_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_common_proto_rawDesc = "" +
@@ -620,13 +630,15 @@ const file_lifeboat_v1_common_proto_rawDesc = "" +
 	"expires_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12:\n" +
 	"\vversion_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"versionTtl\x12!\n" +
-	"\fforbid_reuse\x18\x03 \x01(\bR\vforbidReuse\"h\n" +
+	"\fforbid_reuse\x18\x03 \x01(\bR\vforbidReuse\"\x89\x01\n" +
 	"\tErrorInfo\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x12\n" +
 	"\x04hint\x18\x03 \x01(\tR\x04hint\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId*\x99\x01\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x1f\n" +
+	"\vhome_region\x18\x05 \x01(\tR\n" +
+	"homeRegion*\x99\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_CREATING\x10\x01\x12\x10\n" +

@@ -1107,7 +1107,9 @@ type Freshness struct {
 	// 0 while it is connected.
 	AgeSeconds float64 `protobuf:"fixed64,1,opt,name=age_seconds,json=ageSeconds,proto3" json:"age_seconds,omitempty"`
 	// The answer came from the store, not from the local store.
-	FromStore     bool `protobuf:"varint,2,opt,name=from_store,json=fromStore,proto3" json:"from_store,omitempty"`
+	FromStore bool `protobuf:"varint,2,opt,name=from_store,json=fromStore,proto3" json:"from_store,omitempty"`
+	// Region that answers.
+	Region        string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1154,6 +1156,13 @@ func (x *Freshness) GetFromStore() bool {
 		return x.FromStore
 	}
 	return false
+}
+
+func (x *Freshness) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
 }
 
 type GetSecretValueRequest struct {
@@ -2983,12 +2992,13 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x16DescribeSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x124\n" +
-	"\tfreshness\x18\x03 \x01(\v2\x16.lifeboat.v1.FreshnessR\tfreshness\"K\n" +
+	"\tfreshness\x18\x03 \x01(\v2\x16.lifeboat.v1.FreshnessR\tfreshness\"c\n" +
 	"\tFreshness\x12\x1f\n" +
 	"\vage_seconds\x18\x01 \x01(\x01R\n" +
 	"ageSeconds\x12\x1d\n" +
 	"\n" +
-	"from_store\x18\x02 \x01(\bR\tfromStore\"\xc8\x01\n" +
+	"from_store\x18\x02 \x01(\bR\tfromStore\x12\x16\n" +
+	"\x06region\x18\x03 \x01(\tR\x06region\"\xc8\x01\n" +
 	"\x15GetSecretValueRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x1d\n" +

@@ -165,8 +165,8 @@ func stagesOf(names []string) []secret.Stage {
 	return of
 }
 
-func freshness(f service.Freshness) *lifeboatv1.Freshness {
-	return &lifeboatv1.Freshness{AgeSeconds: f.Age.Seconds(), FromStore: f.FromStore}
+func (d dialect) freshness(f service.Freshness) *lifeboatv1.Freshness {
+	return &lifeboatv1.Freshness{AgeSeconds: f.Age.Seconds(), FromStore: f.FromStore, Region: string(d.Region)}
 }
 
 func vault(v *secret.Vault) *lifeboatv1.Vault {

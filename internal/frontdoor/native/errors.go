@@ -26,7 +26,7 @@ func Error(ctx context.Context, err error, statusOf func(error) connect.Code) er
 		info.RequestId = r.ID
 	}
 	if e, ok := errors.AsType[*secret.Error](err); ok {
-		info.Field, info.Hint = e.Field, e.Hint
+		info.Field, info.Hint, info.HomeRegion = e.Field, e.Hint, string(e.Home)
 	} else if ctx.Err() != nil || errors.Is(err, io.ErrClosedPipe) {
 		return connect.NewError(connect.CodeCanceled, errors.New("the request was cancelled"))
 	}

@@ -131,7 +131,7 @@ func (h secretHandler) DescribeSecret(ctx context.Context, req *connect.Request[
 		return nil, h.fail(ctx, err)
 	}
 	return connect.NewResponse(&lifeboatv1.DescribeSecretResponse{
-		Secret: described(d), RevisionToken: d.Token.String(), Freshness: freshness(d.Freshness),
+		Secret: described(d), RevisionToken: d.Token.String(), Freshness: h.freshness(d.Freshness),
 	}), nil
 }
 
@@ -156,15 +156,15 @@ func (h secretHandler) getSecretValue(ctx context.Context, m *lifeboatv1.GetSecr
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	return value(v), nil
+	return h.value(v), nil
 }
 
-func value(v service.Value) *lifeboatv1.GetSecretValueResponse {
+func (d dialect) value(v service.Value) *lifeboatv1.GetSecretValueResponse {
 	return &lifeboatv1.GetSecretValueResponse{
 		SecretId: string(v.Secret.ID), VaultId: string(v.Secret.ID.Vault()), Name: v.Secret.Name,
 		VersionId: string(v.Version.ID), VersionNumber: v.Version.Number, Stages: stages(v.Secret, v.Version.ID),
 		Value: v.Plaintext.Reveal(), ContentType: v.Secret.ContentType, CreatedAt: timestamp(v.Version.CreatedAt),
-		ExpiresAt: timestamp(v.Version.ExpiresAt), RevisionToken: v.Token.String(), Freshness: freshness(v.Freshness),
+		ExpiresAt: timestamp(v.Version.ExpiresAt), RevisionToken: v.Token.String(), Freshness: d.freshness(v.Freshness),
 	}
 }
 
@@ -181,7 +181,7 @@ func (h secretHandler) BatchGetSecretValues(ctx context.Context, req *connect.Re
 			})
 			continue
 		}
-		answer.Values = append(answer.Values, value(item.Value))
+		answer.Values = append(answer.Values, h.value(item.Value))
 	}
 	return connect.NewResponse(answer), nil
 }
@@ -202,7 +202,7 @@ func (h secretHandler) ListSecrets(ctx context.Context, req *connect.Request[lif
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	answer := &lifeboatv1.ListSecretsResponse{NextPageToken: page.NextPageToken, Freshness: freshness(page.Freshness)}
+	answer := &lifeboatv1.ListSecretsResponse{NextPageToken: page.NextPageToken, Freshness: h.freshness(page.Freshness)}
 	for _, item := range page.Items {
 		answer.Secrets = append(answer.Secrets, summary(item.Secret, item.State, item.StateReason))
 	}
