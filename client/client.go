@@ -6,23 +6,26 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"time"
-
-	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1/lifeboatv1connect"
 )
 
 // DefaultTimeout bounds a call, its retries included.
 const DefaultTimeout = 30 * time.Second
 
-// Config says which region to talk to, and as whom. Address is required.
+// Config says which regions to talk to, and as whom. Address or Regions is required.
 type Config struct {
 	// Address is the URL of any host of the region, https://HOST:PORT. Plain
 	// http is accepted for a loopback address only.
 	Address string
+	// Regions, in place of Address, are those that the client may use, in order of
+	// preference; at most 16 with at most 16 addresses each. See "Several regions" in
+	// the description of the package.
+	Regions []Region
 	// Token is the bearer token.
 	Token Value
 	// TokenSource, if set, is asked for the token before each attempt, in place
@@ -45,72 +48,115 @@ type Config struct {
 	// Timeout bounds a call, its retries included, but not watches; default
 	// DefaultTimeout. A context can only shorten it.
 	Timeout time.Duration
+	// HedgeAfter is how long a read waits for an address before the next one is asked
+	// beside it; default DefaultHedgeAfter. With one address there is no next one.
+	HedgeAfter time.Duration
 	// UserAgent is added to requests; default "lifeboat-go".
 	UserAgent string
 }
 
-// Client talks to a region. It is safe for concurrent use.
+// DefaultHedgeAfter is long enough for a connection to another continent to be made.
+const DefaultHedgeAfter = 300 * time.Millisecond
+
+// Client talks to one or several regions. It is safe for concurrent use.
 type Client struct {
-	secrets     lifeboatv1connect.SecretServiceClient
-	vaults      lifeboatv1connect.VaultServiceClient
-	accounts    lifeboatv1connect.AccountServiceClient
-	operator    lifeboatv1connect.OperatorServiceClient
-	keys        lifeboatv1connect.KeyServiceClient
-	replication lifeboatv1connect.ReplicationServiceClient
-	identities  lifeboatv1connect.IdentityServiceClient
-	session     *session // nil without a Login
-	account     string
-	token       func(context.Context) (Value, error)
-	timeout     time.Duration
-	userAgent   string
-	http        *http.Client
+	*core
+	// in are the regions that this client uses, in order of preference.
+	in []*region
+	// view is set if it is not the one that New made.
+	view bool
+}
+
+// core is what the clients of Client.At share.
+type core struct {
+	regions    []*region
+	homes      homes
+	absences   absences
+	budget     budget
+	session    *session // nil without a Login
+	account    string
+	token      func(context.Context) (Value, error)
+	timeout    time.Duration
+	hedgeAfter time.Duration
+	userAgent  string
+	patience   time.Duration // of watches
+
+	life    context.Context //nolint:containedctx // of the probes, until Close
+	end     context.CancelFunc
+	running group
 }
 
 // New returns a client. It does not connect yet. Close it after use.
 func New(c Config) (*Client, error) {
-	address, err := checkAddress(c.Address)
+	regions, err := c.regions()
 	if err != nil {
 		return nil, err
 	}
-	httpClient := c.HTTPClient
-	switch {
-	case httpClient == nil:
-		if httpClient, err = newHTTPClient(c, address.Scheme); err != nil {
+	shared := &core{token: c.TokenSource, timeout: c.Timeout, hedgeAfter: c.HedgeAfter, userAgent: c.UserAgent, account: c.Account, patience: defaultPatience}
+	for _, r := range regions {
+		made, err := newRegion(c, r)
+		if err != nil {
 			return nil, err
 		}
-	case c.CAFile != "" || c.TLS != nil:
-		return nil, errors.New("client: CAFile and TLS cannot be used together with HTTPClient")
+		shared.regions = append(shared.regions, made)
 	}
-	client := &Client{token: c.TokenSource, timeout: c.Timeout, userAgent: c.UserAgent, http: httpClient, account: c.Account}
+	client := &Client{core: shared, in: shared.regions}
 	if c.Login != nil {
 		if err := c.Login.check(); err != nil {
 			return nil, err
 		}
-		client.session = &session{client: client, login: *c.Login}
-		client.token = client.session.get
+		shared.session = &session{client: client, login: *c.Login}
+		shared.token = shared.session.get
 	}
-	if client.token == nil {
-		client.token = func(context.Context) (Value, error) { return c.Token, nil }
+	if shared.token == nil {
+		shared.token = func(context.Context) (Value, error) { return c.Token, nil }
 	}
-	if client.timeout <= 0 {
-		client.timeout = DefaultTimeout
+	if shared.timeout <= 0 {
+		shared.timeout = DefaultTimeout
 	}
-	if client.userAgent == "" {
-		client.userAgent = "lifeboat-go"
+	if shared.hedgeAfter <= 0 {
+		shared.hedgeAfter = DefaultHedgeAfter
 	}
-	base := address.Scheme + "://" + address.Host
-	client.secrets = lifeboatv1connect.NewSecretServiceClient(httpClient, base)
-	client.vaults = lifeboatv1connect.NewVaultServiceClient(httpClient, base)
-	client.accounts = lifeboatv1connect.NewAccountServiceClient(httpClient, base)
-	client.operator = lifeboatv1connect.NewOperatorServiceClient(httpClient, base)
-	client.keys = lifeboatv1connect.NewKeyServiceClient(httpClient, base)
-	client.replication = lifeboatv1connect.NewReplicationServiceClient(httpClient, base)
-	client.identities = lifeboatv1connect.NewIdentityServiceClient(httpClient, base)
+	if shared.userAgent == "" {
+		shared.userAgent = "lifeboat-go"
+	}
+	shared.life, shared.end = context.WithCancel(context.Background())
 	return client, nil
 }
 
-// Close closes idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// At returns a client that uses one of the regions only, by its name: for calls that
+// are about a region itself, and for who wants no other one to answer. It shares the
+// connections of c, and need not be closed.
+func (c *Client) At(name string) (*Client, error) {
+	for _, r := range c.in {
+		if r.name == name {
+			return &Client{core: c.core, in: []*region{r}, view: true}, nil
+		}
+	}
+	return nil, fmt.Errorf("client: region %q is not among those of the configuration", name)
+}
+
+// Regions returns the names of the regions that the client uses, in order of
+// preference; one that was given by Address alone has none.
+func (c *Client) Regions() []string {
+	names := make([]string, len(c.in))
+	for i, r := range c.in {
+		names[i] = r.name
+	}
+	return names
+}
+
+// Close ends probes and closes idle connections.
+func (c *Client) Close() {
+	if c.view {
+		return
+	}
+	c.end()
+	c.running.close()
+	for _, r := range c.regions {
+		r.http.CloseIdleConnections()
+	}
+}
 
 // checkAddress refuses what would send a token in the clear.
 func checkAddress(address string) (*url.URL, error) {
@@ -130,7 +176,16 @@ func checkAddress(address string) (*url.URL, error) {
 	return nil, errors.New("client: address must begin with https://")
 }
 
-func newHTTPClient(c Config, scheme string) (*http.Client, error) {
+// A dial that gets no answer is given up after dialTimeout, a connection that is
+// silent after silentFor and pingTimeout, so that a host that vanished holds up
+// neither mutations nor watches.
+const (
+	dialTimeout = 5 * time.Second
+	silentFor   = 5 * time.Second
+	pingTimeout = 3 * time.Second
+)
+
+func newHTTPClient(c Config) (*http.Client, error) {
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.TLS != nil {
 		tlsConfig = c.TLS.Clone()
@@ -149,14 +204,10 @@ func newHTTPClient(c Config, scheme string) (*http.Client, error) {
 			return nil, fmt.Errorf("client: %s holds no certificate", c.CAFile)
 		}
 	}
-	if scheme == "http" {
-		return &http.Client{Transport: &http.Transport{}, CheckRedirect: noRedirect}, nil
-	}
-	// A silent connection is given up after about 20 seconds, so that a host that
-	// vanished does not hold up watches.
 	transport := &http.Transport{
+		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig: tlsConfig, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second,
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		HTTP2: &http.HTTP2Config{SendPingTimeout: silentFor, PingTimeout: pingTimeout},
 	}
 	return &http.Client{Transport: transport, CheckRedirect: noRedirect}, nil
 }

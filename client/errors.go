@@ -64,8 +64,21 @@ type Error struct {
 	// RetryAfter is how long the region asks to wait before the next attempt; 0 if
 	// it does not say.
 	RetryAfter time.Duration
+	// Home is the region that mutates what the error is about: known with CodeNotHome,
+	// and with CodeNotFound of a secret.
+	Home string
+	// Region is that of the configuration which was asked.
+	Region string
 	// Err is the cause.
 	Err error
+
+	// unsent is set if the request provably did not leave.
+	unsent bool
+	// moving is set if nothing was done because the home of what the request is about
+	// was on its way from one region to another.
+	moving bool
+	// final is set if no other attempt and no other region can help.
+	final bool
 }
 
 // Error returns the message.
@@ -103,22 +116,28 @@ func errorOf(ctx context.Context, err error) *Error {
 		value, detailErr := detail.Value()
 		if info, ok := value.(*lifeboatv1.ErrorInfo); detailErr == nil && ok {
 			e.Code, e.Field, e.Hint, e.RequestID = Code(info.GetCode()), info.GetField(), info.GetHint(), info.GetRequestId()
+			e.Home = info.GetHomeRegion()
 			return e
 		}
 	}
 	switch {
-	case ctx.Err() != nil, wire.Code() == connect.CodeCanceled, wire.Code() == connect.CodeDeadlineExceeded:
+	case ctx.Err() != nil:
 		e.Code = CodeCanceled
 	case !connect.IsWireError(err) && noAnswer[wire.Code()]:
 		e.Code, e.Hint = CodeUnreachable, "check the address, that a host of the region listens there, and the authorities (CA file) that you trust"
+	case wire.Code() == connect.CodeCanceled, wire.Code() == connect.CodeDeadlineExceeded:
+		e.Code = CodeCanceled
 	default:
 		e.Code = codeOfWire(wire.Code())
 	}
 	return e
 }
 
-// noAnswer are the codes that connect gives to failures of the network.
-var noAnswer = map[connect.Code]bool{connect.CodeUnavailable: true, connect.CodeUnknown: true, connect.CodeInternal: true}
+// noAnswer are the codes that connect gives to failures of the network: a connection
+// that was reset is one that is cancelled to it, one that timed out past its deadline.
+var noAnswer = map[connect.Code]bool{
+	connect.CodeUnavailable: true, connect.CodeUnknown: true, connect.CodeInternal: true, connect.CodeCanceled: true, connect.CodeDeadlineExceeded: true,
+}
 
 // codeOfWire is for answers without an ErrorInfo, e.g. of a proxy.
 func codeOfWire(code connect.Code) Code {

@@ -33,7 +33,7 @@ type Login struct {
 // ExchangeToken returns a short-lived token for what the client presents, or for
 // the request's subject token.
 func (c *Client) ExchangeToken(ctx context.Context, in *lifeboatv1.ExchangeTokenRequest) (*lifeboatv1.ExchangeTokenResponse, error) {
-	return read(ctx, c, c.identities.ExchangeToken, in)
+	return read(ctx, c, (*endpoint).ExchangeToken, in)
 }
 
 // session keeps the token that a Login got.
@@ -94,17 +94,21 @@ func (s *session) exchange(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	request := connect.NewRequest(&lifeboatv1.ExchangeTokenRequest{
+	in := &lifeboatv1.ExchangeTokenRequest{
 		SubjectToken: string(subject.Reveal()), ExpiresIn: uint32(max(0, s.login.Lifetime.Seconds())), Account: s.client.account,
-	})
-	s.client.describe(request.Header())
-	asked := time.Now()
-	answer, err := s.client.identities.ExchangeToken(ctx, request)
-	if err != nil {
-		return errorOf(ctx, err)
 	}
-	life := time.Duration(answer.Msg.GetExpiresIn()) * time.Second
-	s.token = NewValue(answer.Msg.GetAccessToken())
+	asked := time.Now()
+	r := &round[lifeboatv1.ExchangeTokenResponse]{client: s.client, try: func(ctx context.Context, e *endpoint) (*lifeboatv1.ExchangeTokenResponse, *Error) {
+		request := connect.NewRequest(in)
+		s.client.describe(request.Header())
+		return try(ctx, e, (*endpoint).ExchangeToken, request)
+	}}
+	answer, failure := r.read(ctx)
+	if failure != nil {
+		return failure
+	}
+	life := time.Duration(answer.GetExpiresIn()) * time.Second
+	s.token = NewValue(answer.GetAccessToken())
 	s.renewAt, s.endsAt = asked.Add(life*2/3), asked.Add(life)
 	return nil
 }
@@ -133,77 +137,77 @@ func (c *Client) describe(header http.Header) {
 
 // CreateTrust makes a trust bundle.
 func (c *Client) CreateTrust(ctx context.Context, in *lifeboatv1.CreateTrustRequest) (*lifeboatv1.CreateTrustResponse, error) {
-	return mutate(ctx, c, c.identities.CreateTrust, in)
+	return mutate(ctx, c, (*endpoint).CreateTrust, in)
 }
 
 // UpdateTrust replaces the authorities of a bundle.
 func (c *Client) UpdateTrust(ctx context.Context, in *lifeboatv1.UpdateTrustRequest) (*lifeboatv1.UpdateTrustResponse, error) {
-	return mutate(ctx, c, c.identities.UpdateTrust, in)
+	return mutate(ctx, c, (*endpoint).UpdateTrust, in)
 }
 
 // ListTrusts yields the trust bundles of an account. It gets pages as they are
 // needed and ends with the first error.
 func (c *Client) ListTrusts(ctx context.Context, in *lifeboatv1.ListTrustsRequest) iter.Seq2[*lifeboatv1.TrustBundle, error] {
 	return pages(in, func(page *lifeboatv1.ListTrustsRequest) ([]*lifeboatv1.TrustBundle, string, error) {
-		answer, err := read(ctx, c, c.identities.ListTrusts, page)
+		answer, err := read(ctx, c, (*endpoint).ListTrusts, page)
 		return answer.GetTrusts(), answer.GetNextPageToken(), err
 	}, func(page *lifeboatv1.ListTrustsRequest, token string) { page.PageToken = token })
 }
 
 // DeleteTrust deletes a trust bundle.
 func (c *Client) DeleteTrust(ctx context.Context, in *lifeboatv1.DeleteTrustRequest) (*lifeboatv1.DeleteTrustResponse, error) {
-	return mutate(ctx, c, c.identities.DeleteTrust, in)
+	return mutate(ctx, c, (*endpoint).DeleteTrust, in)
 }
 
 // BindPrincipal lets the holders of certificates act as a principal.
 func (c *Client) BindPrincipal(ctx context.Context, in *lifeboatv1.BindPrincipalRequest) (*lifeboatv1.BindPrincipalResponse, error) {
-	return mutate(ctx, c, c.identities.BindPrincipal, in)
+	return mutate(ctx, c, (*endpoint).BindPrincipal, in)
 }
 
 // UnbindPrincipal ends that.
 func (c *Client) UnbindPrincipal(ctx context.Context, in *lifeboatv1.UnbindPrincipalRequest) (*lifeboatv1.UnbindPrincipalResponse, error) {
-	return mutate(ctx, c, c.identities.UnbindPrincipal, in)
+	return mutate(ctx, c, (*endpoint).UnbindPrincipal, in)
 }
 
 // ListBindings yields bindings. It gets pages as they are needed and ends with the
 // first error.
 func (c *Client) ListBindings(ctx context.Context, in *lifeboatv1.ListBindingsRequest) iter.Seq2[*lifeboatv1.Binding, error] {
 	return pages(in, func(page *lifeboatv1.ListBindingsRequest) ([]*lifeboatv1.Binding, string, error) {
-		answer, err := read(ctx, c, c.identities.ListBindings, page)
+		answer, err := read(ctx, c, (*endpoint).ListBindings, page)
 		return answer.GetBindings(), answer.GetNextPageToken(), err
 	}, func(page *lifeboatv1.ListBindingsRequest, token string) { page.PageToken = token })
 }
 
 // CreateIssuer trusts an issuer of JSON Web Tokens.
 func (c *Client) CreateIssuer(ctx context.Context, in *lifeboatv1.CreateIssuerRequest) (*lifeboatv1.CreateIssuerResponse, error) {
-	return mutate(ctx, c, c.identities.CreateIssuer, in)
+	return mutate(ctx, c, (*endpoint).CreateIssuer, in)
 }
 
 // GetIssuer returns an issuer and what is known of its keys.
 func (c *Client) GetIssuer(ctx context.Context, in *lifeboatv1.GetIssuerRequest) (*lifeboatv1.GetIssuerResponse, error) {
-	return read(ctx, c, c.identities.GetIssuer, in)
+	return read(ctx, c, (*endpoint).GetIssuer, in)
 }
 
 // ListIssuers yields the issuers of an account. It gets pages as they are needed
 // and ends with the first error.
 func (c *Client) ListIssuers(ctx context.Context, in *lifeboatv1.ListIssuersRequest) iter.Seq2[*lifeboatv1.Issuer, error] {
 	return pages(in, func(page *lifeboatv1.ListIssuersRequest) ([]*lifeboatv1.Issuer, string, error) {
-		answer, err := read(ctx, c, c.identities.ListIssuers, page)
+		answer, err := read(ctx, c, (*endpoint).ListIssuers, page)
 		return answer.GetIssuers(), answer.GetNextPageToken(), err
 	}, func(page *lifeboatv1.ListIssuersRequest, token string) { page.PageToken = token })
 }
 
 // UpdateIssuer changes an issuer.
 func (c *Client) UpdateIssuer(ctx context.Context, in *lifeboatv1.UpdateIssuerRequest) (*lifeboatv1.UpdateIssuerResponse, error) {
-	return mutate(ctx, c, c.identities.UpdateIssuer, in)
+	return mutate(ctx, c, (*endpoint).UpdateIssuer, in)
 }
 
 // DeleteIssuer stops trusting an issuer.
 func (c *Client) DeleteIssuer(ctx context.Context, in *lifeboatv1.DeleteIssuerRequest) (*lifeboatv1.DeleteIssuerResponse, error) {
-	return mutate(ctx, c, c.identities.DeleteIssuer, in)
+	return mutate(ctx, c, (*endpoint).DeleteIssuer, in)
 }
 
 // RefreshIssuer fetches an issuer's keys now.
 func (c *Client) RefreshIssuer(ctx context.Context, in *lifeboatv1.RefreshIssuerRequest) (*lifeboatv1.RefreshIssuerResponse, error) {
-	return mutate(ctx, c, c.identities.RefreshIssuer, in)
+	return mutate(ctx, c, (*endpoint).RefreshIssuer, in)
 }

@@ -9,55 +9,55 @@ import (
 
 // ReplicateVault sets to which regions the secrets of a vault are replicated.
 func (c *Client) ReplicateVault(ctx context.Context, in *lifeboatv1.ReplicateVaultRequest) (*lifeboatv1.ReplicateVaultResponse, error) {
-	return mutate(ctx, c, c.vaults.ReplicateVault, in)
+	return mutate(ctx, c, (*endpoint).ReplicateVault, in)
 }
 
 // ReplicateSecret sets to which regions a secret is replicated besides those of its
 // vault.
 func (c *Client) ReplicateSecret(ctx context.Context, in *lifeboatv1.ReplicateSecretRequest) (*lifeboatv1.ReplicateSecretResponse, error) {
-	return mutate(ctx, c, c.secrets.ReplicateSecret, in)
+	return mutate(ctx, c, (*endpoint).ReplicateSecret, in)
 }
 
 // GetSecretReplication returns how far a secret is at each target.
 func (c *Client) GetSecretReplication(ctx context.Context, in *lifeboatv1.GetSecretReplicationRequest) (*lifeboatv1.GetSecretReplicationResponse, error) {
-	return read(ctx, c, c.replication.GetSecretReplication, in)
+	return readHome(ctx, c, (*endpoint).GetSecretReplication, in)
 }
 
 // GetVaultReplication returns how far the secrets of a vault are at each target.
 func (c *Client) GetVaultReplication(ctx context.Context, in *lifeboatv1.GetVaultReplicationRequest) (*lifeboatv1.GetVaultReplicationResponse, error) {
-	return read(ctx, c, c.replication.GetVaultReplication, in)
+	return readHome(ctx, c, (*endpoint).GetVaultReplication, in)
 }
 
 // CompareVault compares a vault with a target by digest and enqueues what differs.
 func (c *Client) CompareVault(ctx context.Context, in *lifeboatv1.CompareVaultRequest) (*lifeboatv1.CompareVaultResponse, error) {
-	return mutate(ctx, c, c.replication.CompareVault, in)
+	return mutate(ctx, c, (*endpoint).CompareVault, in)
 }
 
 // ListQueues returns the state of the queue of each target.
 func (c *Client) ListQueues(ctx context.Context, in *lifeboatv1.ListQueuesRequest) (*lifeboatv1.ListQueuesResponse, error) {
-	return read(ctx, c, c.replication.ListQueues, in)
+	return readHere(ctx, c, (*endpoint).ListQueues, in)
 }
 
 // PauseQueue has nothing more sent to a target.
 func (c *Client) PauseQueue(ctx context.Context, in *lifeboatv1.PauseQueueRequest) (*lifeboatv1.PauseQueueResponse, error) {
-	return mutate(ctx, c, c.replication.PauseQueue, in)
+	return mutateHere(ctx, c, (*endpoint).PauseQueue, in)
 }
 
 // ResumeQueue ends a pause.
 func (c *Client) ResumeQueue(ctx context.Context, in *lifeboatv1.ResumeQueueRequest) (*lifeboatv1.ResumeQueueResponse, error) {
-	return mutate(ctx, c, c.replication.ResumeQueue, in)
+	return mutateHere(ctx, c, (*endpoint).ResumeQueue, in)
 }
 
 // RetryQueue has what failed tried again at once.
 func (c *Client) RetryQueue(ctx context.Context, in *lifeboatv1.RetryQueueRequest) (*lifeboatv1.RetryQueueResponse, error) {
-	return mutate(ctx, c, c.replication.RetryQueue, in)
+	return mutateHere(ctx, c, (*endpoint).RetryQueue, in)
 }
 
 // ListFailures yields the records that a target refused. It gets pages as they are
 // needed and ends with the first error.
 func (c *Client) ListFailures(ctx context.Context, in *lifeboatv1.ListFailuresRequest) iter.Seq2[*lifeboatv1.Failure, error] {
 	return pages(in, func(page *lifeboatv1.ListFailuresRequest) ([]*lifeboatv1.Failure, string, error) {
-		answer, err := read(ctx, c, c.replication.ListFailures, page)
+		answer, err := readHere(ctx, c, (*endpoint).ListFailures, page)
 		return answer.GetFailures(), answer.GetNextPageToken(), err
 	}, func(page *lifeboatv1.ListFailuresRequest, token string) { page.PageToken = token })
 }

@@ -3,6 +3,9 @@ package client
 import (
 	"context"
 	"iter"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 )
@@ -32,24 +35,60 @@ type (
 // GetSecretValue returns a version's value; by default that of CURRENT. With a
 // revision token of an earlier answer it is never older than that.
 func (c *Client) GetSecretValue(ctx context.Context, in *lifeboatv1.GetSecretValueRequest) (*lifeboatv1.GetSecretValueResponse, error) {
-	return read(ctx, c, c.secrets.GetSecretValue, in)
+	return read(ctx, c, (*endpoint).GetSecretValue, in)
 }
 
-// BatchGetSecretValues returns up to 100 values; each may fail by itself.
+// BatchGetSecretValues returns up to 100 values; each may fail by itself. Those that
+// the region does not hold come from their home, if the client uses it.
 func (c *Client) BatchGetSecretValues(ctx context.Context, in *lifeboatv1.BatchGetSecretValuesRequest) (*lifeboatv1.BatchGetSecretValuesResponse, error) {
-	return read(ctx, c, c.secrets.BatchGetSecretValues, in)
+	answer, err := read(ctx, c, (*endpoint).BatchGetSecretValues, in)
+	if err != nil || len(c.in) == 1 {
+		return answer, err
+	}
+	elsewhere := map[string][]string{} // secrets by home
+	for _, e := range answer.GetErrors() {
+		if Code(e.GetCode()) == CodeNotFound && e.GetHomeRegion() != answer.GetRegion() {
+			elsewhere[e.GetHomeRegion()] = append(elsewhere[e.GetHomeRegion()], e.GetSecret())
+		}
+	}
+	for home, secrets := range elsewhere {
+		if at, err := c.At(home); err == nil {
+			completeBatch(ctx, at, in, secrets, answer)
+		}
+	}
+	return answer, nil
+}
+
+// completeBatch asks the home of secrets that a region does not hold for their values,
+// and puts what it answers in place of the errors.
+func completeBatch(ctx context.Context, at *Client, in *lifeboatv1.BatchGetSecretValuesRequest, secrets []string, answer *lifeboatv1.BatchGetSecretValuesResponse) {
+	asked := proto.CloneOf(in)
+	asked.Secrets = secrets
+	more, err := read(ctx, at, (*endpoint).BatchGetSecretValues, asked)
+	if err != nil { // that they do not exist is not certain
+		for _, e := range answer.GetErrors() {
+			if slices.Contains(secrets, e.GetSecret()) {
+				e.Code, e.Message = string(CodeOf(err)), at.in[0].name+", which may have it, fails: "+err.Error()
+			}
+		}
+		return
+	}
+	answer.Errors = slices.DeleteFunc(answer.GetErrors(), func(e *lifeboatv1.BatchError) bool { return slices.Contains(secrets, e.GetSecret()) })
+	answer.Values, answer.Errors = append(answer.GetValues(), more.GetValues()...), append(answer.GetErrors(), more.GetErrors()...)
 }
 
 // DescribeSecret returns all but the value.
 func (c *Client) DescribeSecret(ctx context.Context, in *lifeboatv1.DescribeSecretRequest) (*lifeboatv1.DescribeSecretResponse, error) {
-	return read(ctx, c, c.secrets.DescribeSecret, in)
+	answer, err := read(ctx, c, (*endpoint).DescribeSecret, in)
+	c.learn(aboutOf(in), answer.GetSecret().GetOwnership().GetHomeRegion())
+	return answer, err
 }
 
 // ListSecrets yields the secrets that match, in the order of their names. It
 // gets pages as they are needed and ends with the first error.
 func (c *Client) ListSecrets(ctx context.Context, in *lifeboatv1.ListSecretsRequest) iter.Seq2[*lifeboatv1.Secret, error] {
 	return pages(in, func(page *lifeboatv1.ListSecretsRequest) ([]*lifeboatv1.Secret, string, error) {
-		answer, err := read(ctx, c, c.secrets.ListSecrets, page)
+		answer, err := read(ctx, c, (*endpoint).ListSecrets, page)
 		return answer.GetSecrets(), answer.GetNextPageToken(), err
 	}, func(page *lifeboatv1.ListSecretsRequest, token string) { page.PageToken = token })
 }
@@ -57,13 +96,13 @@ func (c *Client) ListSecrets(ctx context.Context, in *lifeboatv1.ListSecretsRequ
 // CreateSecret makes a secret, with a first version unless the value is empty.
 // A name that is taken is CodeExists.
 func (c *Client) CreateSecret(ctx context.Context, in *lifeboatv1.CreateSecretRequest) (*lifeboatv1.CreateSecretResponse, error) {
-	return mutate(ctx, c, c.secrets.CreateSecret, in)
+	return mutate(ctx, c, (*endpoint).CreateSecret, in)
 }
 
 // PutSecretVersion adds a version; by default it becomes CURRENT. A secret that
 // does not exist is CodeNotFound; see PutSecret.
 func (c *Client) PutSecretVersion(ctx context.Context, in *lifeboatv1.PutSecretVersionRequest) (*lifeboatv1.PutSecretVersionResponse, error) {
-	return mutate(ctx, c, c.secrets.PutSecretVersion, in)
+	return mutate(ctx, c, (*endpoint).PutSecretVersion, in)
 }
 
 // Put is what PutSecret did.
@@ -73,7 +112,7 @@ type Put struct {
 	Version *lifeboatv1.SecretVersion
 	// Created is set if the secret did not exist.
 	Created bool
-	// RevisionToken is for reads that must not see an older state.
+	// RevisionToken is for reads that must not see an older state, in any region.
 	RevisionToken string
 	// Cleared is set if every live host has the new version.
 	Cleared bool
@@ -128,25 +167,25 @@ func creates(in *lifeboatv1.PutSecretVersionRequest, err error) bool {
 
 // UpdateSecret changes all but values.
 func (c *Client) UpdateSecret(ctx context.Context, in *lifeboatv1.UpdateSecretRequest) (*lifeboatv1.UpdateSecretResponse, error) {
-	return mutate(ctx, c, c.secrets.UpdateSecret, in)
+	return mutate(ctx, c, (*endpoint).UpdateSecret, in)
 }
 
 // MoveStage moves a stage or label to a version, or takes it off.
 func (c *Client) MoveStage(ctx context.Context, in *lifeboatv1.MoveStageRequest) (*lifeboatv1.MoveStageResponse, error) {
-	return mutate(ctx, c, c.secrets.MoveStage, in)
+	return mutate(ctx, c, (*endpoint).MoveStage, in)
 }
 
 // DeleteSecret schedules the deletion, or purges at once.
 func (c *Client) DeleteSecret(ctx context.Context, in *lifeboatv1.DeleteSecretRequest) (*lifeboatv1.DeleteSecretResponse, error) {
-	return mutate(ctx, c, c.secrets.DeleteSecret, in)
+	return mutate(ctx, c, (*endpoint).DeleteSecret, in)
 }
 
 // RestoreSecret takes a scheduled deletion back.
 func (c *Client) RestoreSecret(ctx context.Context, in *lifeboatv1.RestoreSecretRequest) (*lifeboatv1.RestoreSecretResponse, error) {
-	return mutate(ctx, c, c.secrets.RestoreSecret, in)
+	return mutate(ctx, c, (*endpoint).RestoreSecret, in)
 }
 
 // GenerateValue returns random bytes or a password; nothing is stored.
 func (c *Client) GenerateValue(ctx context.Context, in *lifeboatv1.GenerateValueRequest) (*lifeboatv1.GenerateValueResponse, error) {
-	return read(ctx, c, c.secrets.GenerateValue, in)
+	return read(ctx, c, (*endpoint).GenerateValue, in)
 }

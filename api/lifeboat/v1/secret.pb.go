@@ -1445,9 +1445,11 @@ func (x *BatchGetSecretValuesRequest) GetStage() string {
 }
 
 type BatchGetSecretValuesResponse struct {
-	state         protoimpl.MessageState    `protogen:"open.v1"`
-	Values        []*GetSecretValueResponse `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
-	Errors        []*BatchError             `protobuf:"bytes,2,rep,name=errors,proto3" json:"errors,omitempty"`
+	state  protoimpl.MessageState    `protogen:"open.v1"`
+	Values []*GetSecretValueResponse `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	Errors []*BatchError             `protobuf:"bytes,2,rep,name=errors,proto3" json:"errors,omitempty"`
+	// Region that answers.
+	Region        string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1496,12 +1498,21 @@ func (x *BatchGetSecretValuesResponse) GetErrors() []*BatchError {
 	return nil
 }
 
+func (x *BatchGetSecretValuesResponse) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
 type BatchError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As asked for.
-	Secret        string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
-	Code          string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
-	Message       string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Secret  string `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	Code    string `protobuf:"bytes,2,opt,name=code,proto3" json:"code,omitempty"`
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// As in ErrorInfo.
+	HomeRegion    string `protobuf:"bytes,4,opt,name=home_region,json=homeRegion,proto3" json:"home_region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1553,6 +1564,13 @@ func (x *BatchError) GetCode() string {
 func (x *BatchError) GetMessage() string {
 	if x != nil {
 		return x.Message
+	}
+	return ""
+}
+
+func (x *BatchError) GetHomeRegion() string {
+	if x != nil {
+		return x.HomeRegion
 	}
 	return ""
 }
@@ -3027,15 +3045,18 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x1bBatchGetSecretValuesRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x18\n" +
 	"\asecrets\x18\x02 \x03(\tR\asecrets\x12\x14\n" +
-	"\x05stage\x18\x03 \x01(\tR\x05stage\"\x8c\x01\n" +
+	"\x05stage\x18\x03 \x01(\tR\x05stage\"\xa4\x01\n" +
 	"\x1cBatchGetSecretValuesResponse\x12;\n" +
 	"\x06values\x18\x01 \x03(\v2#.lifeboat.v1.GetSecretValueResponseR\x06values\x12/\n" +
-	"\x06errors\x18\x02 \x03(\v2\x17.lifeboat.v1.BatchErrorR\x06errors\"R\n" +
+	"\x06errors\x18\x02 \x03(\v2\x17.lifeboat.v1.BatchErrorR\x06errors\x12\x16\n" +
+	"\x06region\x18\x03 \x01(\tR\x06region\"s\n" +
 	"\n" +
 	"BatchError\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\tR\x06secret\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\tR\x04code\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\xab\x02\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1f\n" +
+	"\vhome_region\x18\x04 \x01(\tR\n" +
+	"homeRegion\"\xab\x02\n" +
 	"\x12ListSecretsRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x1f\n" +
 	"\vname_prefix\x18\x02 \x01(\tR\n" +

@@ -26,7 +26,7 @@ func Error(ctx context.Context, err error, statusOf func(error) connect.Code) er
 		info.RequestId = r.ID
 	}
 	if e, ok := errors.AsType[*secret.Error](err); ok {
-		info.Field, info.Hint, info.HomeRegion = e.Field, e.Hint, string(e.Home)
+		info.Field, info.Hint, info.HomeRegion = e.Field, e.Hint, homeOf(err)
 	} else if ctx.Err() != nil || errors.Is(err, io.ErrClosedPipe) {
 		return connect.NewError(connect.CodeCanceled, errors.New("the request was cancelled"))
 	}
@@ -44,6 +44,14 @@ func Error(ctx context.Context, err error, statusOf func(error) connect.Code) er
 		wire.AddDetail(detail)
 	}
 	return wire
+}
+
+// homeOf returns the region that an error names as the home of what it is about.
+func homeOf(err error) string {
+	if e, ok := errors.AsType[*secret.Error](err); ok {
+		return string(e.Home)
+	}
+	return ""
 }
 
 // publicMessage is what a client may see of an error: its message, not its cause.

@@ -173,11 +173,11 @@ func (h secretHandler) BatchGetSecretValues(ctx context.Context, req *connect.Re
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	answer := &lifeboatv1.BatchGetSecretValuesResponse{}
+	answer := &lifeboatv1.BatchGetSecretValuesResponse{Region: string(h.Region)}
 	for _, item := range items {
 		if item.Err != nil {
 			answer.Errors = append(answer.Errors, &lifeboatv1.BatchError{
-				Secret: item.Ref, Code: string(secret.CodeOf(item.Err)), Message: publicMessage(item.Err),
+				Secret: item.Ref, Code: string(secret.CodeOf(item.Err)), Message: publicMessage(item.Err), HomeRegion: homeOf(item.Err),
 			})
 			continue
 		}
