@@ -43,6 +43,7 @@ type Config struct {
 	Limits      Limits      `yaml:"limits"`
 	Log         Log         `yaml:"log"`
 	Traces      Traces      `yaml:"traces"`
+	AWS         AWS         `yaml:"aws"`
 }
 
 // Region names the region that the process is a part of.
@@ -357,6 +358,18 @@ type Traces struct {
 	Names bool `yaml:"names"`
 }
 
+// AWS configures the API of AWS Secrets Manager at the front door.
+type AWS struct {
+	// Enabled serves it; default true.
+	Enabled bool `yaml:"enabled"`
+	// Vault is the name of the vault, in each account, that is the account's
+	// namespace there; default default.
+	Vault string `yaml:"vault"`
+	// RegionNames are what regions are called in ARNs and signatures, where that is
+	// not their own name: at most one more than there can be peers, each another.
+	RegionNames map[secret.RegionName]string `yaml:"region_names"`
+}
+
 // Default returns the defaults; only region.name and process.id are missing.
 func Default() *Config {
 	return &Config{
@@ -383,6 +396,7 @@ func Default() *Config {
 		Limits:      Limits{MaxRequestBytes: 256 << 10, MaxConcurrentRequests: 4096, MaxWatches: 1024},
 		Log:         Log{Level: "info", Format: "text"},
 		Traces:      Traces{SampleRatio: 0.01},
+		AWS:         AWS{Enabled: true, Vault: "default", RegionNames: map[secret.RegionName]string{}},
 	}
 }
 

@@ -24,6 +24,7 @@ var shown = regexp.MustCompile(`^(` + strings.Join([]string{
 	`kms\.transit\.(address|namespace|mount|key|older_keys\[\]|token_file|ca_file)`,
 	`kms\.aws_kms\.(key|older_keys\[\]|region|endpoint|credentials_file|profile)`, `kms\.sealed_cache\.(path|key_file)`,
 	`audit\.(paths\[\]|sync)`, `log\.(level|format)`, `traces\.(otlp_endpoint|ca_file)`,
+	`aws\.vault`, `aws\.region_names\.\*`,
 	`peers\[\]\.(region|addresses\[\]|ca_file)`,
 }, "|") + `)$`)
 
@@ -44,7 +45,7 @@ func (c *Config) Redacted() ([]byte, error) {
 }
 
 // maps are the fields whose keys are not fields.
-var maps = map[string]bool{"store.embedded.initial_cluster": true}
+var maps = map[string]bool{"store.embedded.initial_cluster": true, "aws.region_names": true}
 
 func redact(v any, path string) any {
 	switch v := v.(type) {

@@ -55,6 +55,7 @@ func (c *Config) Validate() error {
 	oneOf(&p, "log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf(&p, "log.format", c.Log.Format, "text", "json")
 	c.Traces.validate(&p)
+	c.AWS.validate(&p)
 	return errors.Join(p...)
 }
 

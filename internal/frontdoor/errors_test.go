@@ -56,7 +56,7 @@ func TestEveryCodeHasItsRow(t *testing.T) {
 		if !ok {
 			t.Errorf("secret.%s has no row", name)
 		}
-		if status.Native == 0 || status.HTTP < 400 || status.HTTP > 599 {
+		if status.Native == 0 || status.AWS == "" || status.HTTP < 400 || status.HTTP > 599 {
 			t.Errorf("secret.%s becomes %+v", name, status)
 		}
 	}

@@ -23,6 +23,19 @@ type Forwarder interface {
 	Forward(w http.ResponseWriter, r *http.Request, body []byte) (answered, sent bool)
 }
 
+// Protocol is how the requests of a dialect prove who calls, and how they are
+// refused. Without one it is that of the native dialect: bearer tokens or client
+// certificates, and the errors of Connect.
+type Protocol interface {
+	// Action names what a request asks for, for the audit log.
+	Action(r *http.Request) string
+	// Authenticate returns what proves who calls. Before the dialect has been given
+	// the request, what it returns need only tell whether the credential is known.
+	Authenticate(r *http.Request, request *service.Request) func(view record.View, now time.Time) (authn.Caller, error)
+	// WriteError answers a request with an error.
+	WriteError(w http.ResponseWriter, r *http.Request, err error)
+}
+
 // Options of a Handler. Service and Dialect are required.
 type Options struct {
 	Service       *service.Service
@@ -31,7 +44,9 @@ type Options struct {
 	Dialect http.Handler
 	// Local reports whether this process can serve the request itself; nil means
 	// that it can serve all.
-	Local func(path string) bool
+	Local func(r *http.Request) bool
+	// Protocol is that of a dialect other than the native one.
+	Protocol Protocol
 	// Forwarder takes the requests that this process cannot serve.
 	Forwarder Forwarder
 	// MaxRequestBytes bounds a body.
@@ -69,7 +84,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header["Lifeboat-Request-Id"] = []string{x.request.ID}
 	header["Cache-Control"] = noStore
-	h.authenticates(x, r)
+	if h.Protocol != nil {
+		x.action = h.Protocol.Action(r)
+		x.request.Authenticate = h.Protocol.Authenticate(r, &x.request)
+	} else {
+		h.authenticates(x, r)
+	}
 	r = r.WithContext(service.WithRequest(r.Context(), &x.request))
 	slots := h.Limiter.Requests()
 	if h.Watch != nil && h.Watch(r.URL.Path) {
@@ -90,7 +110,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(x, r, err)
 		return
 	}
-	if h.Local != nil && !h.Local(r.URL.Path) {
+	if h.Local != nil && !h.Local(r) {
 		h.forward(x, r)
 		return
 	}

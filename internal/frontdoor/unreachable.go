@@ -29,8 +29,16 @@ func (h *Handler) unreachable(x *exchange, r *http.Request, sent bool) {
 // refuse audits and answers a request that reaches no use case, in the protocol
 // it came in.
 func (h *Handler) refuse(x *exchange, r *http.Request, err error) {
-	if auditErr := h.Service.Refuse(&x.request, lastElement(r.URL.Path), secret.CodeOf(err)); auditErr != nil {
+	action := lastElement(r.URL.Path)
+	if h.Protocol != nil {
+		action = x.action
+	}
+	if auditErr := h.Service.Refuse(&x.request, action, secret.CodeOf(err)); auditErr != nil {
 		err = auditErr
+	}
+	if h.Protocol != nil {
+		h.Protocol.WriteError(x, r, err)
+		return
 	}
 	writer := connect.NewErrorWriter()
 	if writer.IsSupported(r) {

@@ -230,7 +230,7 @@ func secretToProto(s *secret.Secret) *recordpb.Secret {
 		v := &s.Versions[i]
 		p.Versions[i] = &recordpb.VersionInfo{
 			Id: string(v.ID), Number: v.Number, CreatedAt: nanos(v.CreatedAt), CreatedBy: string(v.CreatedBy),
-			ExpiresAt: nanos(v.ExpiresAt), RequestToken: v.RequestToken, Mac: v.MAC, Size: uint32(v.Size),
+			ExpiresAt: nanos(v.ExpiresAt), RequestToken: v.RequestToken, Mac: v.MAC, Size: uint32(v.Size), Binary: v.Binary,
 		}
 	}
 	if len(s.Stages) > 0 {
@@ -267,7 +267,7 @@ func secretFromProto(p *recordpb.Secret) *secret.Secret {
 		s.Versions[i] = secret.VersionInfo{
 			ID: secret.VersionID(v.GetId()), Number: v.GetNumber(), CreatedAt: FromNanos(v.GetCreatedAt()),
 			CreatedBy: secret.PrincipalID(v.GetCreatedBy()), ExpiresAt: FromNanos(v.GetExpiresAt()),
-			RequestToken: v.GetRequestToken(), MAC: v.GetMac(), Size: int(v.GetSize()),
+			RequestToken: v.GetRequestToken(), MAC: v.GetMac(), Size: int(v.GetSize()), Binary: v.GetBinary(),
 		}
 	}
 	if len(p.GetStages()) > 0 {

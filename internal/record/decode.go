@@ -106,6 +106,8 @@ func (c *cursor) version(v *secret.VersionInfo) {
 			v.MAC = m.bytes()
 		case 8<<3 | wireVarint:
 			v.Size = int(uint32(m.uint()))
+		case 9<<3 | wireVarint:
+			v.Binary = m.uint() != 0
 		default:
 			m.skip()
 		}

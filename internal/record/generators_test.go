@@ -143,7 +143,7 @@ var (
 			ID: text[secret.VersionID]().Draw(t, "ID"), Number: count.Draw(t, "number"), CreatedAt: instant.Draw(t, "created"),
 			CreatedBy: text[secret.PrincipalID]().Draw(t, "by"), ExpiresAt: instant.Draw(t, "expires"),
 			RequestToken: text[string]().Draw(t, "token"), MAC: content[secret.MAC]().Draw(t, "MAC"),
-			Size: rapid.IntRange(0, secret.MaxValueBytes).Draw(t, "size"),
+			Size: rapid.IntRange(0, secret.MaxValueBytes).Draw(t, "size"), Binary: rapid.Bool().Draw(t, "binary"),
 		}
 	})
 	secrets = rapid.Custom(func(t *rapid.T) *secret.Secret {

@@ -16,6 +16,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1/lifeboatv1connect"
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor"
+	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/aws"
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/native"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/router"
@@ -50,9 +51,10 @@ func (p *Process) startFrontDoor(ctx context.Context) error {
 		p.forward = router.NewForwarder(router.Options{
 			Addresses: p.config.Control.Addresses, Transport: transport, Logger: p.log.With("part", "router"),
 		})
-		options.Local, options.Forwarder = native.ReadOnly(), p.forward
+		readOnly := native.ReadOnly()
+		options.Local, options.Forwarder = func(r *http.Request) bool { return readOnly(r.URL.Path) }, p.forward
 	}
-	p.handler = frontdoor.NewHandler(options)
+	p.handler = p.withDialects(options)
 	if p.tracer != nil {
 		p.handler = p.tracer.Handler(p.handler)
 	}
@@ -61,7 +63,7 @@ func (p *Process) startFrontDoor(ctx context.Context) error {
 	health.Handle("/", p.handler)
 	// What is not about health, nearly all, need not be looked up.
 	door := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, native.PathPrefix) {
+		if strings.HasPrefix(r.URL.Path, native.PathPrefix) || aws.Matches(r) {
 			p.handler.ServeHTTP(w, r)
 			return
 		}

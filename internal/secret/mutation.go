@@ -38,6 +38,7 @@ type NewVersion struct {
 	RequestToken string
 	MAC          MAC
 	Size         int
+	Binary       bool
 }
 
 // PutResult says what PutVersion did.
@@ -71,7 +72,7 @@ func (s *Secret) PutVersion(m Mutation, v NewVersion) (PutResult, error) {
 	}
 	info := VersionInfo{
 		ID: v.ID, Number: s.LastNumber + 1, CreatedAt: m.At, CreatedBy: m.By,
-		ExpiresAt: v.ExpiresAt, RequestToken: v.RequestToken, MAC: v.MAC, Size: v.Size,
+		ExpiresAt: v.ExpiresAt, RequestToken: v.RequestToken, MAC: v.MAC, Size: v.Size, Binary: v.Binary,
 	}
 	if info.ExpiresAt.IsZero() && s.Rules.VersionTTL > 0 {
 		info.ExpiresAt = m.At.Add(s.Rules.VersionTTL)
@@ -120,7 +121,7 @@ func (s *Secret) replayOf(v NewVersion) (*VersionInfo, error) {
 			prior := &s.Versions[i]
 			switch {
 			case prior.RequestToken != v.RequestToken:
-			case !prior.MAC.Equal(v.MAC):
+			case !prior.MAC.Equal(v.MAC) || prior.Binary != v.Binary:
 				return nil, tokenReused()
 			default:
 				return prior, nil
@@ -132,7 +133,7 @@ func (s *Secret) replayOf(v NewVersion) (*VersionInfo, error) {
 		}
 	}
 	prior := s.Version(v.ID)
-	if prior != nil && !prior.MAC.Equal(v.MAC) {
+	if prior != nil && (!prior.MAC.Equal(v.MAC) || prior.Binary != v.Binary) {
 		return nil, &Error{Code: CodeExists, Field: "version_id", Message: "version " + string(v.ID) + " exists with another value"}
 	}
 	return prior, nil
@@ -156,7 +157,7 @@ func (s *Secret) ReplayOfCreate(token string, mac MAC) error {
 	case token != "" && token == s.RequestToken:
 		return tokenReused()
 	case s.State == PendingDeletion:
-		return Errorf(CodeWrongState, "a secret with this name is scheduled for deletion").WithHint("restore it, or choose another name")
+		return &Error{Code: CodeWrongState, Field: "name", Message: "a secret with this name is scheduled for deletion", Hint: "restore it, or choose another name"}
 	}
 	return &Error{Code: CodeExists, Field: "name", Message: "a secret with this name exists", Hint: "put a new version instead"}
 }

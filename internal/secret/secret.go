@@ -72,6 +72,9 @@ type VersionInfo struct {
 	MAC          MAC
 	// Size is the length of the value in bytes.
 	Size int
+	// Binary says that the value is bytes even if they happen to be text, for
+	// dialects that tell the two apart.
+	Binary bool
 }
 
 // Version is the immutable sealed value of a version.

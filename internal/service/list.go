@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -39,7 +40,17 @@ type ListQuery struct {
 	// Tags must all be there; an empty value matches any.
 	Tags map[string]string
 	// States are those to show; none means all but PENDING_DELETION.
-	States    []secret.State
+	States []secret.State
+	// ByCreation lists in the order in which the secrets were made, instead of that
+	// of their names; NamePrefix then only chooses.
+	ByCreation bool
+	// Describe opens the description of each secret that the caller is permitted to
+	// describe.
+	Describe bool
+	// Match, if set, chooses further. Selection says in a few bytes how, so that a
+	// page token is of use for the same list only.
+	Match     func(*ListItem) bool
+	Selection string
 	PageSize  int
 	PageToken string
 }
@@ -47,7 +58,7 @@ type ListQuery struct {
 // fingerprint ties a page token to its query.
 func (q ListQuery) fingerprint(vault secret.VaultID) string {
 	h := fnv.New64a()
-	_, _ = fmt.Fprintf(h, "%q %q %q", vault, q.NamePrefix, q.States)
+	_, _ = fmt.Fprintf(h, "%q %q %q %t %q", vault, q.NamePrefix, q.States, q.ByCreation, q.Selection)
 	for _, k := range slices.Sorted(maps.Keys(q.Tags)) {
 		_, _ = fmt.Fprintf(h, " %q=%q", k, q.Tags[k])
 	}
@@ -68,6 +79,8 @@ type ListItem struct {
 	Secret      *secret.Secret
 	State       secret.State
 	StateReason string
+	// Description is empty unless it was asked for and may be told.
+	Description secret.Plaintext
 }
 
 // ListPage is one page of a list.
@@ -98,7 +111,11 @@ func (s *Service) ListSecrets(ctx context.Context, q ListQuery) (ListPage, error
 		if err := c.authorize(view, vaultResource(vault)); err != nil {
 			return err
 		}
-		page, err = q.page(view, vault.ID)
+		walk := listWalk{ListQuery: q, vault: vault, view: view}
+		if q.Describe {
+			walk.describe = c.describer(ctx, view, vault)
+		}
+		page, err = walk.page()
 		return err
 	})
 	page.Freshness = fresh
@@ -108,7 +125,25 @@ func (s *Service) ListSecrets(ctx context.Context, q ListQuery) (ListPage, error
 	return page, nil
 }
 
-func (q ListQuery) page(view record.View, vault secret.VaultID) (ListPage, error) {
+// listWalk is a list being read.
+type listWalk struct {
+	ListQuery
+	vault *secret.Vault
+	view  record.View
+	// describe returns the description of a secret, if the caller may know it.
+	describe func(*secret.Secret) (secret.Plaintext, error)
+}
+
+// keys are the prefix of the keys to walk, and of what a page token says the rest.
+func (q *listWalk) keys() (prefix, under string) {
+	if q.ByCreation {
+		under = record.SecretPrefix + string(q.vault.ID) + "/"
+		return under, under
+	}
+	return string(record.SecretNameKey(q.vault.ID, q.NamePrefix)), string(record.SecretNameKey(q.vault.ID, ""))
+}
+
+func (q *listWalk) page() (ListPage, error) {
 	if err := q.check(); err != nil {
 		return ListPage{}, err
 	}
@@ -116,34 +151,33 @@ func (q ListQuery) page(view record.View, vault secret.VaultID) (ListPage, error
 	if err != nil {
 		return ListPage{}, err
 	}
-	fingerprint := q.fingerprint(vault)
+	fingerprint := q.fingerprint(q.vault.ID)
 	last, err := parsePageToken(q.PageToken, fingerprint)
 	if err != nil {
 		return ListPage{}, err
 	}
-	prefix := string(record.SecretNameKey(vault, q.NamePrefix))
+	prefix, under := q.keys()
 	start := record.Key(prefix)
 	if last != "" {
-		start = record.SecretNameKey(vault, last) + "\x00"
+		start = record.Key(under+last) + "\x00"
 	}
 	var page ListPage
 	examined := 0
-	nameStart := len(record.SecretNameKey(vault, ""))
 	var visitErr error
-	err = view.Scan(start, record.PrefixEnd(prefix), func(stored record.Stored) bool {
+	err = q.view.Scan(start, record.PrefixEnd(prefix), func(stored record.Stored) bool {
 		if len(page.Items) == size || examined == maxExamined {
 			page.NextPageToken = pageToken{query: fingerprint, last: last}.String()
 			return false
 		}
 		examined++
 		var item *ListItem
-		if item, visitErr = q.item(view, stored); visitErr != nil {
+		if item, visitErr = q.item(stored); visitErr != nil {
 			return false
 		}
 		if item != nil {
 			page.Items = append(page.Items, *item)
 		}
-		last = string(stored.Key)[nameStart:]
+		last = string(stored.Key)[len(under):]
 		return true
 	})
 	if err == nil {
@@ -152,17 +186,31 @@ func (q ListQuery) page(view record.View, vault secret.VaultID) (ListPage, error
 	return page, err
 }
 
-// item loads the secret that an index entry names; nil if the query leaves it out.
-func (q ListQuery) item(view record.View, entry record.Stored) (*ListItem, error) {
+// secretAt loads the secret that is stored, or that an index entry names; nil if
+// it is gone.
+func (q *listWalk) secretAt(entry record.Stored) (*secret.Secret, error) {
+	if q.ByCreation {
+		sec, err := record.Secrets.Decode(entry.Value)
+		if err != nil || sec.State == secret.Deleted || !strings.HasPrefix(sec.Name, q.NamePrefix) {
+			return nil, err
+		}
+		return sec, nil
+	}
 	id, err := record.DecodeReference(entry.Value)
 	if err != nil {
 		return nil, err
 	}
-	sec, _, err := load(view, record.Secrets, record.SecretKey(secret.ID(id)), "secret", "secret")
+	sec, _, err := load(q.view, record.Secrets, record.SecretKey(secret.ID(id)), "secret", "secret")
 	if secret.HasCode(err, secret.CodeNotFound) {
 		return nil, nil // purged between two reads of a view of the store
 	}
-	if err != nil {
+	return sec, err
+}
+
+// item returns what is stored as an item of the list; nil if the query leaves it out.
+func (q *listWalk) item(entry record.Stored) (*ListItem, error) {
+	sec, err := q.secretAt(entry)
+	if err != nil || sec == nil {
 		return nil, err
 	}
 	for k, want := range q.Tags {
@@ -170,14 +218,23 @@ func (q ListQuery) item(view record.View, entry record.Stored) (*ListItem, error
 			return nil, nil
 		}
 	}
-	state, reason, err := progress(view, sec)
+	state, reason, err := progress(q.view, sec)
 	if err != nil {
 		return nil, err
 	}
 	if len(q.States) == 0 && state == secret.PendingDeletion || len(q.States) > 0 && !slices.Contains(q.States, state) {
 		return nil, nil
 	}
-	return &ListItem{Secret: sec, State: state, StateReason: reason}, nil
+	item := &ListItem{Secret: sec, State: state, StateReason: reason}
+	if q.describe != nil {
+		if item.Description, err = q.describe(sec); err != nil {
+			return nil, err
+		}
+	}
+	if q.Match != nil && !q.Match(item) {
+		return nil, nil
+	}
+	return item, nil
 }
 
 // walk visits the records with a key prefix a page at a time, in the order of

@@ -39,17 +39,24 @@ type NewSecret struct {
 	Vault string
 	Name  string
 	// Value is empty for a secret without a version, and if Generate is set.
-	Value        secret.Plaintext
-	Generate     *Generated
-	Description  secret.Plaintext
-	Metadata     map[string]string
-	ContentType  string
-	Tags         map[string]string
-	Rules        secret.Rules
-	Retention    secret.Retention
-	VersionID    secret.VersionID
-	RequestToken string
-	WaitCleared  bool
+	Value    secret.Plaintext
+	Generate *Generated
+	// Binary says that the value is bytes even if they happen to be text.
+	Binary      bool
+	Description secret.Plaintext
+	Metadata    map[string]string
+	ContentType string
+	Tags        map[string]string
+	Rules       secret.Rules
+	Retention   secret.Retention
+	// FallbackRetention is given if neither Retention nor the vault says anything.
+	FallbackRetention secret.Retention
+	VersionID         secret.VersionID
+	RequestToken      string
+	WaitCleared       bool
+	// InReplica lets the secret be made, with this region as its home, in a vault
+	// whose home is another region.
+	InReplica bool
 	// AckTargets is by how many targets it is to be received before the answer; 0
 	// means what the vault says.
 	AckTargets int
@@ -116,7 +123,7 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 		if err != nil {
 			return nil, err
 		}
-		if err := refuseReplica("vault", vault.Ownership, secret.RegionName(e.region.GetName())); err != nil {
+		if err := refuseReplica("vault", vault.Ownership, secret.RegionName(e.region.GetName())); err != nil && !n.InReplica {
 			return nil, err
 		}
 		if err := e.ack(n.AckTargets); err != nil {
@@ -174,8 +181,11 @@ func (n *NewSecret) mac(sealer *keyring.Sealer) (secret.MAC, []byte, error) {
 	if n.Generate != nil { // what comes of it is another value each time
 		value = []byte("generate\x00" + n.Generate.Rule)
 	}
-	return sealer.MAC("create", []byte(n.Name), value, n.Description.Reveal(), metadata, tags, rules,
-		[]byte(n.ContentType), []byte(n.VersionID)), metadata, nil
+	parts := [][]byte{[]byte(n.Name), value, n.Description.Reveal(), metadata, tags, rules, []byte(n.ContentType), []byte(n.VersionID)}
+	if n.Binary {
+		parts = append(parts, []byte("binary"))
+	}
+	return sealer.MAC("create", parts...), metadata, nil
 }
 
 func encodeMetadata(m map[string]string) ([]byte, error) {
@@ -205,12 +215,15 @@ func (e *edit) create(c *call, id secret.ID, n NewSecret, mac secret.MAC, metada
 	if sec.Retention == (secret.Retention{}) {
 		sec.Retention = e.vault.Retention
 	}
+	if sec.Retention == (secret.Retention{}) {
+		sec.Retention = n.FallbackRetention
+	}
 	if err := e.sealText(sec, n.Description, metadata); err != nil {
 		return err
 	}
 	if n.Value.Len() > 0 {
 		created := sec.Ownership
-		if err := e.put(c, sec, secret.NewVersion{ID: n.VersionID, RequestToken: n.RequestToken}, n.Value); err != nil {
+		if err := e.put(c, sec, secret.NewVersion{ID: n.VersionID, RequestToken: n.RequestToken, Binary: n.Binary}, n.Value); err != nil {
 			return err
 		}
 		sec.Ownership = created // creation and first version are one mutation
@@ -227,7 +240,9 @@ type NewValue struct {
 	Value secret.Plaintext
 	// Generate makes the value, which is empty then. Of a request token that was used
 	// before the first result counts.
-	Generate     *Generated
+	Generate *Generated
+	// Binary is as in NewSecret.
+	Binary       bool
 	Stages       []secret.Stage
 	VersionID    secret.VersionID
 	ExpiresAt    time.Time
@@ -271,7 +286,7 @@ func (s *Service) PutSecretVersion(ctx context.Context, n NewValue) (Outcome, er
 				value = made
 			}
 			err := e.put(c, sec, secret.NewVersion{
-				ID: n.VersionID, Stages: n.Stages, ExpiresAt: n.ExpiresAt, RequestToken: n.RequestToken,
+				ID: n.VersionID, Stages: n.Stages, ExpiresAt: n.ExpiresAt, RequestToken: n.RequestToken, Binary: n.Binary,
 			}, value)
 			if err != nil || e.replayed {
 				return "", err
@@ -420,6 +435,9 @@ func (s *Service) mutateSecret(ctx context.Context, action authz.Action, ref Sec
 		}
 		if t.secret == nil {
 			return nil, t.noSecret()
+		}
+		if err := ref.checked(t.secret); err != nil {
+			return nil, err
 		}
 		e, err := c.newEdit(ctx, view, t.vault)
 		if err != nil {

@@ -216,6 +216,9 @@ func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (V
 	if t.secret == nil {
 		return Value{}, t.noSecret()
 	}
+	if err := ref.checked(t.secret); err != nil {
+		return Value{}, err
+	}
 	info, err := ref.version(t.secret)
 	if err != nil {
 		return Value{}, err
@@ -348,6 +351,9 @@ func (s *Service) DescribeSecret(ctx context.Context, ref SecretRef, token Revis
 		}
 		if t.secret == nil {
 			return t.noSecret()
+		}
+		if err := ref.checked(t.secret); err != nil {
+			return err
 		}
 		d, err = s.describe(ctx, view, t.secret)
 		return err

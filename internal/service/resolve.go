@@ -16,6 +16,25 @@ import (
 type SecretRef struct {
 	Vault  string
 	Secret string
+	// Is, if set, says which secret is meant: another one of that name counts as
+	// missing.
+	Is func(secret.AccountID, secret.ID) bool
+	// Or is another name in the vault to look for if there is no secret of the first,
+	// OrIs which one is meant by it.
+	Or   string
+	OrIs func(secret.AccountID, secret.ID) bool
+	// Check, if set, is asked once the caller is known to be permitted; its error
+	// refuses the request. It may be called several times, with different states,
+	// and must not change what it is given.
+	Check func(*secret.Secret) error
+}
+
+// checked asks Check about the secret.
+func (ref *SecretRef) checked(s *secret.Secret) error {
+	if ref.Check == nil {
+		return nil
+	}
+	return ref.Check(s)
 }
 
 // lookup follows an index entry to an ID.
@@ -115,9 +134,22 @@ type target struct {
 	revision int64
 }
 
-// target finds the secret that ref means. A missing secret is no error here, so
-// that the caller's right to know that it is missing can be checked first.
+// target finds the secret that ref means, by its second name if there is none of
+// the first.
 func (c *call) target(view record.View, ref SecretRef) (target, error) {
+	t, err := c.targetOf(view, ref)
+	if err == nil && t.secret != nil && ref.Is != nil && !ref.Is(t.vault.Account, t.secret.ID) {
+		t.secret, t.id, t.revision = nil, "", 0
+	}
+	if err != nil || t.secret != nil || ref.Or == "" {
+		return t, err
+	}
+	return c.target(view, SecretRef{Vault: ref.Vault, Secret: ref.Or, Is: ref.OrIs})
+}
+
+// targetOf finds the secret that ref names. A missing secret is no error here, so
+// that the caller's right to know that it is missing can be checked first.
+func (c *call) targetOf(view record.View, ref SecretRef) (target, error) {
 	var t target
 	if ref.Secret == "" {
 		return t, secret.Invalid("secret", "must not be empty")

@@ -1584,6 +1584,7 @@ type VersionInfo struct {
 	RequestToken  string                 `protobuf:"bytes,6,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	Mac           []byte                 `protobuf:"bytes,7,opt,name=mac,proto3" json:"mac,omitempty"`
 	Size          uint32                 `protobuf:"varint,8,opt,name=size,proto3" json:"size,omitempty"`
+	Binary        bool                   `protobuf:"varint,9,opt,name=binary,proto3" json:"binary,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1672,6 +1673,13 @@ func (x *VersionInfo) GetSize() uint32 {
 		return x.Size
 	}
 	return 0
+}
+
+func (x *VersionInfo) GetBinary() bool {
+	if x != nil {
+		return x.Binary
+	}
+	return false
 }
 
 type Secret struct {
@@ -3427,7 +3435,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\vreplication\x18\x14 \x01(\v2\x1f.lifeboat.record.v1.ReplicationR\vreplication\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xf5\x01\n" +
 	"\vVersionInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x1d\n" +
@@ -3439,7 +3447,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"expires_at\x18\x05 \x01(\x03R\texpiresAt\x12#\n" +
 	"\rrequest_token\x18\x06 \x01(\tR\frequestToken\x12\x10\n" +
 	"\x03mac\x18\a \x01(\fR\x03mac\x12\x12\n" +
-	"\x04size\x18\b \x01(\rR\x04size\"\xae\a\n" +
+	"\x04size\x18\b \x01(\rR\x04size\x12\x16\n" +
+	"\x06binary\x18\t \x01(\bR\x06binary\"\xae\a\n" +
 	"\x06Secret\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +

@@ -1,0 +1,186 @@
+package aws
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authn"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// Options of the dialect. Service, Region and TypeOf are required.
+type Options struct {
+	Service *service.Service
+	// Region is this one.
+	Region secret.RegionName
+	// RegionNames are what regions are called in ARNs and signatures, where that is
+	// not their own name.
+	RegionNames map[secret.RegionName]string
+	// Vault is the name of the vault, in each account, that is the account's
+	// namespace.
+	Vault string
+	// TypeOf maps an error to the API's type of error.
+	TypeOf func(error) string
+}
+
+// Dialect serves the API. It is safe for concurrent use.
+type Dialect struct {
+	Options
+	// region is what this one is called.
+	region     string
+	operations map[string]operation
+}
+
+// New returns the dialect.
+func New(o Options) *Dialect {
+	d := &Dialect{Options: o}
+	d.region = d.nameOf(o.Region)
+	d.operations = operations()
+	return d
+}
+
+// nameOf returns what a region is called in the API.
+func (d *Dialect) nameOf(region secret.RegionName) string {
+	if name, ok := d.RegionNames[region]; ok {
+		return name
+	}
+	return string(region)
+}
+
+// Matches reports whether a request is one of this dialect.
+func Matches(r *http.Request) bool {
+	return r.URL.Path == "/" && (r.Header.Get("X-Amz-Target") != "" || strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-") ||
+		strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-amz-json"))
+}
+
+const (
+	contentType  = "application/x-amz-json-1.1"
+	targetPrefix = "secretsmanager."
+)
+
+// operation is one of the API's.
+type operation struct {
+	// mutates says that it needs a control process.
+	mutates bool
+	serve   func(ctx context.Context, d *Dialect, body []byte) (any, error)
+}
+
+func reads[In any](serve func(*Dialect, context.Context, *In) (any, error)) operation {
+	return operation{serve: func(ctx context.Context, d *Dialect, body []byte) (any, error) {
+		in := new(In)
+		if err := decode(body, in); err != nil {
+			return nil, err
+		}
+		return serve(d, ctx, in)
+	}}
+}
+
+func mutates[In any](serve func(*Dialect, context.Context, *In) (any, error)) operation {
+	o := reads(serve)
+	o.mutates = true
+	return o
+}
+
+func operations() map[string]operation {
+	return map[string]operation{
+		"BatchGetSecretValue":      reads((*Dialect).batchGetSecretValue),
+		"CreateSecret":             mutates((*Dialect).createSecret),
+		"DeleteSecret":             mutates((*Dialect).deleteSecret),
+		"DescribeSecret":           reads((*Dialect).describeSecret),
+		"GetRandomPassword":        reads((*Dialect).getRandomPassword),
+		"GetSecretValue":           reads((*Dialect).getSecretValue),
+		"ListSecretVersionIds":     reads((*Dialect).listSecretVersionIDs),
+		"ListSecrets":              reads((*Dialect).listSecrets),
+		"PutSecretValue":           mutates((*Dialect).putSecretValue),
+		"RestoreSecret":            mutates((*Dialect).restoreSecret),
+		"TagResource":              mutates((*Dialect).tagResource),
+		"UntagResource":            mutates((*Dialect).untagResource),
+		"UpdateSecret":             mutates((*Dialect).updateSecret),
+		"UpdateSecretVersionStage": mutates((*Dialect).updateSecretVersionStage),
+	}
+}
+
+// Action implements frontdoor.Protocol.
+func (d *Dialect) Action(r *http.Request) string {
+	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
+	if _, known := d.operations[name]; ok && known {
+		return name
+	}
+	return "UnknownOperation"
+}
+
+// ReadOnly reports whether a request changes nothing, so that a data-plane host can
+// serve it itself.
+func (d *Dialect) ReadOnly(r *http.Request) bool { return !d.operations[d.Action(r)].mutates }
+
+// Authenticate implements frontdoor.Protocol: before the body is there, which the
+// signature covers, it tells whether there is such an access key.
+func (d *Dialect) Authenticate(r *http.Request, _ *service.Request) func(record.View, time.Time) (authn.Caller, error) {
+	header := r.Header.Get("Authorization")
+	return func(view record.View, now time.Time) (authn.Caller, error) {
+		a, err := parseAuthorization(header)
+		if err != nil {
+			return authn.Caller{}, err
+		}
+		return d.Service.KnownAccessKey(view, a.key, now)
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (d *Dialect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer, err := d.serve(r)
+	if err != nil {
+		if request := service.RequestFrom(r.Context()); request != nil && !request.Audited() {
+			if auditErr := d.Service.Refuse(request, d.Action(r), secret.CodeOf(err)); auditErr != nil {
+				err = auditErr
+			}
+		}
+		d.WriteError(w, r, err)
+		return
+	}
+	body, err := encode(answer)
+	if err != nil {
+		d.WriteError(w, r, err)
+		return
+	}
+	defer clear(body) // it may hold a value in the clear
+	d.write(w, r, http.StatusOK, body)
+}
+
+// serve verifies what of the signature needs no record, and carries the request out.
+func (d *Dialect) serve(r *http.Request) (any, error) {
+	s, err := signatureOf(r, d.region, d.Service.Now())
+	if err != nil {
+		return nil, err
+	}
+	if r.Method != http.MethodPost || r.URL.RawQuery != "" {
+		return nil, faultf(secret.CodeInvalid, "UnknownOperationException", "requests are POST / without a query")
+	}
+	o, ok := d.operations[d.Action(r)]
+	if !ok {
+		return nil, faultf(secret.CodeInvalid, "UnknownOperationException", "the operation is not one of AWS Secrets Manager")
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, secret.Invalid("body", "cannot be read to its end")
+	}
+	defer clear(body)
+	if err := s.cover(r, body); err != nil {
+		return nil, err
+	}
+	ctx := r.Context()
+	service.RequestFrom(ctx).Authenticate = func(view record.View, now time.Time) (authn.Caller, error) {
+		caller, err := d.Service.Signed(ctx, view, s.key, now, s.verify)
+		if _, typed := errors.AsType[wireType](err); !typed && secret.HasCode(err, secret.CodeUnauthenticated) {
+			err = faultf(secret.CodeUnauthenticated, "UnrecognizedClientException", "The security token included in the request is invalid.")
+		}
+		return caller, err
+	}
+	return o.serve(ctx, d, body)
+}
