@@ -112,10 +112,10 @@ func (a *app) canaryReaders(addresses []string) (readers []canary.Reader, closeA
 	}
 	s := a.client.settings
 	if len(addresses) == 0 {
-		addresses = []string{s.Addr}
+		addresses = s.addresses()
 	}
 	for _, address := range addresses {
-		c, err := client.New(client.Config{Address: address, Token: s.token, CAFile: s.CAFile, Timeout: a.flags.timeout, UserAgent: "lifeboat-canary/" + a.Release})
+		c, err := client.New(client.Config{Address: address, Token: s.token, CAFile: s.caFileOf(address), Timeout: a.flags.timeout, UserAgent: "lifeboat-canary/" + a.Release})
 		if err != nil {
 			return readers, closeAll, &usageError{err: err, hint: "addresses are URLs like https://host-1:8200"}
 		}

@@ -77,9 +77,9 @@ type app struct {
 
 // flags of all commands.
 type flags struct {
-	configFile, addr, tokenFile, caFile, region, vault, output string
-	clientCert, clientKey                                      string
-	timeout                                                    time.Duration
+	configFile, addr, regionsFile, tokenFile, caFile, region, vault, output string
+	clientCert, clientKey                                                   string
+	timeout                                                                 time.Duration
 }
 
 const rootLong = `Lifeboat is a secret manager that survives the loss of a region.
@@ -88,12 +88,22 @@ To try it, run "lifeboat dev", which starts regions on this machine, or
 "lifeboat demo", which shows what one does when parts of it fail.
 
 Where to find the region and who you are, each in this order:
-  flags                 --addr --token-file --ca-file --region --vault
+  flags                 --addr or --regions-file, --token-file --ca-file --region --vault
                         --client-cert --client-key
-  environment           LIFEBOAT_ADDR LIFEBOAT_TOKEN LIFEBOAT_CA_FILE LIFEBOAT_REGION LIFEBOAT_VAULT
+  environment           LIFEBOAT_ADDR or LIFEBOAT_REGIONS_FILE, LIFEBOAT_TOKEN LIFEBOAT_CA_FILE
+                        LIFEBOAT_REGION LIFEBOAT_VAULT
                         LIFEBOAT_CLIENT_CERT LIFEBOAT_CLIENT_KEY LIFEBOAT_ACCOUNT
-  configuration file    addr: token_file: ca_file: region: vault: client_cert: client_key: account:
+  configuration file    addr: or regions:, token_file: ca_file: region: vault:
+                        client_cert: client_key: account:
                         in ~/.config/lifeboat/config.yaml, or what LIFEBOAT_CONFIG or --cli-config names
+
+With several regions a command reads from the first that answers and holds what is
+asked for, and writes in the home region, wherever that is now. --region NAME asks
+that one alone; what is about a region itself asks the first. A regions file is
+
+  regions:
+  - {name: east, addresses: ["https://east-1.example:8200"], ca_file: east-ca.pem}
+  - {name: west, addresses: ["https://west-1.example:8200"], ca_file: west-ca.pem}
 
 Tokens and values are never taken from the command line, where other users of
 the machine could see them.
@@ -113,11 +123,12 @@ func (a *app) root() *cobra.Command {
 	p := root.PersistentFlags()
 	p.StringVar(&a.flags.configFile, "cli-config", "", "configuration file of the command line")
 	p.StringVar(&a.flags.addr, "addr", "", "URL of a host of the region, https://HOST:PORT")
+	p.StringVar(&a.flags.regionsFile, "regions-file", "", "YAML file with several regions to use, in order of preference")
 	p.StringVar(&a.flags.tokenFile, "token-file", "", "file with your token; - is standard input")
 	p.StringVar(&a.flags.clientCert, "client-cert", "", "PEM file with your client certificate, presented in place of a token")
 	p.StringVar(&a.flags.clientKey, "client-key", "", "PEM file with its key")
 	p.StringVar(&a.flags.caFile, "ca-file", "", "PEM file with the authorities to trust")
-	p.StringVar(&a.flags.region, "region", "", "region that you mean; another one is refused")
+	p.StringVar(&a.flags.region, "region", "", "region that you mean; no other one is asked")
 	p.StringVarP(&a.flags.output, "output", "o", "table", "table or json")
 	p.DurationVar(&a.flags.timeout, "timeout", 0, "bound on each call, retries included (default 30s)")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -102,6 +103,9 @@ func TestSettingsPrecedence(t *testing.T) {
 	write("file.token", "of-file\n")
 	flagToken := write("flag.token", "of-flag\n")
 	file := write("config.yaml", "addr: https://file:1\ntoken_file: file.token\nca_file: ca.pem\nvault: file\nregion: file\n")
+	regions := write("regions.yaml", "regions: [{name: a, addresses: [\"https://a:1\"]}, {name: b, addresses: [\"https://b:1\"], ca_file: b.pem}]\n")
+	several := write("several.yaml", "regions: [{name: c, addresses: [\"https://c:1\"], ca_file: c.pem}]\n")
+	one, two := client.Region{Name: "a", Addresses: []string{"https://a:1"}}, client.Region{Name: "b", Addresses: []string{"https://b:1"}, CAFile: filepath.Join(dir, "b.pem")}
 	full := map[string]string{
 		"LIFEBOAT_CONFIG": file, "LIFEBOAT_ADDR": "https://env:1", "LIFEBOAT_TOKEN": "of-env", "LIFEBOAT_CA_FILE": "/env.pem",
 		"LIFEBOAT_VAULT": "env", "LIFEBOAT_REGION": "env",
@@ -123,6 +127,20 @@ func TestSettingsPrecedence(t *testing.T) {
 			flags{addr: "https://flag:1", caFile: "/flag.pem", vault: "flag", region: "flag", tokenFile: flagToken},
 			settings{Addr: "https://flag:1", CAFile: "/flag.pem", Vault: "flag", Region: "flag"}, "of-flag",
 		},
+		"regions of the configuration": {
+			map[string]string{"LIFEBOAT_CONFIG": several}, flags{},
+			settings{Regions: []client.Region{{Name: "c", Addresses: []string{"https://c:1"}, CAFile: filepath.Join(dir, "c.pem")}}}, "",
+		},
+		"a regions file instead of an address": {
+			map[string]string{"LIFEBOAT_CONFIG": file, "LIFEBOAT_REGIONS_FILE": regions}, flags{},
+			settings{Regions: []client.Region{one, two}, CAFile: filepath.Join(dir, "ca.pem"), Vault: "file", Region: "file"}, "of-file",
+		},
+		"an address instead of a regions file": {
+			map[string]string{"LIFEBOAT_REGIONS_FILE": regions}, flags{addr: "https://flag:1"}, settings{Addr: "https://flag:1"}, "",
+		},
+		"a regions file as a flag": {
+			map[string]string{"LIFEBOAT_ADDR": "https://env:1"}, flags{regionsFile: regions}, settings{Regions: []client.Region{one, two}}, "",
+		},
 		"the default file may be missing": {
 			map[string]string{"HOME": dir, "LIFEBOAT_ADDR": "https://env:1"}, flags{}, settings{Addr: "https://env:1"}, "",
 		},
@@ -136,8 +154,31 @@ func TestSettingsPrecedence(t *testing.T) {
 		}
 		token := string(got.token.Reveal())
 		got.token, got.TokenFile = client.Value{}, ""
-		if got.Addr != c.want.Addr || got.CAFile != c.want.CAFile || got.Vault != c.want.Vault || got.Region != c.want.Region || token != c.token {
+		if !reflect.DeepEqual(got.Regions, c.want.Regions) || got.Addr != c.want.Addr || got.CAFile != c.want.CAFile || got.Vault != c.want.Vault || got.Region != c.want.Region || token != c.token {
 			t.Errorf("%s: settings are %+v with token %q", name, *got, token)
+		}
+	}
+}
+
+func TestContradictingSettings(t *testing.T) {
+	both := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(both, []byte("addr: https://a:1\nregions: [{name: a, addresses: [\"https://a:1\"]}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		env   map[string]string
+		flags flags
+	}{
+		"environment": {map[string]string{"LIFEBOAT_ADDR": "https://a:1", "LIFEBOAT_REGIONS_FILE": "r.yaml"}, flags{}},
+		"flags":       {nil, flags{addr: "https://a:1", regionsFile: "r.yaml"}},
+		"file":        {map[string]string{"LIFEBOAT_CONFIG": both}, flags{}},
+		"none":        {nil, flags{}},
+		"no file":     {nil, flags{regionsFile: filepath.Join(t.TempDir(), "none.yaml")}},
+	} {
+		a := newApp(c.env)
+		a.flags = c.flags
+		if _, err := a.settings(); err == nil {
+			t.Errorf("%s: accepted", name)
 		}
 	}
 }

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v4"
 
+	"github.com/lifeboat-secrets/lifeboat/client"
 	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -49,7 +51,7 @@ its keys lie in a file.`,
 	f := c.Flags()
 	f.StringVar(&o.dataDir, "data-dir", "", "where the regions keep everything (default ~/.local/share/lifeboat/dev)")
 	f.StringSliceVar(&o.regions, "regions", []string{"east"}, "names of the regions, separated by commas")
-	f.StringVar(&o.writeEnv, "write-env", "", "write DIR/<region>.env, to be sourced by shells; each holds a token")
+	f.StringVar(&o.writeEnv, "write-env", "", "write DIR/<region>.env, to be sourced by shells, and of several regions DIR/all_regions.env and DIR/regions.yaml; the .env files hold a token")
 	f.IntVar(&o.hosts, "hosts", 3, "number of data-plane hosts of each region")
 	f.BoolVar(&o.verbose, "verbose", false, "log more than warnings")
 	_ = c.MarkFlagDirname("data-dir")
@@ -121,12 +123,39 @@ func (o *devOptions) writeEnvs(regions *localregion.Regions, tenant localregion.
 	if err := os.MkdirAll(o.writeEnv, 0o700); err != nil {
 		return err
 	}
+	if len(regions.All()) > 1 {
+		if err := o.writeAllEnv(regions, tenant); err != nil {
+			return err
+		}
+	}
 	for _, r := range slices.Backward(regions.All()) {
 		if err := pki.WriteFile(envFile(o.writeEnv, r), r.Env(r.Hosts()[0], tenant).Reveal()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Files for clients of all regions. No region can have the name of the second one.
+const (
+	regionsFile = "regions.yaml"
+	allEnvFile  = "all_regions.env"
+)
+
+// writeAllEnv writes what clients of all regions take, and shells source for that.
+func (o *devOptions) writeAllEnv(regions *localregion.Regions, tenant localregion.Tenant) error {
+	data, err := yaml.Marshal(map[string][]client.Region{"regions": regions.ForClients()})
+	if err != nil {
+		return err
+	}
+	path, err := filepath.Abs(filepath.Join(o.writeEnv, regionsFile))
+	if err != nil {
+		return err
+	}
+	if err := pki.WriteFile(path, data); err != nil {
+		return err
+	}
+	return pki.WriteFile(filepath.Join(o.writeEnv, allEnvFile), regions.Env(path, tenant).Reveal())
 }
 
 func envFile(dir string, r *localregion.Region) string {
@@ -164,7 +193,12 @@ To have it in the other regions too, and read it there:
   lifeboat vault replicate demo --to %s
   . %s
   lifeboat secret get api-key
-`, strings.Join(others, ","), shellPath(envFile(envDir, all[1])))
+
+To go on whichever region is lost:
+
+  . %s
+  lifeboat secret get api-key
+`, strings.Join(others, ","), shellPath(envFile(envDir, all[1])), shellPath(filepath.Join(envDir, allEnvFile)))
 	}
 	b.WriteString("\nCtrl-C stops it; the data stays.\n")
 	fmt.Fprint(a.Stdout, b.String())

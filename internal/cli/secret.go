@@ -187,7 +187,10 @@ func (a *app) secretGet() *cobra.Command {
 		Use: "get NAME", Short: "Print a value, and nothing else", Args: args("NAME"), ValidArgsFunction: a.completeSecrets,
 		Long: `Print a value exactly as it was put, and nothing else. Only on a terminal a line
 end is added, so that the prompt comes on a line of its own. With -o json the
-answer is printed, with the value in base64.`,
+answer is printed, with the value in base64.
+
+If another region than the first of several answered, or the copy may be old, a note
+on standard error says so; with -o json see freshness.`,
 		Example: `  lifeboat secret get api-key
   lifeboat secret get tls-key > key.pem
   lifeboat secret get api-key --version 3
@@ -227,5 +230,21 @@ func (a *app) runGet(ctx context.Context, name string, o getOptions) error {
 	if isTerminal(a.Stdout) {
 		_, err = io.WriteString(a.Stdout, "\n")
 	}
+	a.noteFreshness(got.GetFreshness())
 	return err
+}
+
+// noteFreshness tells people if another region than the first one answered, or what it
+// answered may be old.
+func (a *app) noteFreshness(f *lifeboatv1.Freshness) {
+	age := time.Duration(f.GetAgeSeconds() * float64(time.Second)).Round(time.Second)
+	regions := a.client.Regions()
+	switch {
+	case len(regions) > 1 && f.GetRegion() != regions[0] && age > 0:
+		a.note("note: %s answered, not %s; its copy may be %s old", f.GetRegion(), regions[0], age)
+	case len(regions) > 1 && f.GetRegion() != regions[0]:
+		a.note("note: %s answered, not %s", f.GetRegion(), regions[0])
+	case age > 0:
+		a.note("note: the copy may be %s old", age)
+	}
 }

@@ -36,7 +36,11 @@ func (a *app) describeSecret(ctx context.Context, name, revisionToken string) (*
 	if err != nil {
 		return nil, err
 	}
-	return cl.DescribeSecret(ctx, &lifeboatv1.DescribeSecretRequest{Vault: vault, Secret: name, RevisionToken: revisionToken})
+	answer, err := cl.DescribeSecret(ctx, &lifeboatv1.DescribeSecretRequest{Vault: vault, Secret: name, RevisionToken: revisionToken})
+	if err == nil && a.flags.output == outputTable {
+		a.noteFreshness(answer.GetFreshness())
+	}
+	return answer, err
 }
 
 func secretDetails(w io.Writer, s *lifeboatv1.Secret) {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -16,7 +17,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/client"
 )
 
-// settings say which region to talk to, and as whom.
+// settings say which regions to talk to, and as whom.
 type settings struct {
 	Addr      string `yaml:"addr"`
 	TokenFile string `yaml:"token_file"`
@@ -28,7 +29,9 @@ type settings struct {
 	ClientCert string `yaml:"client_cert"`
 	ClientKey  string `yaml:"client_key"`
 	Account    string `yaml:"account"`
-	token      client.Value
+	// Regions take the place of Addr if there are several, as in a regions file.
+	Regions []client.Region `yaml:"regions"`
+	token   client.Value
 }
 
 // settings merges flags, environment and configuration file, in this order.
@@ -47,7 +50,7 @@ func (a *app) settings() (*settings, error) {
 		field      *string
 		name, flag string
 	}{
-		{&s.Addr, "LIFEBOAT_ADDR", a.flags.addr}, {&s.CAFile, "LIFEBOAT_CA_FILE", a.flags.caFile},
+		{&s.CAFile, "LIFEBOAT_CA_FILE", a.flags.caFile},
 		{&s.Region, "LIFEBOAT_REGION", a.flags.region}, {&s.Vault, "LIFEBOAT_VAULT", a.flags.vault},
 		{&s.ClientCert, "LIFEBOAT_CLIENT_CERT", a.flags.clientCert}, {&s.ClientKey, "LIFEBOAT_CLIENT_KEY", a.flags.clientKey},
 		{&s.Account, "LIFEBOAT_ACCOUNT", ""},
@@ -59,8 +62,8 @@ func (a *app) settings() (*settings, error) {
 			*v.field = v.flag
 		}
 	}
-	if s.Addr == "" {
-		return nil, &usageError{err: errors.New("no address of a region is given"), hint: "set LIFEBOAT_ADDR or use --addr; \"lifeboat dev\" starts a region to try"}
+	if err := a.chooseRegions(s); err != nil {
+		return nil, err
 	}
 	if a.flags.clientCert != "" && a.flags.tokenFile == "" { // nearer than a token of the environment
 		s.token, s.TokenFile = client.Value{}, ""
@@ -69,6 +72,56 @@ func (a *app) settings() (*settings, error) {
 		return nil, usagef("--client-cert and --client-key go together")
 	}
 	return s, a.readToken(s)
+}
+
+// chooseRegions fills in which regions to talk to: one by its address, or several by
+// a regions file; what is said nearer counts.
+func (a *app) chooseRegions(s *settings) error {
+	env := func(name string) string { value, _ := a.LookupEnv(name); return value }
+	for _, said := range []struct{ addr, file, both string }{
+		{env("LIFEBOAT_ADDR"), env("LIFEBOAT_REGIONS_FILE"), "LIFEBOAT_ADDR and LIFEBOAT_REGIONS_FILE"},
+		{a.flags.addr, a.flags.regionsFile, "--addr and --regions-file"},
+	} {
+		switch {
+		case said.addr != "" && said.file != "":
+			return &usageError{err: fmt.Errorf("both %s are given", said.both), hint: "give one of them: an address of one region, or a file that names several"}
+		case said.addr != "":
+			s.Addr, s.Regions = said.addr, nil
+		case said.file != "":
+			regions, err := client.ReadRegions(said.file)
+			if err != nil {
+				return withHint(err, "see the regions file of: lifeboat dev --regions east,west --write-env .")
+			}
+			s.Addr, s.Regions = "", regions
+		}
+	}
+	switch {
+	case s.Addr != "" && len(s.Regions) > 0:
+		return usagef("the configuration file gives both addr and regions")
+	case s.Addr == "" && len(s.Regions) == 0:
+		return &usageError{err: errors.New("no address of a region is given"), hint: "set LIFEBOAT_ADDR or use --addr; \"lifeboat dev\" starts a region to try"}
+	}
+	return nil
+}
+
+// addresses are those of the region to talk to, the first if there are several.
+func (s *settings) addresses() []string {
+	for _, r := range s.Regions {
+		if s.Region == "" || s.Region == r.Name {
+			return r.Addresses
+		}
+	}
+	return []string{s.Addr}
+}
+
+// caFileOf returns which authorities to trust at an address.
+func (s *settings) caFileOf(address string) string {
+	for _, r := range s.Regions {
+		if r.CAFile != "" && slices.Contains(r.Addresses, address) {
+			return r.CAFile
+		}
+	}
+	return s.CAFile
 }
 
 // tls returns what connections are made with, nil for the defaults.
@@ -125,9 +178,13 @@ func (a *app) fileSettings() (*settings, error) {
 		return nil, err
 	}
 	if err := loader.Load(s); err != nil && !errors.Is(err, io.EOF) {
-		return nil, withHint(fmt.Errorf("%s: %w", path, err), "the fields are addr, token_file, ca_file, region, vault, client_cert, client_key and account")
+		return nil, withHint(fmt.Errorf("%s: %w", path, err), "the fields are addr, token_file, ca_file, region, vault, client_cert, client_key, account and regions")
 	}
-	for _, file := range []*string{&s.TokenFile, &s.CAFile, &s.ClientCert, &s.ClientKey} {
+	files := []*string{&s.TokenFile, &s.CAFile, &s.ClientCert, &s.ClientKey}
+	for i := range s.Regions {
+		files = append(files, &s.Regions[i].CAFile)
+	}
+	for _, file := range files {
 		if *file != "" && !filepath.IsAbs(*file) {
 			*file = filepath.Join(filepath.Dir(path), *file)
 		}
@@ -149,6 +206,8 @@ func (a *app) defaultConfig() string {
 type clientState struct {
 	*client.Client
 	settings *settings
+	// all is the client of all regions, which Client is unless --region names one.
+	all *client.Client
 }
 
 // connect returns a client of the region.
@@ -164,14 +223,19 @@ func (a *app) connect() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(client.Config{
-		Address: s.Addr, Token: s.token, CAFile: s.CAFile, TLS: secured, Account: s.Account, Timeout: a.flags.timeout, UserAgent: "lifeboat/" + a.Release,
+	all, err := client.New(client.Config{
+		Address: s.Addr, Regions: s.Regions, Token: s.token, CAFile: s.CAFile, TLS: secured, Account: s.Account, Timeout: a.flags.timeout, UserAgent: "lifeboat/" + a.Release,
 	})
 	if err != nil {
 		return nil, withHint(err, "check --addr (LIFEBOAT_ADDR) and --ca-file (LIFEBOAT_CA_FILE)")
 	}
-	a.client = clientState{Client: c, settings: s}
-	return c, nil
+	a.client = clientState{Client: all, settings: s, all: all}
+	if len(s.Regions) > 1 && s.Region != "" {
+		if a.client.Client, err = all.At(s.Region); err != nil {
+			return nil, &usageError{err: err, hint: "the regions are " + strings.Join(all.Regions(), ", ")}
+		}
+	}
+	return a.client.Client, nil
 }
 
 // inVault returns a client and the vault that the command is about.
@@ -187,7 +251,7 @@ func (a *app) inVault() (*client.Client, string, error) {
 }
 
 func (a *app) closeClient() {
-	if a.client.Client != nil {
-		a.client.Close()
+	if a.client.all != nil {
+		a.client.all.Close()
 	}
 }

@@ -65,15 +65,45 @@ func (r *Region) createAccount(ctx context.Context, name, path string) error {
 
 // Env returns what a shell must source to use the tenant through a process.
 func (r *Region) Env(p *Process, t Tenant) client.Value {
-	var b strings.Builder
-	for _, v := range [][2]string{
+	return environment([]string{"LIFEBOAT_REGIONS_FILE"}, [][2]string{
 		{"LIFEBOAT_ADDR", p.URL()},
 		{"LIFEBOAT_TOKEN", string(t.Token.Reveal())},
 		{"LIFEBOAT_CA_FILE", r.CAFile()},
 		{"LIFEBOAT_REGION", string(r.Name())},
 		{"LIFEBOAT_VAULT", t.Vault},
-	} {
+	})
+}
+
+// Env returns what a shell must source to use the tenant through all regions, which the
+// regions file names.
+func (r *Regions) Env(regionsFile string, t Tenant) client.Value {
+	return environment([]string{"LIFEBOAT_ADDR", "LIFEBOAT_CA_FILE", "LIFEBOAT_REGION"}, [][2]string{
+		{"LIFEBOAT_REGIONS_FILE", regionsFile},
+		{"LIFEBOAT_TOKEN", string(t.Token.Reveal())},
+		{"LIFEBOAT_VAULT", t.Vault},
+	})
+}
+
+// environment returns shell commands. What they unset would contradict what they set.
+func environment(unset []string, set [][2]string) client.Value {
+	var b strings.Builder
+	fmt.Fprintf(&b, "unset %s\n", strings.Join(unset, " "))
+	for _, v := range set {
 		fmt.Fprintf(&b, "export %s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
 	}
 	return client.NewValue(b.String())
+}
+
+// ForClients returns the regions, in their order, as a client of several regions takes
+// them.
+func (r *Regions) ForClients() []client.Region {
+	var regions []client.Region
+	for _, region := range r.all {
+		one := client.Region{Name: string(region.Name()), CAFile: region.CAFile()}
+		for _, host := range region.Hosts() {
+			one.Addresses = append(one.Addresses, host.URL())
+		}
+		regions = append(regions, one)
+	}
+	return regions
 }
