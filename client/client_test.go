@@ -70,11 +70,47 @@ func (f *failing) PutSecretVersion(_ context.Context, r *connect.Request[lifeboa
 	return connect.NewResponse(&lifeboatv1.PutSecretVersionResponse{}), nil
 }
 
-func (f *failing) DeleteSecret(context.Context, *connect.Request[lifeboatv1.DeleteSecretRequest]) (*connect.Response[lifeboatv1.DeleteSecretResponse], error) {
-	if err := f.next("", ""); err != nil {
+func (f *failing) UpdateSecret(_ context.Context, r *connect.Request[lifeboatv1.UpdateSecretRequest]) (*connect.Response[lifeboatv1.UpdateSecretResponse], error) {
+	return answer(f, r.Msg, &lifeboatv1.UpdateSecretResponse{})
+}
+
+func (f *failing) MoveStage(_ context.Context, r *connect.Request[lifeboatv1.MoveStageRequest]) (*connect.Response[lifeboatv1.MoveStageResponse], error) {
+	return answer(f, r.Msg, &lifeboatv1.MoveStageResponse{})
+}
+
+func (f *failing) DeleteSecret(_ context.Context, r *connect.Request[lifeboatv1.DeleteSecretRequest]) (*connect.Response[lifeboatv1.DeleteSecretResponse], error) {
+	return answer(f, r.Msg, &lifeboatv1.DeleteSecretResponse{})
+}
+
+func (f *failing) RestoreSecret(_ context.Context, r *connect.Request[lifeboatv1.RestoreSecretRequest]) (*connect.Response[lifeboatv1.RestoreSecretResponse], error) {
+	return answer(f, r.Msg, &lifeboatv1.RestoreSecretResponse{})
+}
+
+func (f *failing) ReplicateSecret(_ context.Context, r *connect.Request[lifeboatv1.ReplicateSecretRequest]) (*connect.Response[lifeboatv1.ReplicateSecretResponse], error) {
+	return answer(f, r.Msg, &lifeboatv1.ReplicateSecretResponse{})
+}
+
+// vaults fails as its secrets do.
+type vaults struct {
+	lifeboatv1connect.UnimplementedVaultServiceHandler
+	*failing
+}
+
+func (v vaults) DeleteVault(context.Context, *connect.Request[lifeboatv1.DeleteVaultRequest]) (*connect.Response[lifeboatv1.DeleteVaultResponse], error) {
+	return answer(v.failing, nil, &lifeboatv1.DeleteVaultResponse{})
+}
+
+// answer answers unless a failure is left. A request is nil if it cannot carry a
+// request token.
+func answer[A any](f *failing, request interface{ GetRequestToken() string }, m *A) (*connect.Response[A], error) {
+	token := ""
+	if request != nil {
+		token = request.GetRequestToken()
+	}
+	if err := f.next(token, ""); err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&lifeboatv1.DeleteSecretResponse{}), nil
+	return connect.NewResponse(m), nil
 }
 
 func (f *failing) ListSecrets(_ context.Context, r *connect.Request[lifeboatv1.ListSecretsRequest]) (*connect.Response[lifeboatv1.ListSecretsResponse], error) {
@@ -124,6 +160,7 @@ func serve(t *testing.T, f *failing) *client.Client {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle(lifeboatv1connect.NewSecretServiceHandler(f))
+	mux.Handle(lifeboatv1connect.NewVaultServiceHandler(vaults{failing: f}))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	return connectTo(t, client.Config{Address: server.URL, Token: client.NewValue("lb_token")})
@@ -172,9 +209,52 @@ func TestMutationIsRepeatedWithOneRequestToken(t *testing.T) {
 	}
 }
 
+func TestEveryMutationOfASecretIsRepeated(t *testing.T) {
+	for name, mutate := range map[string]func(context.Context, *client.Client) error{
+		"create": func(ctx context.Context, c *client.Client) error {
+			_, err := c.CreateSecret(ctx, &lifeboatv1.CreateSecretRequest{})
+			return err
+		},
+		"put": func(ctx context.Context, c *client.Client) error {
+			_, err := c.PutSecretVersion(ctx, &lifeboatv1.PutSecretVersionRequest{})
+			return err
+		},
+		"update": func(ctx context.Context, c *client.Client) error {
+			_, err := c.UpdateSecret(ctx, &lifeboatv1.UpdateSecretRequest{})
+			return err
+		},
+		"move stage": func(ctx context.Context, c *client.Client) error {
+			_, err := c.MoveStage(ctx, &lifeboatv1.MoveStageRequest{})
+			return err
+		},
+		"delete": func(ctx context.Context, c *client.Client) error {
+			_, err := c.DeleteSecret(ctx, &lifeboatv1.DeleteSecretRequest{})
+			return err
+		},
+		"restore": func(ctx context.Context, c *client.Client) error {
+			_, err := c.RestoreSecret(ctx, &lifeboatv1.RestoreSecretRequest{})
+			return err
+		},
+		"replicate": func(ctx context.Context, c *client.Client) error {
+			_, err := c.ReplicateSecret(ctx, &lifeboatv1.ReplicateSecretRequest{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &failing{failures: []error{refusal(connect.CodeUnavailable, "outcome_unknown", "")}}
+			if err := mutate(t.Context(), serve(t, f)); err != nil {
+				t.Fatal(err)
+			}
+			if len(f.tokens) != 2 || f.tokens[0] == "" || f.tokens[0] != f.tokens[1] {
+				t.Errorf("the attempts carried the tokens %q", f.tokens)
+			}
+		})
+	}
+}
+
 func TestMutationWithoutRequestTokenIsNotRepeated(t *testing.T) {
 	f := &failing{failures: []error{unavailable}}
-	if _, err := serve(t, f).DeleteSecret(t.Context(), &lifeboatv1.DeleteSecretRequest{}); client.CodeOf(err) != client.CodeUnavailable {
+	if _, err := serve(t, f).DeleteVault(t.Context(), &lifeboatv1.DeleteVaultRequest{}); client.CodeOf(err) != client.CodeUnavailable {
 		t.Errorf("error is %v", err)
 	}
 	if f.calls != 1 {

@@ -133,6 +133,7 @@ and no answer. Interrupting it leaves the work to the region.`,
 
 func (a *app) secretReplicate() *cobra.Command {
 	var t targetFlags
+	var token tokenFlag
 	c := &cobra.Command{
 		Use: "replicate NAME", Short: "Replicate one secret to regions beyond its vault's", Args: args("NAME"), ValidArgsFunction: a.completeSecrets,
 		Example: "  lifeboat secret replicate tls/edge --to north\n  lifeboat secret replicate tls/edge --stop",
@@ -148,7 +149,9 @@ func (a *app) secretReplicate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := cl.ReplicateSecret(c.Context(), &lifeboatv1.ReplicateSecretRequest{Vault: vault, Secret: args[0], Targets: targets})
+			answer, err := cl.ReplicateSecret(c.Context(), &lifeboatv1.ReplicateSecretRequest{
+				Vault: vault, Secret: args[0], Targets: targets, RequestToken: token.requestToken,
+			})
 			if err != nil {
 				return err
 			}
@@ -158,6 +161,7 @@ func (a *app) secretReplicate() *cobra.Command {
 			})
 		},
 	}
+	token.add(c)
 	t.add(c)
 	return c
 }

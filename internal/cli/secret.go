@@ -57,6 +57,13 @@ func (w *waitFlag) warn(a *app, cleared bool) {
 	}
 }
 
+// tokenFlag makes a command repeatable.
+type tokenFlag struct{ requestToken string }
+
+func (t *tokenFlag) add(c *cobra.Command) {
+	c.Flags().StringVar(&t.requestToken, "request-token", "", "makes a repetition of the command answer the first result (default a new one)")
+}
+
 // expiry parses a time or a duration from now.
 func expiry(flag, s string) (*timestamppb.Timestamp, error) {
 	if s == "" {
@@ -81,10 +88,11 @@ func duration(d time.Duration) *durationpb.Duration {
 
 type putOptions struct {
 	waitFlag
+	tokenFlag
 	creationFlags
-	fromFile, expires, expectVersion, requestToken string
-	ackTargets                                     uint32
-	stages                                         []string
+	fromFile, expires, expectVersion string
+	ackTargets                       uint32
+	stages                           []string
 }
 
 func (a *app) secretPut() *cobra.Command {
@@ -110,8 +118,8 @@ of them finds it, and warns if that takes too long.`,
 	f.StringSliceVar(&o.stages, "stage", nil, "stages and labels that move to the new version (default CURRENT)")
 	f.StringVar(&o.expires, "version-expires", "", "when the version can no longer be read: a duration from now, or a time")
 	f.StringVar(&o.expectVersion, "expect-version", "", "ID of the version that must be CURRENT now")
-	f.StringVar(&o.requestToken, "request-token", "", "makes a repetition of the command answer the first result (default a new one)")
 	f.Uint32Var(&o.ackTargets, "ack-targets", 0, "wait, within bounds, until at least as many regions have received it (default what the vault says)")
+	o.tokenFlag.add(c)
 	o.creationFlags.add(c)
 	o.waitFlag.add(c)
 	return c

@@ -154,6 +154,7 @@ func (a *app) listSecrets(ctx context.Context, o listOptions) error {
 
 type updateOptions struct {
 	waitFlag
+	tokenFlag
 	creationFlags
 	removeTags []string
 }
@@ -170,6 +171,7 @@ of retention (--max-versions, --max-age).`,
 		RunE: func(c *cobra.Command, args []string) error { return a.updateSecret(c, args[0], o) },
 	}
 	c.Flags().StringSliceVar(&o.removeTags, "remove-tag", nil, "names of tags to take off")
+	o.tokenFlag.add(c)
 	o.creationFlags.add(c)
 	o.waitFlag.add(c)
 	return c
@@ -190,7 +192,7 @@ func (a *app) updateSecret(c *cobra.Command, name string, o updateOptions) error
 	changed := c.Flags().Changed
 	request := &lifeboatv1.UpdateSecretRequest{
 		Vault: vault, Secret: name, SetTags: filled.GetTags(), RemoveTags: o.removeTags, Metadata: filled.GetMetadata(),
-		SetMetadata: changed("metadata-file"), Wait: o.wait(),
+		SetMetadata: changed("metadata-file"), RequestToken: o.requestToken, Wait: o.wait(),
 	}
 	if changed("description") {
 		request.Description = &filled.Description
@@ -218,6 +220,7 @@ func (a *app) updateSecret(c *cobra.Command, name string, o updateOptions) error
 
 type stageOptions struct {
 	waitFlag
+	tokenFlag
 	from   string
 	remove bool
 }
@@ -243,6 +246,7 @@ goes to the version that it leaves.`,
 	}
 	c.Flags().StringVar(&o.from, "from", "", "number or ID of the version on which it must be now")
 	c.Flags().BoolVar(&o.remove, "remove", false, "take the stage or label off")
+	o.tokenFlag.add(c)
 	o.waitFlag.add(c)
 	return c
 }
@@ -260,7 +264,9 @@ func (a *app) moveStage(ctx context.Context, args []string, o stageOptions) erro
 	if err != nil {
 		return err
 	}
-	request := &lifeboatv1.MoveStageRequest{Vault: vault, Secret: described.GetSecret().GetId(), Stage: args[1], Wait: o.wait()}
+	request := &lifeboatv1.MoveStageRequest{
+		Vault: vault, Secret: described.GetSecret().GetId(), Stage: args[1], RequestToken: o.requestToken, Wait: o.wait(),
+	}
 	if request.ToVersionId, err = versionID(described.GetSecret(), to); err != nil {
 		return err
 	}
@@ -297,6 +303,7 @@ func versionID(s *lifeboatv1.Secret, version string) (string, error) {
 
 type deleteOptions struct {
 	waitFlag
+	tokenFlag
 	window         time.Duration
 	immediate, yes bool
 }
@@ -318,6 +325,7 @@ undone and needs a permission of its own.`,
 	f.BoolVar(&o.immediate, "immediate", false, "purge at once")
 	f.BoolVar(&o.yes, "yes", false, "do not ask")
 	c.MarkFlagsMutuallyExclusive("window", "immediate")
+	o.tokenFlag.add(c)
 	o.waitFlag.add(c)
 	return c
 }
@@ -333,7 +341,8 @@ func (a *app) deleteSecret(ctx context.Context, name string, o deleteOptions) er
 		}
 	}
 	answer, err := cl.DeleteSecret(ctx, &lifeboatv1.DeleteSecretRequest{
-		Vault: vault, Secret: name, RecoveryWindow: duration(o.window), Immediate: o.immediate, Wait: o.wait(),
+		Vault: vault, Secret: name, RecoveryWindow: duration(o.window), Immediate: o.immediate,
+		RequestToken: o.requestToken, Wait: o.wait(),
 	})
 	if err != nil {
 		return err
@@ -350,6 +359,7 @@ func (a *app) deleteSecret(ctx context.Context, name string, o deleteOptions) er
 
 func (a *app) secretRestore() *cobra.Command {
 	var o waitFlag
+	var token tokenFlag
 	c := &cobra.Command{
 		Use: "restore NAME", Short: "Take a scheduled deletion back", Args: args("NAME"),
 		Example: "  lifeboat secret list --state pending_deletion\n  lifeboat secret restore api-key",
@@ -358,7 +368,9 @@ func (a *app) secretRestore() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := cl.RestoreSecret(c.Context(), &lifeboatv1.RestoreSecretRequest{Vault: vault, Secret: args[0], Wait: o.wait()})
+			answer, err := cl.RestoreSecret(c.Context(), &lifeboatv1.RestoreSecretRequest{
+				Vault: vault, Secret: args[0], RequestToken: token.requestToken, Wait: o.wait(),
+			})
 			if err != nil {
 				return err
 			}
@@ -366,6 +378,7 @@ func (a *app) secretRestore() *cobra.Command {
 			return a.show(answer, func(w io.Writer) { row(w, "restored "+clip(args[0], 60)) })
 		},
 	}
+	token.add(c)
 	o.add(c)
 	return c
 }

@@ -243,6 +243,9 @@ func secretToProto(s *secret.Secret) *recordpb.Secret {
 	for i, mac := range s.RetiredMACs {
 		p.RetiredMacs[i] = mac
 	}
+	for _, r := range s.Requests {
+		p.Requests = append(p.Requests, &recordpb.Request{Token: r.Token, Mac: r.MAC})
+	}
 	return p
 }
 
@@ -281,6 +284,9 @@ func secretFromProto(p *recordpb.Secret) *secret.Secret {
 	}
 	for i, mac := range p.GetRetiredMacs() {
 		s.RetiredMACs[i] = mac
+	}
+	for _, r := range p.GetRequests() {
+		s.Requests = append(s.Requests, secret.Request{Token: r.GetToken(), MAC: r.GetMac()})
 	}
 	return s
 }

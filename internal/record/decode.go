@@ -79,6 +79,8 @@ func (c *cursor) versions(s *secret.Secret) {
 		s.Stages[secret.Stage(stage)] = secret.VersionID(id)
 	case 20<<3 | wireBytes:
 		s.RetiredMACs = append(s.RetiredMACs, c.bytes())
+	case 21<<3 | wireBytes:
+		s.Requests = append(s.Requests, c.request())
 	case 30<<3 | wireBytes:
 		c.target(&s.Targets)
 	default:
@@ -113,6 +115,22 @@ func (c *cursor) version(v *secret.VersionInfo) {
 		}
 	}
 	c.close(&m)
+}
+
+func (c *cursor) request() (r secret.Request) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			r.Token = m.string()
+		case 2<<3 | wireBytes:
+			r.MAC = m.bytes()
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+	return r
 }
 
 func decodeVault(wire []byte) (*secret.Vault, error) {

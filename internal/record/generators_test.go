@@ -160,7 +160,10 @@ var (
 			RequestMAC: content[secret.MAC]().Draw(t, "request MAC"), Versions: list(versionInfos).Draw(t, "versions"),
 			LastNumber: count.Draw(t, "last number"), Stages: mapping[secret.Stage](text[secret.VersionID]()).Draw(t, "stages"),
 			RetiredMACs: list(rapid.Map(rapid.SliceOfN(rapid.Byte(), 1, 32), func(b []byte) secret.MAC { return b })).Draw(t, "retired"),
-			Targets:     targets.Draw(t, "targets"),
+			Requests: list(rapid.Custom(func(t *rapid.T) secret.Request {
+				return secret.Request{Token: text[string]().Draw(t, "token"), MAC: content[secret.MAC]().Draw(t, "MAC")}
+			})).Draw(t, "requests"),
+			Targets: targets.Draw(t, "targets"),
 		}
 	})
 )

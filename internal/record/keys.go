@@ -26,6 +26,7 @@ const (
 	PolicyPrefix            = "policy/"
 	PrincipalPrefix         = "principal/"
 	PrincipalNamePrefix     = "principal-name/"
+	PurgePrefix             = "purge/"
 	QuarantinePrefix        = "quarantine/"
 	QueuePrefix             = "queue/"
 	ResynchronisationPrefix = "resynchronisation/"
@@ -104,6 +105,11 @@ func SecretKey(id secret.ID) Key {
 // SecretNameKey refers to the secret of that name.
 func SecretNameKey(vault secret.VaultID, name string) Key {
 	return Key(SecretNamePrefix + string(vault) + "/" + name)
+}
+
+// PurgeKey refers to the secret that was purged with a request token.
+func PurgeKey(vault secret.VaultID, token string) Key {
+	return Key(PurgePrefix + string(vault) + "/" + token)
 }
 
 // VersionKey is the key of a version's sealed value.

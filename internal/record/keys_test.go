@@ -126,7 +126,7 @@ func TestPrefixEnd(t *testing.T) {
 func TestPrefixesAreDisjoint(t *testing.T) {
 	prefixes := []string{
 		record.AccountPrefix, record.AccountNamePrefix, record.ActiveDataKeyPrefix, record.CredentialPrefix, record.CredentialOfPrefix,
-		record.DataKeyPrefix, record.HostPrefix, record.MessagePrefix, record.QueuePrefix, record.ResynchronisationPrefix, record.OutboxPrefix, record.PolicyPrefix, record.PrincipalPrefix, record.PrincipalNamePrefix,
+		record.DataKeyPrefix, record.HostPrefix, record.MessagePrefix, record.QueuePrefix, record.ResynchronisationPrefix, record.OutboxPrefix, record.PolicyPrefix, record.PrincipalPrefix, record.PrincipalNamePrefix, record.PurgePrefix,
 		record.QuarantinePrefix, record.PeerPrefix, record.SecretPrefix, record.SecretNamePrefix, record.VaultPrefix, record.VaultNamePrefix,
 		record.VersionPrefix, record.WorkPrefix, record.TombstonePrefix, record.SynchronisationPrefix,
 		string(record.RegionKey), string(record.FenceKey),

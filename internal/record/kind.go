@@ -226,7 +226,7 @@ var checkers = map[string]checker{
 	"trust": TrustBundles, "binding": Bindings, "issuer": Issuers, "issuer-keys": IssuerKeySets,
 	"binding-uri": reference{}, "issuer-url": reference{},
 	"account-name": reference{}, "principal-name": reference{}, "vault-name": reference{},
-	"secret-name": reference{}, "credential-of": reference{},
+	"secret-name": reference{}, "purge": reference{}, "credential-of": reference{},
 }
 
 // Check reports whether a stored record is one that this release can read: its

@@ -108,7 +108,7 @@ var kinds = map[string]tested{
 	"issuer-keys":       test(record.IssuerKeySets, issuerKeys),
 }
 
-var indexes = []string{"account-name", "principal-name", "vault-name", "secret-name", "credential-of", "binding-uri", "issuer-url"}
+var indexes = []string{"account-name", "purge", "principal-name", "vault-name", "secret-name", "credential-of", "binding-uri", "issuer-url"}
 
 func TestEveryKindIsTested(t *testing.T) {
 	known := record.Formats()
@@ -142,7 +142,7 @@ func TestRoundTrips(t *testing.T) {
 func TestEmptyListsAndMapsDecodeAsNil(t *testing.T) {
 	empty := &secret.Secret{
 		Versions: []secret.VersionInfo{}, Stages: map[secret.Stage]secret.VersionID{}, Tags: map[string]string{},
-		RetiredMACs: []secret.MAC{}, Description: secret.Sealed{}, Ownership: secret.Ownership{Lineage: secret.Lineage{}},
+		RetiredMACs: []secret.MAC{}, Requests: []secret.Request{}, Description: secret.Sealed{}, Ownership: secret.Ownership{Lineage: secret.Lineage{}},
 	}
 	got, err := record.Secrets.Decode(record.Secrets.Encode(empty))
 	if err != nil || !reflect.DeepEqual(got, &secret.Secret{}) {

@@ -39,6 +39,9 @@ const (
 	// MaxRetiredMACs bounds the digests of pruned versions kept for the rule
 	// against reuse.
 	MaxRetiredMACs = 100
+	// MaxRequests bounds the request tokens that a secret remembers besides those of
+	// its creation and its versions.
+	MaxRequests = 8
 	// MaxRequestTokenBytes bounds an idempotency token.
 	MaxRequestTokenBytes = 64
 	// MaxVersionIDBytes bounds a version ID chosen by the caller.

@@ -26,6 +26,7 @@ type model struct {
 	retention secret.Retention
 	seq       uint64
 	deleteAt  time.Time
+	requests  []secret.Request
 }
 
 type modelVersion struct {
@@ -69,16 +70,14 @@ func (m *model) attach(stage secret.Stage, id secret.VersionID) {
 
 // put returns the code of the refusal and whether it is a replay.
 func (m *model) put(at time.Time, v secret.NewVersion, value string) (secret.Code, bool) {
-	if m.state == secret.PendingDeletion {
+	byToken := m.find(func(p modelVersion) bool { return v.RequestToken != "" && p.token == v.RequestToken })
+	switch {
+	case byToken != nil && byToken.value == value:
+		return "", true
+	case m.state == secret.PendingDeletion:
 		return secret.CodeWrongState, false
-	}
-	if v.RequestToken != "" {
-		if prior := m.find(func(p modelVersion) bool { return p.token == v.RequestToken }); prior != nil {
-			if prior.value != value {
-				return secret.CodeTokenReused, false
-			}
-			return "", true
-		}
+	case byToken != nil || m.request(v.RequestToken) != nil:
+		return secret.CodeTokenReused, false
 	}
 	if prior := m.find(func(p modelVersion) bool { return p.id == v.ID }); prior != nil {
 		if prior.value != value {
@@ -110,6 +109,16 @@ func (m *model) put(at time.Time, v secret.NewVersion, value string) (secret.Cod
 	m.seq++
 	m.prune(at)
 	return "", false
+}
+
+// request returns the one that came with a token.
+func (m *model) request(token string) *secret.Request {
+	for i := range m.requests {
+		if token != "" && m.requests[i].Token == token {
+			return &m.requests[i]
+		}
+	}
+	return nil
 }
 
 // prune drops the oldest versions that may go: as many as are too many, or all
@@ -323,6 +332,33 @@ func (c *machine) update(t *rapid.T) {
 	}
 }
 
+// repeatable is a mutation with a request token, as its callers put it together.
+func (c *machine) repeatable(t *rapid.T) {
+	r := secret.Request{
+		Token: fmt.Sprintf("token-%d", rapid.IntRange(0, 30).Draw(t, "token")),
+		MAC:   secret.MAC(rapid.SampledFrom([]string{"this", "that"}).Draw(t, "payload")),
+	}
+	var want secret.Code
+	prior := c.model.request(r.Token)
+	switch {
+	case prior != nil && prior.MAC.Equal(r.MAC):
+	case prior != nil || c.model.find(func(v modelVersion) bool { return v.token == r.Token }) != nil:
+		want = secret.CodeTokenReused
+	}
+	before := c.secret.Clone()
+	repeated, err := c.secret.Repeats(r)
+	c.expect(t, before, err, want, false)
+	if repeated != (prior != nil && want == "") {
+		t.Fatalf("repeated %t, remembered is %v", repeated, prior)
+	}
+	if err == nil && !repeated && c.model.state == secret.Active {
+		c.update(t)
+		c.secret.Remember(r)
+		c.model.requests = append(c.model.requests, r)
+		c.model.requests = c.model.requests[max(0, len(c.model.requests)-secret.MaxRequests):]
+	}
+}
+
 func (c *machine) pruneExpired(t *rapid.T) {
 	before := c.secret.Clone()
 	want := c.model.prune(c.now)
@@ -383,6 +419,9 @@ func (c *machine) check(t *rapid.T) {
 	if s.State != m.state || !s.DeleteAt.Equal(m.deleteAt) || s.Rules != m.rules || s.Retention != m.retention || !maps.Equal(s.Tags, m.tags) {
 		t.Fatalf("record %+v, model %+v", s, m)
 	}
+	if !slices.EqualFunc(s.Requests, m.requests, func(a, b secret.Request) bool { return a.Token == b.Token && a.MAC.Equal(b.MAC) }) {
+		t.Fatalf("requests %v, want %v", s.Requests, m.requests)
+	}
 	if !maps.Equal(s.Stages, m.stages()) {
 		t.Fatalf("stages %v, want %v", s.Stages, m.stages())
 	}
@@ -421,6 +460,8 @@ func TestMutationsAgainstModel(t *testing.T) {
 			},
 			"move stage":        c.moveStage,
 			"update":            c.update,
+			"repeatable":        c.repeatable,
+			"repeatable again":  c.repeatable,
 			"schedule deletion": c.scheduleDeletion,
 			"restore":           c.restore,
 			"restore again":     c.restore,

@@ -55,12 +55,17 @@ type PutResult struct {
 // content is a replay; with other content it is CodeTokenReused or CodeExists.
 // Other errors: CodeWrongState, CodeInvalid, CodeLimit. On error nothing changed.
 func (s *Secret) PutVersion(m Mutation, v NewVersion) (PutResult, error) {
-	if err := s.CheckActive(); err != nil {
+	prior, err := s.replayOf(v)
+	// What was done with the token stays done, whatever became of the secret.
+	if prior == nil || v.RequestToken == "" || prior.RequestToken != v.RequestToken {
+		if err := s.CheckActive(); err != nil {
+			return PutResult{}, err
+		}
+	}
+	if err != nil {
 		return PutResult{}, err
 	}
-	if prior, err := s.replayOf(v); err != nil {
-		return PutResult{}, err
-	} else if prior != nil {
+	if prior != nil {
 		return PutResult{Version: *prior, Replayed: true}, nil
 	}
 	stages := v.Stages
@@ -122,14 +127,17 @@ func (s *Secret) replayOf(v NewVersion) (*VersionInfo, error) {
 			switch {
 			case prior.RequestToken != v.RequestToken:
 			case !prior.MAC.Equal(v.MAC) || prior.Binary != v.Binary:
-				return nil, tokenReused()
+				return nil, TokenReused()
 			default:
 				return prior, nil
 			}
 		}
 		// The creation may put the first version with its own token.
 		if v.RequestToken == s.RequestToken && s.LastNumber > 0 {
-			return nil, tokenReused()
+			return nil, TokenReused()
+		}
+		if slices.ContainsFunc(s.Requests, func(r Request) bool { return r.Token == v.RequestToken }) {
+			return nil, TokenReused()
 		}
 	}
 	prior := s.Version(v.ID)
@@ -139,7 +147,8 @@ func (s *Secret) replayOf(v NewVersion) (*VersionInfo, error) {
 	return prior, nil
 }
 
-func tokenReused() *Error {
+// TokenReused is the error of a request token that came with another request.
+func TokenReused() *Error {
 	return &Error{
 		Code: CodeTokenReused, Field: "request_token",
 		Message: "was used before for another request",
@@ -155,7 +164,7 @@ func (s *Secret) ReplayOfCreate(token string, mac MAC) error {
 	case token != "" && token == s.RequestToken && s.RequestMAC.Equal(mac):
 		return nil
 	case token != "" && token == s.RequestToken:
-		return tokenReused()
+		return TokenReused()
 	case s.State == PendingDeletion:
 		return &Error{Code: CodeWrongState, Field: "name", Message: "a secret with this name is scheduled for deletion", Hint: "restore it, or choose another name"}
 	}

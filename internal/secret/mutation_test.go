@@ -120,6 +120,63 @@ func TestRequestTokens(t *testing.T) {
 	}
 }
 
+func TestRequestTokensOfOtherMutations(t *testing.T) {
+	s := newSecret()
+	s.RequestToken = "creation"
+	if _, err := s.PutVersion(by(start), secret.NewVersion{ID: "v1", RequestToken: "put", MAC: secret.MAC("one")}); err != nil {
+		t.Fatal(err)
+	}
+	first := secret.Request{Token: "first", MAC: secret.MAC("update")}
+	s.Remember(first)
+	s.Remember(secret.Request{})
+	for name, c := range map[string]struct {
+		request  secret.Request
+		repeated bool
+		code     secret.Code
+	}{
+		"the same":                        {request: first, repeated: true},
+		"another payload":                 {request: secret.Request{Token: "first", MAC: secret.MAC("move")}, code: secret.CodeTokenReused},
+		"another token":                   {request: secret.Request{Token: "second", MAC: secret.MAC("update")}},
+		"without a token":                 {request: secret.Request{MAC: secret.MAC("update")}},
+		"the creation's token":            {request: secret.Request{Token: "creation", MAC: secret.MAC("update")}, code: secret.CodeTokenReused},
+		"a version's token":               {request: secret.Request{Token: "put", MAC: secret.MAC("one")}, code: secret.CodeTokenReused},
+		"a token that is not well formed": {request: secret.Request{Token: "a b", MAC: secret.MAC("update")}, code: secret.CodeInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			repeated, err := s.Repeats(c.request)
+			wantCode(t, err, c.code)
+			if repeated != c.repeated {
+				t.Errorf("repeated is %t", repeated)
+			}
+		})
+	}
+	_, err := s.PutVersion(by(start), secret.NewVersion{ID: "v2", RequestToken: "first", MAC: secret.MAC("two")})
+	wantCode(t, err, secret.CodeTokenReused)
+	for i := range secret.MaxRequests {
+		s.Remember(secret.Request{Token: fmt.Sprint("later-", i)})
+	}
+	if repeated, err := s.Repeats(first); repeated || err != nil || len(s.Requests) != secret.MaxRequests {
+		t.Errorf("the oldest of %d is remembered: %t, %v", len(s.Requests), repeated, err)
+	}
+}
+
+// What was put with a token stays put, whatever became of the secret.
+func TestPutIsAReplayAlsoOnceDeletionIsScheduled(t *testing.T) {
+	s := newSecret()
+	v1 := secret.NewVersion{ID: "v1", RequestToken: "t", MAC: secret.MAC("one")}
+	if _, err := s.PutVersion(by(start), v1); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ScheduleDeletion(by(start), 0); err != nil {
+		t.Fatal(err)
+	}
+	if result, err := s.PutVersion(by(start), v1); err != nil || !result.Replayed {
+		t.Errorf("%+v, %v", result, err)
+	}
+	_, err := s.PutVersion(by(start), secret.NewVersion{ID: "v1", MAC: secret.MAC("one")})
+	wantCode(t, err, secret.CodeWrongState)
+}
+
 func TestCreationTokenOfPrunedVersion(t *testing.T) {
 	s := newSecret()
 	s.RequestToken, s.Retention.MaxVersions = "creation", 1

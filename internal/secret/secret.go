@@ -52,6 +52,9 @@ type Secret struct {
 	// RetiredMACs are those of pruned versions, newest last; kept only under
 	// Rules.ForbidReuse.
 	RetiredMACs []MAC
+	// Requests are the last mutations with a request token, newest last. A purged
+	// secret has only the one that purged it.
+	Requests []Request
 	// Targets are regions that the secret is replicated to in addition to those
 	// of its vault.
 	Targets []Target
@@ -114,6 +117,7 @@ func (s *Secret) Clone() *Secret {
 	c.Versions = slices.Clone(s.Versions)
 	c.Stages = maps.Clone(s.Stages)
 	c.RetiredMACs = slices.Clone(s.RetiredMACs)
+	c.Requests = slices.Clone(s.Requests)
 	c.Targets = slices.Clone(s.Targets)
 	return &c
 }

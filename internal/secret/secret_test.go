@@ -88,11 +88,13 @@ func TestClonesShareNothingThatChanges(t *testing.T) {
 	s.Tags = map[string]string{"k": "v"}
 	s.Ownership.Lineage = secret.Lineage{{Began: order(1, "east", 1)}}
 	s.RetiredMACs = []secret.MAC{secret.MAC("mac")}
+	s.Remember(secret.Request{Token: "token"})
 	put(t, s, "v1")
 	c := s.Clone()
 	c.Tags["k"], c.Stages["label"], c.Versions[0].Size = "changed", "v1", 99
 	c.Ownership.Lineage[0].Began.Seq, c.RetiredMACs[0] = 99, secret.MAC("changed")
-	if s.Tags["k"] != "v" || s.Stages["label"] != "" || s.Versions[0].Size != 0 || s.Ownership.Lineage[0].Began.Seq != 1 || string(s.RetiredMACs[0]) != "mac" {
+	c.Requests[0].Token = "changed"
+	if s.Tags["k"] != "v" || s.Stages["label"] != "" || s.Versions[0].Size != 0 || s.Ownership.Lineage[0].Began.Seq != 1 || string(s.RetiredMACs[0]) != "mac" || s.Requests[0].Token != "token" {
 		t.Errorf("changing the clone changed the secret: %+v", s)
 	}
 

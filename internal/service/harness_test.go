@@ -31,6 +31,8 @@ type shard struct {
 	changed func([]record.Change)
 	// beforeCommit, if set, runs before each transaction is decided.
 	beforeCommit func(record.Txn)
+	// afterCommit, if set, answers in place of what was committed.
+	afterCommit func(record.Txn) error
 	// together has transactions commit at the present revision.
 	together bool
 }
@@ -64,6 +66,11 @@ func (s *shard) Commit(_ context.Context, txn record.Txn) (int64, error) {
 	s.records = records
 	if s.changed != nil {
 		s.changed(changes)
+	}
+	if s.afterCommit != nil {
+		if err := s.afterCommit(txn); err != nil {
+			return 0, err
+		}
 	}
 	return s.revision, nil
 }

@@ -312,8 +312,11 @@ type Update struct {
 	RemoveTags  []string
 	Rules       *secret.Rules
 	Retention   *secret.Retention
-	Expected    *secret.Order
-	WaitCleared bool
+	// RequestToken is remembered as secret.Secret.Requests says, as are those of the
+	// mutations below. What changes nothing is not remembered.
+	RequestToken string
+	Expected     *secret.Order
+	WaitCleared  bool
 }
 
 // UpdateSecret changes metadata.
@@ -326,49 +329,64 @@ func (s *Service) UpdateSecret(ctx context.Context, u Update) (Outcome, error) {
 	}
 	return s.mutateSecret(ctx, authz.UpdateSecret, u.SecretRef, u.WaitCleared, u.Expected, check,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
-			changes := secret.Changes{
-				ContentType: u.ContentType, SetTags: u.SetTags, RemoveTags: u.RemoveTags, Rules: u.Rules, Retention: u.Retention,
+			metadata, err := encodeMetadata(u.Metadata)
+			if err != nil {
+				return "", err
 			}
-			if u.Description != nil {
-				sealed, err := e.seal(sec, "", keyring.Description, *u.Description)
+			return e.once(sec, u.request(metadata), func() (string, error) {
+				changes, err := u.changes(e, sec, metadata)
 				if err != nil {
 					return "", err
 				}
-				changes.Description = &sealed
-			}
-			if u.SetMetadata {
-				encoded, err := encodeMetadata(u.Metadata)
-				if err != nil {
-					return "", err
-				}
-				sealed, err := e.seal(sec, "", keyring.Metadata, secret.NewPlaintext(encoded))
-				if err != nil {
-					return "", err
-				}
-				changes.Metadata = &sealed
-			}
-			return "updated", sec.Update(c.mutationIn(e.region), changes)
+				return "updated", sec.Update(c.mutationIn(e.region), changes)
+			})
 		})
+}
+
+// changes are those of the update, sealed.
+func (u *Update) changes(e *edit, sec *secret.Secret, metadata []byte) (secret.Changes, error) {
+	changes := secret.Changes{
+		ContentType: u.ContentType, SetTags: u.SetTags, RemoveTags: u.RemoveTags, Rules: u.Rules, Retention: u.Retention,
+	}
+	if u.Description != nil {
+		sealed, err := e.seal(sec, "", keyring.Description, *u.Description)
+		if err != nil {
+			return secret.Changes{}, err
+		}
+		changes.Description = &sealed
+	}
+	if u.SetMetadata {
+		sealed, err := e.seal(sec, "", keyring.Metadata, secret.NewPlaintext(metadata))
+		if err != nil {
+			return secret.Changes{}, err
+		}
+		changes.Metadata = &sealed
+	}
+	return changes, nil
 }
 
 // StageMove is what MoveStage does: it moves Stage to the version To, or takes it
 // off if To is empty. If From is set the stage must be there now.
 type StageMove struct {
 	SecretRef
-	Stage       secret.Stage
-	To, From    secret.VersionID
-	Expected    *secret.Order
-	WaitCleared bool
+	Stage        secret.Stage
+	To, From     secret.VersionID
+	RequestToken string
+	Expected     *secret.Order
+	WaitCleared  bool
 }
 
 // MoveStage moves a stage or label.
 func (s *Service) MoveStage(ctx context.Context, mv StageMove) (Outcome, error) {
 	return s.mutateSecret(ctx, authz.MoveStage, mv.SecretRef, mv.WaitCleared, mv.Expected, nil,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
-			changed, err := sec.MoveStage(c.mutationIn(e.region), mv.Stage, mv.To, mv.From)
-			e.nothing = !changed
+			event, err := e.once(sec, mv.request(), func() (string, error) {
+				changed, err := sec.MoveStage(c.mutationIn(e.region), mv.Stage, mv.To, mv.From)
+				e.nothing = !changed
+				return "stage_moved", err
+			})
 			e.version = sec.Version(mv.To)
-			return "stage_moved", err
+			return event, err
 		})
 }
 
@@ -378,40 +396,42 @@ type Deletion struct {
 	// Window is 7 to 30 days; zero means 30.
 	Window time.Duration
 	// Immediate purges at once, for which the action PurgeSecret is needed.
-	Immediate   bool
-	Expected    *secret.Order
-	WaitCleared bool
+	Immediate bool
+	// RequestToken of an immediate deletion is remembered for a day.
+	RequestToken string
+	Expected     *secret.Order
+	WaitCleared  bool
 }
 
 // DeleteSecret schedules the deletion of a secret, or purges it.
 func (s *Service) DeleteSecret(ctx context.Context, d Deletion) (Outcome, error) {
-	action := authz.DeleteSecret
-	check := func() error { return nil }
 	if d.Immediate {
-		action = authz.PurgeSecret
-		check = func() error {
-			if d.Window != 0 {
-				return secret.Invalid("recovery_window", "cannot be given with immediate")
-			}
-			return nil
-		}
+		return s.purgeSecret(ctx, d)
 	}
-	return s.mutateSecret(ctx, action, d.SecretRef, d.WaitCleared, d.Expected, check,
+	return s.mutateSecret(ctx, authz.DeleteSecret, d.SecretRef, d.WaitCleared, d.Expected, nil,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
-			if d.Immediate {
-				return "purged", e.purge(c.mutationIn(e.region), sec)
-			}
-			return "deletion_scheduled", sec.ScheduleDeletion(c.mutationIn(e.region), d.Window)
+			return e.once(sec, d.request(), func() (string, error) {
+				return "deletion_scheduled", sec.ScheduleDeletion(c.mutationIn(e.region), d.Window)
+			})
 		})
 }
 
+// Restoration is what RestoreSecret does.
+type Restoration struct {
+	SecretRef
+	RequestToken string
+	WaitCleared  bool
+}
+
 // RestoreSecret takes a scheduled deletion back; it changes nothing if none is.
-func (s *Service) RestoreSecret(ctx context.Context, ref SecretRef, waitCleared bool) (Outcome, error) {
-	return s.mutateSecret(ctx, authz.RestoreSecret, ref, waitCleared, nil, nil,
+func (s *Service) RestoreSecret(ctx context.Context, r Restoration) (Outcome, error) {
+	return s.mutateSecret(ctx, authz.RestoreSecret, r.SecretRef, r.WaitCleared, nil, nil,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
-			changed, err := sec.Restore(c.mutationIn(e.region))
-			e.nothing = !changed
-			return "restored", err
+			return e.once(sec, r.request(), func() (string, error) {
+				changed, err := sec.Restore(c.mutationIn(e.region))
+				e.nothing = !changed
+				return "restored", err
+			})
 		})
 }
 
@@ -430,45 +450,52 @@ func (s *Service) mutateSecret(ctx context.Context, action authz.Action, ref Sec
 		if err != nil {
 			return nil, err
 		}
-		if err := c.authorize(view, t.resource()); err != nil {
-			return nil, err
-		}
-		if t.secret == nil {
-			return nil, t.noSecret()
-		}
-		if err := ref.checked(t.secret); err != nil {
-			return nil, err
-		}
-		e, err := c.newEdit(ctx, view, t.vault)
-		if err != nil {
-			return nil, err
-		}
-		if err := refuseReplica("secret", t.secret.Ownership, secret.RegionName(e.region.GetName())); err != nil {
-			return nil, err
-		}
-		e.before, e.revision, e.vaultRevision = t.secret, t.revision, t.vaultRevision
-		sec := t.secret.Clone()
-		event, err := change(c, e, sec)
-		if err != nil {
-			return nil, err
-		}
-		if e.nothing {
-			e.after = t.secret
-			return e, nil
-		}
-		if expected != nil && t.secret.Ownership.Order != *expected {
-			return nil, &secret.Error{
-				Code: secret.CodeStale, Field: "expected_order", Message: "the secret is at order " + t.secret.Ownership.Order.String(),
-				Hint: "read it again, then decide",
-			}
-		}
-		mutation := mutationUpdate
-		if sec.State == secret.Deleted {
-			mutation = mutationDelete
-		}
-		e.finish(c, sec, t.revision, mutation, event)
-		return e, nil
+		return c.mutateTarget(ctx, view, t, ref, expected, change)
 	})
+}
+
+// mutateTarget plans a mutation of the secret that was found.
+func (c *call) mutateTarget(ctx context.Context, view record.View, t target, ref SecretRef, expected *secret.Order,
+	change func(*call, *edit, *secret.Secret) (string, error),
+) (*edit, error) {
+	if err := c.authorize(view, t.resource()); err != nil {
+		return nil, err
+	}
+	if t.secret == nil {
+		return nil, t.noSecret()
+	}
+	if err := ref.checked(t.secret); err != nil {
+		return nil, err
+	}
+	e, err := c.newEdit(ctx, view, t.vault)
+	if err != nil {
+		return nil, err
+	}
+	if err := refuseReplica("secret", t.secret.Ownership, secret.RegionName(e.region.GetName())); err != nil {
+		return nil, err
+	}
+	e.before, e.revision, e.vaultRevision = t.secret, t.revision, t.vaultRevision
+	sec := t.secret.Clone()
+	event, err := change(c, e, sec)
+	if err != nil {
+		return nil, err
+	}
+	if e.nothing {
+		e.after = t.secret
+		return e, nil
+	}
+	if expected != nil && t.secret.Ownership.Order != *expected {
+		return nil, &secret.Error{
+			Code: secret.CodeStale, Field: "expected_order", Message: "the secret is at order " + t.secret.Ownership.Order.String(),
+			Hint: "read it again, then decide",
+		}
+	}
+	mutation := mutationUpdate
+	if sec.State == secret.Deleted {
+		mutation = mutationDelete
+	}
+	e.finish(c, sec, t.revision, mutation, event)
+	return e, nil
 }
 
 // mutate carries out a mutation of a secret that plan plans.

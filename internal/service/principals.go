@@ -53,7 +53,7 @@ func (s *Service) CreatePrincipal(ctx context.Context, n NewPrincipal) (p *secre
 			}
 			// What was asked for shows only until the first change.
 			if n.Kind != holder.Kind || holder.Ownership.Order.Seq == 1 && !slices.Equal(n.Roles, holder.Roles) {
-				return nil, tokenReused()
+				return nil, secret.TokenReused()
 			}
 			p = holder
 			return nil, nil

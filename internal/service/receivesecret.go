@@ -174,6 +174,7 @@ func (a *arrival) putSecret(ctx context.Context, view record.View, e *edit, held
 	}
 	key := record.SecretKey(incoming.ID)
 	e.txn.Put(key, record.Secrets.Encode(state))
+	e.indexPurge(incoming)
 	mutation, event := whatChanged(held, incoming)
 	a.track(e.txn, key, mutation, &recordpb.Event{
 		Type: event, Account: string(incoming.Account), Vault: string(e.vault.ID), Subject: string(incoming.ID), Name: incoming.Name,
@@ -385,6 +386,7 @@ func (a *arrival) applyPredecessor(e *edit, held *secret.Secret, revision int64)
 	}
 	e.txn.Require(p.Key, revision)
 	e.txn.Put(p.Key, record.Secrets.Encode(state))
+	e.indexPurge(state)
 	for i := range held.Versions {
 		e.txn.Delete(record.VersionKey(held.ID, held.Versions[i].ID))
 	}

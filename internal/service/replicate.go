@@ -122,8 +122,9 @@ type SecretReplication struct {
 	SecretRef
 	// Targets are all regions that the secret is replicated to besides those of
 	// its vault.
-	Targets  []secret.Target
-	Expected *secret.Order
+	Targets      []secret.Target
+	RequestToken string
+	Expected     *secret.Order
 }
 
 // ReplicateSecret sets to which regions a secret is replicated in addition to
@@ -131,22 +132,26 @@ type SecretReplication struct {
 func (s *Service) ReplicateSecret(ctx context.Context, r SecretReplication) (Outcome, error) {
 	return s.mutateSecret(ctx, authz.ReplicateSecret, r.SecretRef, false, r.Expected, nil,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
-			targets, err := s.checkTargets(r.Targets, sec.Targets, e.vault.Replication.AllowedRegions)
-			if err != nil {
-				return "", err
-			}
-			if slices.ContainsFunc(targets, func(t secret.Target) bool { return t.Key != "" }) {
-				return "", secret.Invalid("targets.key", "is given for a secret; data keys are those of its vault")
-			}
-			if e.nothing = slices.Equal(targets, sec.Targets); e.nothing {
-				return "", nil
-			}
-			if err := sec.Retarget(c.mutationIn(e.region), targets); err != nil {
-				return "", err
-			}
-			e.synchroniseSecret(c, e.before.Targets, sec)
-			return "updated", e.enrolHolders(c, targets)
+			return e.once(sec, r.request(), func() (string, error) { return "updated", e.retarget(c, sec, r.Targets) })
 		})
+}
+
+func (e *edit) retarget(c *call, sec *secret.Secret, asked []secret.Target) error {
+	targets, err := c.service.checkTargets(asked, sec.Targets, e.vault.Replication.AllowedRegions)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(targets, func(t secret.Target) bool { return t.Key != "" }) {
+		return secret.Invalid("targets.key", "is given for a secret; data keys are those of its vault")
+	}
+	if e.nothing = slices.Equal(targets, sec.Targets); e.nothing {
+		return nil
+	}
+	if err := sec.Retarget(c.mutationIn(e.region), targets); err != nil {
+		return err
+	}
+	e.synchroniseSecret(c, e.before.Targets, sec)
+	return e.enrolHolders(c, targets)
 }
 
 // synchroniseSecret notes what is to be done at each region that becomes a target

@@ -124,7 +124,8 @@ func (s *Service) shred(ctx context.Context, key record.Key) error {
 			return err
 		}
 		found, err := page(view, []string{
-			record.SecretPrefix + sh.GetVault() + "/", record.SecretNamePrefix + sh.GetVault() + "/", record.VersionPrefix + sh.GetVault() + "/",
+			record.PurgePrefix + sh.GetVault() + "/", record.SecretPrefix + sh.GetVault() + "/",
+			record.SecretNamePrefix + sh.GetVault() + "/", record.VersionPrefix + sh.GetVault() + "/",
 		}, "")
 		if err != nil {
 			return err

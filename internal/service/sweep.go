@@ -32,13 +32,13 @@ type Swept struct {
 // day ago. Each is an ordinary ordered mutation, so that two sweeps at once, or
 // one that is killed, do no harm. One control process runs it at a time.
 func (s *Service) Sweep(ctx context.Context) (Swept, error) {
-	due, dead, err := s.due()
+	due, err := s.due()
 	if err != nil {
 		return Swept{}, err
 	}
 	var swept Swept
-	var errs []error
-	for _, id := range due {
+	errs := []error{s.forgetPurges(ctx, due.purges)}
+	for _, id := range due.secrets {
 		purged, pruned, err := s.sweepSecret(ctx, id)
 		errs = append(errs, err)
 		if purged {
@@ -49,7 +49,7 @@ func (s *Service) Sweep(ctx context.Context) (Swept, error) {
 			return swept, ctx.Err()
 		}
 	}
-	for _, id := range dead {
+	for _, id := range due.credentials {
 		if err := s.sweepCredential(ctx, id); err != nil {
 			errs = append(errs, err)
 			continue
@@ -62,8 +62,16 @@ func (s *Service) Sweep(ctx context.Context) (Swept, error) {
 // maxSwept bounds the work of one sweep; the next one goes on.
 const maxSwept = 10_000
 
+// dueWork is what a sweep has to do.
+type dueWork struct {
+	secrets     []secret.ID
+	credentials []secret.CredentialID
+	// purges are index entries of immediate deletions.
+	purges []record.Stored
+}
+
 // due scans the local store for what a sweep has to do.
-func (s *Service) due() (secrets []secret.ID, credentials []secret.CredentialID, err error) {
+func (s *Service) due() (due dueWork, err error) {
 	now := s.Now()
 	jumpHeld, jumped := s.jumps.holds(now, s.Passed())
 	if jumped > 0 {
@@ -77,22 +85,25 @@ func (s *Service) due() (secrets []secret.ID, credentials []secret.CredentialID,
 		if !held && !jumpHeld {
 			err = scan(view, record.Secrets, record.SecretPrefix, func(sec *secret.Secret) bool {
 				if sec.Ownership.Home == s.Region && isDue(sec, now) {
-					secrets = append(secrets, sec.ID)
+					due.secrets = append(due.secrets, sec.ID)
 				}
-				return len(secrets) < maxSwept
+				return len(due.secrets) < maxSwept
 			})
+			if err == nil {
+				due.purges, err = oldPurges(view, now)
+			}
 		}
 		if err != nil {
 			return err
 		}
 		return scan(view, record.Credentials, record.CredentialPrefix, func(c *secret.Credential) bool {
 			if c.Ownership.Home == s.Region && isDead(c, now) {
-				credentials = append(credentials, c.ID)
+				due.credentials = append(due.credentials, c.ID)
 			}
-			return len(credentials) < maxSwept
+			return len(due.credentials) < maxSwept
 		})
 	})
-	return secrets, credentials, err
+	return due, err
 }
 
 func isDead(c *secret.Credential, now time.Time) bool {

@@ -30,7 +30,7 @@ func TestSecretsArePurgedWhenTheirTimeHasCome(t *testing.T) {
 		must(t, err)
 	}
 	h.create(service.NewSecret{Name: "live"})
-	_, err := h.RestoreSecret(h.ctx(), ref("restored"), false)
+	_, err := h.RestoreSecret(h.ctx(), service.Restoration{SecretRef: ref("restored")})
 	must(t, err)
 	h.sweep(service.Swept{})
 	h.pass(7*day - time.Second)
@@ -125,7 +125,7 @@ func TestASweepPurgesNothingThatWasRestoredMeanwhile(t *testing.T) {
 		h.shard.mu.Lock()
 		h.shard.beforeCommit = nil
 		h.shard.mu.Unlock()
-		_, err := h.RestoreSecret(h.ctx(), ref("a"), false)
+		_, err := h.RestoreSecret(h.ctx(), service.Restoration{SecretRef: ref("a")})
 		must(t, err)
 	}
 	h.sweep(service.Swept{})

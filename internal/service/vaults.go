@@ -97,16 +97,9 @@ func replayedVault(view record.View, found record.Stored, n NewVault) (*secret.V
 	// What was asked for shows only until the first change.
 	same := n.Description == vault.Description && maps.Equal(n.Tags, vault.Tags) && n.Retention == vault.Retention && n.Key == vault.Key
 	if vault.Ownership.Order.Seq == 1 && !same {
-		return nil, tokenReused()
+		return nil, secret.TokenReused()
 	}
 	return vault, nil
-}
-
-func tokenReused() error {
-	return &secret.Error{
-		Code: secret.CodeTokenReused, Field: "request_token", Message: "was used before for another request",
-		Hint: "use a new token for each new request",
-	}
 }
 
 func (c *call) putVault(txn *record.Txn, v *secret.Vault, revision int64, mutation, event string) {

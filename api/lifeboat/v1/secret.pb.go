@@ -802,6 +802,7 @@ type UpdateSecretRequest struct {
 	Retention     *Retention `protobuf:"bytes,10,opt,name=retention,proto3" json:"retention,omitempty"`
 	ExpectedOrder *Order     `protobuf:"bytes,11,opt,name=expected_order,json=expectedOrder,proto3" json:"expected_order,omitempty"`
 	Wait          Wait       `protobuf:"varint,12,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
+	RequestToken  string     `protobuf:"bytes,13,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -920,11 +921,20 @@ func (x *UpdateSecretRequest) GetWait() Wait {
 	return Wait_WAIT_UNSPECIFIED
 }
 
+func (x *UpdateSecretRequest) GetRequestToken() string {
+	if x != nil {
+		return x.RequestToken
+	}
+	return ""
+}
+
 type UpdateSecretResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
 	RevisionToken string                 `protobuf:"bytes,2,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
 	Cleared       bool                   `protobuf:"varint,3,opt,name=cleared,proto3" json:"cleared,omitempty"`
+	// The same request had been done before; nothing changed.
+	Replayed      bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -976,6 +986,13 @@ func (x *UpdateSecretResponse) GetRevisionToken() string {
 func (x *UpdateSecretResponse) GetCleared() bool {
 	if x != nil {
 		return x.Cleared
+	}
+	return false
+}
+
+func (x *UpdateSecretResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
 	}
 	return false
 }
@@ -1733,6 +1750,7 @@ type MoveStageRequest struct {
 	FromVersionId string `protobuf:"bytes,5,opt,name=from_version_id,json=fromVersionId,proto3" json:"from_version_id,omitempty"`
 	ExpectedOrder *Order `protobuf:"bytes,6,opt,name=expected_order,json=expectedOrder,proto3" json:"expected_order,omitempty"`
 	Wait          Wait   `protobuf:"varint,7,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
+	RequestToken  string `protobuf:"bytes,8,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1816,11 +1834,20 @@ func (x *MoveStageRequest) GetWait() Wait {
 	return Wait_WAIT_UNSPECIFIED
 }
 
+func (x *MoveStageRequest) GetRequestToken() string {
+	if x != nil {
+		return x.RequestToken
+	}
+	return ""
+}
+
 type MoveStageResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
 	RevisionToken string                 `protobuf:"bytes,2,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
 	Cleared       bool                   `protobuf:"varint,3,opt,name=cleared,proto3" json:"cleared,omitempty"`
+	// As in UpdateSecretResponse.
+	Replayed      bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1876,6 +1903,13 @@ func (x *MoveStageResponse) GetCleared() bool {
 	return false
 }
 
+func (x *MoveStageResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
+}
+
 type DeleteSecretRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Vault  string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
@@ -1886,6 +1920,7 @@ type DeleteSecretRequest struct {
 	Immediate     bool   `protobuf:"varint,4,opt,name=immediate,proto3" json:"immediate,omitempty"`
 	ExpectedOrder *Order `protobuf:"bytes,5,opt,name=expected_order,json=expectedOrder,proto3" json:"expected_order,omitempty"`
 	Wait          Wait   `protobuf:"varint,6,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
+	RequestToken  string `protobuf:"bytes,7,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1962,11 +1997,20 @@ func (x *DeleteSecretRequest) GetWait() Wait {
 	return Wait_WAIT_UNSPECIFIED
 }
 
+func (x *DeleteSecretRequest) GetRequestToken() string {
+	if x != nil {
+		return x.RequestToken
+	}
+	return ""
+}
+
 type DeleteSecretResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
 	RevisionToken string                 `protobuf:"bytes,2,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
 	Cleared       bool                   `protobuf:"varint,3,opt,name=cleared,proto3" json:"cleared,omitempty"`
+	// As in UpdateSecretResponse.
+	Replayed      bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2022,11 +2066,19 @@ func (x *DeleteSecretResponse) GetCleared() bool {
 	return false
 }
 
+func (x *DeleteSecretResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
+}
+
 type RestoreSecretRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vault         string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
 	Secret        string                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
 	Wait          Wait                   `protobuf:"varint,3,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
+	RequestToken  string                 `protobuf:"bytes,4,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2082,11 +2134,20 @@ func (x *RestoreSecretRequest) GetWait() Wait {
 	return Wait_WAIT_UNSPECIFIED
 }
 
+func (x *RestoreSecretRequest) GetRequestToken() string {
+	if x != nil {
+		return x.RequestToken
+	}
+	return ""
+}
+
 type RestoreSecretResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
 	RevisionToken string                 `protobuf:"bytes,2,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
 	Cleared       bool                   `protobuf:"varint,3,opt,name=cleared,proto3" json:"cleared,omitempty"`
+	// As in UpdateSecretResponse.
+	Replayed      bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2142,6 +2203,13 @@ func (x *RestoreSecretResponse) GetCleared() bool {
 	return false
 }
 
+func (x *RestoreSecretResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
+}
+
 type ReplicateSecretRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Vault  string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
@@ -2149,6 +2217,7 @@ type ReplicateSecretRequest struct {
 	// All of them; none ends the secret's own replication.
 	Targets       []*Target `protobuf:"bytes,3,rep,name=targets,proto3" json:"targets,omitempty"`
 	ExpectedOrder *Order    `protobuf:"bytes,4,opt,name=expected_order,json=expectedOrder,proto3" json:"expected_order,omitempty"`
+	RequestToken  string    `protobuf:"bytes,5,opt,name=request_token,json=requestToken,proto3" json:"request_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2211,10 +2280,19 @@ func (x *ReplicateSecretRequest) GetExpectedOrder() *Order {
 	return nil
 }
 
+func (x *ReplicateSecretRequest) GetRequestToken() string {
+	if x != nil {
+		return x.RequestToken
+	}
+	return ""
+}
+
 type ReplicateSecretResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
 	RevisionToken string                 `protobuf:"bytes,2,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
+	// As in UpdateSecretResponse.
+	Replayed      bool `protobuf:"varint,3,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2261,6 +2339,13 @@ func (x *ReplicateSecretResponse) GetRevisionToken() string {
 		return x.RevisionToken
 	}
 	return ""
+}
+
+func (x *ReplicateSecretResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
 }
 
 type PasswordRules struct {
@@ -2975,7 +3060,7 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"replicated\x18\x14 \x01(\v2\x17.lifeboat.v1.ReplicatedR\n" +
 	"replicated\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x06 \x01(\tR\tpublicKey\"\xd2\x05\n" +
+	"public_key\x18\x06 \x01(\tR\tpublicKey\"\xf7\x05\n" +
 	"\x13UpdateSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12*\n" +
@@ -2990,7 +3075,8 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\tretention\x18\n" +
 	" \x01(\v2\x16.lifeboat.v1.RetentionR\tretention\x129\n" +
 	"\x0eexpected_order\x18\v \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\x12%\n" +
-	"\x04wait\x18\f \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x1a:\n" +
+	"\x04wait\x18\f \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12#\n" +
+	"\rrequest_token\x18\r \x01(\tR\frequestToken\x1a:\n" +
 	"\fSetTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
@@ -2998,11 +3084,12 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
 	"\f_descriptionB\x0f\n" +
-	"\r_content_type\"\x84\x01\n" +
+	"\r_content_type\"\xa0\x01\n" +
 	"\x14UpdateSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
-	"\acleared\x18\x03 \x01(\bR\acleared\"l\n" +
+	"\acleared\x18\x03 \x01(\bR\acleared\x12\x1a\n" +
+	"\breplayed\x18\x04 \x01(\bR\breplayed\"l\n" +
 	"\x15DescribeSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12%\n" +
@@ -3072,7 +3159,7 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x13ListSecretsResponse\x12-\n" +
 	"\asecrets\x18\x01 \x03(\v2\x13.lifeboat.v1.SecretR\asecrets\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x124\n" +
-	"\tfreshness\x18\x03 \x01(\v2\x16.lifeboat.v1.FreshnessR\tfreshness\"\x84\x02\n" +
+	"\tfreshness\x18\x03 \x01(\v2\x16.lifeboat.v1.FreshnessR\tfreshness\"\xa9\x02\n" +
 	"\x10MoveStageRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x14\n" +
@@ -3080,38 +3167,46 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\rto_version_id\x18\x04 \x01(\tR\vtoVersionId\x12&\n" +
 	"\x0ffrom_version_id\x18\x05 \x01(\tR\rfromVersionId\x129\n" +
 	"\x0eexpected_order\x18\x06 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\x12%\n" +
-	"\x04wait\x18\a \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\"\x81\x01\n" +
+	"\x04wait\x18\a \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12#\n" +
+	"\rrequest_token\x18\b \x01(\tR\frequestToken\"\x9d\x01\n" +
 	"\x11MoveStageResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
-	"\acleared\x18\x03 \x01(\bR\acleared\"\x87\x02\n" +
+	"\acleared\x18\x03 \x01(\bR\acleared\x12\x1a\n" +
+	"\breplayed\x18\x04 \x01(\bR\breplayed\"\xac\x02\n" +
 	"\x13DeleteSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12B\n" +
 	"\x0frecovery_window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x0erecoveryWindow\x12\x1c\n" +
 	"\timmediate\x18\x04 \x01(\bR\timmediate\x129\n" +
 	"\x0eexpected_order\x18\x05 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\x12%\n" +
-	"\x04wait\x18\x06 \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\"\x84\x01\n" +
+	"\x04wait\x18\x06 \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12#\n" +
+	"\rrequest_token\x18\a \x01(\tR\frequestToken\"\xa0\x01\n" +
 	"\x14DeleteSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
-	"\acleared\x18\x03 \x01(\bR\acleared\"k\n" +
+	"\acleared\x18\x03 \x01(\bR\acleared\x12\x1a\n" +
+	"\breplayed\x18\x04 \x01(\bR\breplayed\"\x90\x01\n" +
 	"\x14RestoreSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12%\n" +
-	"\x04wait\x18\x03 \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\"\x85\x01\n" +
+	"\x04wait\x18\x03 \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x12#\n" +
+	"\rrequest_token\x18\x04 \x01(\tR\frequestToken\"\xa1\x01\n" +
 	"\x15RestoreSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
-	"\acleared\x18\x03 \x01(\bR\acleared\"\xb0\x01\n" +
+	"\acleared\x18\x03 \x01(\bR\acleared\x12\x1a\n" +
+	"\breplayed\x18\x04 \x01(\bR\breplayed\"\xd5\x01\n" +
 	"\x16ReplicateSecretRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12-\n" +
 	"\atargets\x18\x03 \x03(\v2\x13.lifeboat.v1.TargetR\atargets\x129\n" +
-	"\x0eexpected_order\x18\x04 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\"m\n" +
+	"\x0eexpected_order\x18\x04 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\x12#\n" +
+	"\rrequest_token\x18\x05 \x01(\tR\frequestToken\"\x89\x01\n" +
 	"\x17ReplicateSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
-	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\"\xdd\x02\n" +
+	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x1a\n" +
+	"\breplayed\x18\x03 \x01(\bR\breplayed\"\xdd\x02\n" +
 	"\rPasswordRules\x12\x16\n" +
 	"\x06length\x18\x01 \x01(\rR\x06length\x12-\n" +
 	"\x12exclude_characters\x18\x02 \x01(\tR\x11excludeCharacters\x12+\n" +

@@ -244,7 +244,7 @@ func (d *Dialect) restoreSecret(ctx context.Context, in *secretIn) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	o, err := d.Service.RestoreSecret(ctx, ref, true)
+	o, err := d.Service.RestoreSecret(ctx, service.Restoration{SecretRef: ref, WaitCleared: true})
 	if err != nil {
 		return nil, err
 	}

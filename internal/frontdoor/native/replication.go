@@ -89,12 +89,12 @@ func (h secretHandler) ReplicateSecret(ctx context.Context, req *connect.Request
 	m := req.Msg
 	o, err := h.Service.ReplicateSecret(ctx, service.SecretReplication{
 		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, Targets: targetsOf(m.GetTargets()),
-		Expected: orderOf(m.GetExpectedOrder()),
+		Expected: orderOf(m.GetExpectedOrder()), RequestToken: m.GetRequestToken(),
 	})
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	return connect.NewResponse(&lifeboatv1.ReplicateSecretResponse{Secret: mutated(o), RevisionToken: o.Token.String()}), nil
+	return connect.NewResponse(&lifeboatv1.ReplicateSecretResponse{Secret: mutated(o), RevisionToken: o.Token.String(), Replayed: o.Replayed}), nil
 }
 
 // GetSecretReplication implements lifeboatv1connect.ReplicationServiceHandler, as

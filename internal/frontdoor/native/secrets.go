@@ -93,7 +93,7 @@ func (h secretHandler) UpdateSecret(ctx context.Context, req *connect.Request[li
 	u := service.Update{
 		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, Metadata: m.GetMetadata(), SetMetadata: m.GetSetMetadata(),
 		ContentType: m.ContentType, SetTags: m.GetSetTags(), RemoveTags: m.GetRemoveTags(), Expected: orderOf(m.GetExpectedOrder()),
-		WaitCleared: waits(m.GetWait()),
+		RequestToken: m.GetRequestToken(), WaitCleared: waits(m.GetWait()),
 	}
 	if m.Description != nil {
 		p := secret.NewPlaintext([]byte(m.GetDescription()))
@@ -117,7 +117,9 @@ func (h secretHandler) UpdateSecret(ctx context.Context, req *connect.Request[li
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	return connect.NewResponse(&lifeboatv1.UpdateSecretResponse{Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared}), nil
+	return connect.NewResponse(&lifeboatv1.UpdateSecretResponse{
+		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
+	}), nil
 }
 
 func (h secretHandler) DescribeSecret(ctx context.Context, req *connect.Request[lifeboatv1.DescribeSecretRequest]) (*connect.Response[lifeboatv1.DescribeSecretResponse], error) {
@@ -213,13 +215,15 @@ func (h secretHandler) MoveStage(ctx context.Context, req *connect.Request[lifeb
 	m := req.Msg
 	o, err := h.Service.MoveStage(ctx, service.StageMove{
 		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, Stage: secret.Stage(m.GetStage()),
-		To: secret.VersionID(m.GetToVersionId()), From: secret.VersionID(m.GetFromVersionId()),
+		To: secret.VersionID(m.GetToVersionId()), From: secret.VersionID(m.GetFromVersionId()), RequestToken: m.GetRequestToken(),
 		Expected: orderOf(m.GetExpectedOrder()), WaitCleared: waits(m.GetWait()),
 	})
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	return connect.NewResponse(&lifeboatv1.MoveStageResponse{Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared}), nil
+	return connect.NewResponse(&lifeboatv1.MoveStageResponse{
+		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
+	}), nil
 }
 
 func (h secretHandler) DeleteSecret(ctx context.Context, req *connect.Request[lifeboatv1.DeleteSecretRequest]) (*connect.Response[lifeboatv1.DeleteSecretResponse], error) {
@@ -230,21 +234,28 @@ func (h secretHandler) DeleteSecret(ctx context.Context, req *connect.Request[li
 	}
 	o, err := h.Service.DeleteSecret(ctx, service.Deletion{
 		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, Window: window, Immediate: m.GetImmediate(),
-		Expected: orderOf(m.GetExpectedOrder()), WaitCleared: waits(m.GetWait()),
+		RequestToken: m.GetRequestToken(), Expected: orderOf(m.GetExpectedOrder()), WaitCleared: waits(m.GetWait()),
 	})
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	return connect.NewResponse(&lifeboatv1.DeleteSecretResponse{Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared}), nil
+	return connect.NewResponse(&lifeboatv1.DeleteSecretResponse{
+		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
+	}), nil
 }
 
 func (h secretHandler) RestoreSecret(ctx context.Context, req *connect.Request[lifeboatv1.RestoreSecretRequest]) (*connect.Response[lifeboatv1.RestoreSecretResponse], error) {
 	m := req.Msg
-	o, err := h.Service.RestoreSecret(ctx, service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()}, waits(m.GetWait()))
+	o, err := h.Service.RestoreSecret(ctx, service.Restoration{
+		SecretRef:    service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()},
+		RequestToken: m.GetRequestToken(), WaitCleared: waits(m.GetWait()),
+	})
 	if err != nil {
 		return nil, h.fail(ctx, err)
 	}
-	return connect.NewResponse(&lifeboatv1.RestoreSecretResponse{Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared}), nil
+	return connect.NewResponse(&lifeboatv1.RestoreSecretResponse{
+		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
+	}), nil
 }
 
 func (h secretHandler) WatchSecrets(ctx context.Context, req *connect.Request[lifeboatv1.WatchSecretsRequest], stream *connect.ServerStream[lifeboatv1.WatchSecretsResponse]) error {
