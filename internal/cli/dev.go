@@ -38,7 +38,8 @@ func (a *app) devCommand() *cobra.Command {
 the control plane and data-plane hosts, with TLS between them all. Several regions
 know each other as peers, each with an authority of its own. The first one has an
 account and a vault, both called demo. Data, tokens and addresses stay as they are
-between starts, also if regions are added or left out.
+between starts, also if regions are added or left out. The files that --write-env
+writes also let the SDKs and tools of AWS Secrets Manager use the region.
 
 It is not for production: it does not survive the loss of the machine, and
 its keys lie in a file.`,

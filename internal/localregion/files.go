@@ -89,6 +89,7 @@ func (p *Process) config() *config.Config {
 	c.TLS.CertFile, c.TLS.KeyFile = filepath.Join(dir, "server.pem"), filepath.Join(dir, "server-key.pem")
 	c.TLS.CAFile, c.TLS.Peer = r.CAFile(), peer
 	c.KMS.File.Path = filepath.Join(r.options.Dir, keyFile)
+	c.AWS.Vault = awsVault
 	c.Audit.Paths = []string{filepath.Join(dir, "audit.log")}
 	for _, control := range r.controls {
 		c.Control.Addresses = append(c.Control.Addresses, local(control.ports.Peer))

@@ -12,11 +12,17 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-// Tenant is an account with a vault and the token of its admin.
+// Tenant is an account with a vault, and the token and the access key of its admin.
 type Tenant struct {
 	Account, Vault string
 	Token          client.Value
+	// AccessKey is the ID of the key, SecretKey its other half.
+	AccessKey string
+	SecretKey client.Value
 }
+
+// awsVault is the vault that is an account's namespace in the API of AWS.
+const awsVault = "demo"
 
 // Tenant returns the account of that name with a vault of the same name. It
 // makes them if they are missing, and keeps the token in the region's directory.
@@ -43,7 +49,33 @@ func (r *Region) Tenant(ctx context.Context, name string) (Tenant, error) {
 	if err != nil {
 		return t, fmt.Errorf("make the vault %s: %w", name, err)
 	}
-	return t, nil
+	if name == awsVault {
+		err = t.readAccessKey(ctx, c, filepath.Join(r.options.Dir, "account-"+name+".access-key"))
+	}
+	return t, err
+}
+
+// readAccessKey reads the access key of the admin, which is made if it is missing.
+func (t *Tenant) readAccessKey(ctx context.Context, c *client.Client, path string) error {
+	if !exists(path) {
+		made, err := c.CreateAccessKey(ctx, &lifeboatv1.CreateAccessKeyRequest{})
+		if err != nil {
+			return fmt.Errorf("make an access key of %s: %w", t.Account, err)
+		}
+		if err := pki.WriteFile(path, []byte(made.GetCredential().GetId()+" "+made.GetSecretAccessKey()+"\n")); err != nil {
+			return err
+		}
+	}
+	pair, err := readToken(path)
+	if err != nil {
+		return err
+	}
+	id, key, ok := strings.Cut(string(pair.Reveal()), " ")
+	if !ok {
+		return secret.Errorf(secret.CodeCorrupt, "%s does not hold the two halves of an access key", path).WithHint("remove it; another key is made")
+	}
+	t.AccessKey, t.SecretKey = id, client.NewValue(key)
+	return nil
 }
 
 func (r *Region) createAccount(ctx context.Context, name, path string) error {
@@ -63,15 +95,27 @@ func (r *Region) createAccount(ctx context.Context, name, path string) error {
 	return pki.WriteFile(path, []byte(made.GetToken()+"\n"))
 }
 
-// Env returns what a shell must source to use the tenant through a process.
+// Env returns what a shell must source to use the tenant through a process, with the
+// SDKs and tools of AWS too.
 func (r *Region) Env(p *Process, t Tenant) client.Value {
-	return environment([]string{"LIFEBOAT_REGIONS_FILE"}, [][2]string{
+	variables := [][2]string{
 		{"LIFEBOAT_ADDR", p.URL()},
 		{"LIFEBOAT_TOKEN", string(t.Token.Reveal())},
 		{"LIFEBOAT_CA_FILE", r.CAFile()},
 		{"LIFEBOAT_REGION", string(r.Name())},
 		{"LIFEBOAT_VAULT", t.Vault},
-	})
+	}
+	if t.AccessKey != "" {
+		variables = append(variables,
+			[2]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER", p.URL()},
+			[2]string{"AWS_ACCESS_KEY_ID", t.AccessKey},
+			[2]string{"AWS_SECRET_ACCESS_KEY", string(t.SecretKey.Reveal())},
+			[2]string{"AWS_REGION", string(r.Name())},
+			[2]string{"AWS_DEFAULT_REGION", string(r.Name())}, // for older tools
+			[2]string{"AWS_CA_BUNDLE", r.CAFile()},
+		)
+	}
+	return environment([]string{"LIFEBOAT_REGIONS_FILE", "AWS_SESSION_TOKEN"}, variables)
 }
 
 // Env returns what a shell must source to use the tenant through all regions, which the
