@@ -27,8 +27,8 @@ type ProcessOptions struct {
 	Dir string
 	// Hosts is how many data-plane hosts each region has, 1 to 9; default 1.
 	Hosts int
-	// Controls is how many control processes each region has, 1 to 3, the first of
-	// which also is the store; default 1.
+	// Controls is how many control processes each region has, 1 to 3; default 1. One
+	// alone also is the store, several have it in a process of its own.
 	Controls int
 }
 

@@ -99,16 +99,18 @@ func (p *Process) config() *config.Config {
 		c.Listen.RegionAddress, c.Listen.RegionAdvertise = local(p.ports.Region), local(p.ports.Region)
 		c.Peers = r.peers
 	}
-	control := r.Control()
-	if p != control {
+	if p != r.store {
 		c.Store.Embedded = nil
 		c.Store.External = &config.ExternalStore{
-			Endpoints: []string{"https://" + local(control.ports.StoreClient)},
+			Endpoints: []string{"https://" + local(r.store.ports.StoreClient)},
 			CAFile:    peer.CAFile, CertFile: peer.CertFile, KeyFile: peer.KeyFile,
 		}
 		return c
 	}
-	c.Process.Roles = []config.Role{config.Store, config.Control}
+	c.Process.Roles[0] = config.Store
+	if slices.Contains(r.controls, p) {
+		c.Process.Roles = append(c.Process.Roles, config.Control)
+	}
 	e := c.Store.Embedded
 	e.Name, e.ClientAddress, e.PeerAddress = p.ID, local(p.ports.StoreClient), local(p.ports.StorePeer)
 	e.InitialCluster = map[string]string{p.ID: e.PeerAddress}

@@ -40,8 +40,8 @@ type Options struct {
 	Hosts int
 	// HostsIn is how many some regions of PlanRegions have instead.
 	HostsIn map[secret.RegionName]int
-	// Controls is how many control processes it has, 1 to 3; default 1. The first
-	// one also is the store.
+	// Controls is how many control processes it has, 1 to 3; default 1. One alone
+	// also is the store, several have it in a process of its own, which they survive.
 	Controls int
 	// Release is what processes inside this one show as theirs.
 	Release string
@@ -61,7 +61,9 @@ type Region struct {
 	options   Options
 	authority *pki.Authority
 	ca        *tls.Config
-	// controls are the control processes; the first has the store.
+	// store is the process with the store: the one control process, or one that is
+	// nothing else.
+	store    *Process
 	controls []*Process
 	hosts    []*Process
 	peers    []config.Peer
@@ -82,6 +84,7 @@ type processLayout struct {
 const (
 	layoutFormat = 1
 	layoutName   = "region.json"
+	storeID      = "store-1"
 	controlName  = "control-"
 	hostName     = "host-"
 )
@@ -119,12 +122,16 @@ func open(o Options) (*Region, error) {
 	}
 	for _, p := range plan.Processes {
 		process := &Process{ID: p.ID, region: r, ports: p.Ports}
-		if strings.HasPrefix(p.ID, controlName) {
+		switch {
+		case p.ID == storeID:
+			r.store = process
+		case strings.HasPrefix(p.ID, controlName):
 			r.controls = append(r.controls, process)
-		} else {
+		default:
 			r.hosts = append(r.hosts, process)
 		}
 	}
+	r.store = cmp.Or(r.store, r.controls[0])
 	r.ca, err = pki.ClientTLS(r.CAFile())
 	return r, err
 }
@@ -187,18 +194,18 @@ func loadLayout(o Options) (*layout, error) {
 	if plan.Format != layoutFormat {
 		return nil, secret.Errorf(secret.CodeUnknownFormat, "%s has format %d; this release reads %d", path, plan.Format, layoutFormat)
 	}
-	controls := plan.controls()
-	if hosts := len(plan.Processes) - controls; plan.Region != o.Name || hosts != o.Hosts || controls != o.Controls {
+	controls, hosts := plan.count(controlName), plan.count(hostName)
+	if plan.Region != o.Name || hosts != o.Hosts || controls != o.Controls {
 		return nil, secret.Errorf(secret.CodeWrongState, "%s holds the region %s with %d control processes and %d hosts", o.Dir, plan.Region, controls, hosts).
 			WithHint("ask for the same, or choose another directory")
 	}
 	return plan, nil
 }
 
-// controls counts the control processes.
-func (l *layout) controls() (n int) {
+// count counts the processes with names that begin so.
+func (l *layout) count(name string) (n int) {
 	for _, p := range l.Processes {
-		if strings.HasPrefix(p.ID, controlName) {
+		if strings.HasPrefix(p.ID, name) {
 			n++
 		}
 	}
@@ -214,17 +221,14 @@ func newLayout(o Options, path string) (*layout, error) {
 		return nil, secret.Errorf(secret.CodeWrongState, "%s is not empty and holds no local region", o.Dir).
 			WithHint("choose another directory")
 	}
-	free, err := freePorts(o.Controls+o.Hosts, o.taken)
+	ids := o.processes()
+	free, err := freePorts(len(ids), o.taken)
 	if err != nil {
 		return nil, err
 	}
 	plan := &layout{Format: layoutFormat, Region: o.Name}
-	for i, ports := range free {
-		id := fmt.Sprint(controlName, i+1)
-		if i >= o.Controls {
-			id = fmt.Sprint(hostName, i-o.Controls+1)
-		}
-		plan.Processes = append(plan.Processes, processLayout{ID: id, Ports: ports})
+	for i, id := range ids {
+		plan.Processes = append(plan.Processes, processLayout{ID: id, Ports: free[i]})
 	}
 	data, err := json.MarshalIndent(plan, "", "  ")
 	if err != nil {
@@ -233,23 +237,47 @@ func newLayout(o Options, path string) (*layout, error) {
 	return plan, pki.WriteFile(path, append(data, '\n'))
 }
 
+// processes are the IDs of the region's processes.
+func (o *Options) processes() (ids []string) {
+	if o.Controls > 1 {
+		ids = append(ids, storeID)
+	}
+	for i := range o.Controls {
+		ids = append(ids, fmt.Sprint(controlName, i+1))
+	}
+	for i := range o.Hosts {
+		ids = append(ids, fmt.Sprint(hostName, i+1))
+	}
+	return ids
+}
+
 // Name of the region.
 func (r *Region) Name() secret.RegionName { return r.options.Name }
 
 // Dir is where the region keeps everything.
 func (r *Region) Dir() string { return r.options.Dir }
 
-// Control is the first control process, which also is the store.
+// Store is the process with the store; see Options.Controls.
+func (r *Region) Store() *Process { return r.store }
+
+// Control is the first control process.
 func (r *Region) Control() *Process { return r.controls[0] }
 
-// Controls are the control processes, the one with the store first.
+// Controls are the control processes.
 func (r *Region) Controls() []*Process { return r.controls }
 
 // Hosts are the data-plane hosts.
 func (r *Region) Hosts() []*Process { return r.hosts }
 
-// Processes are all processes, in the order in which they start.
-func (r *Region) Processes() []*Process { return append(slices.Clone(r.controls), r.hosts...) }
+// Processes are all processes, in the order in which they start, the one with the
+// store first.
+func (r *Region) Processes() []*Process {
+	all := append(slices.Clone(r.controls), r.hosts...)
+	if r.store != r.controls[0] {
+		all = append([]*Process{r.store}, all...)
+	}
+	return all
+}
 
 // CAFile names the certificate that clients must trust.
 func (r *Region) CAFile() string { return filepath.Join(r.options.Dir, caFile) }

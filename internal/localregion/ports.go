@@ -15,7 +15,7 @@ type ports struct {
 	Peer   int `json:"peer"`
 	// Region is for other regions; only control processes use it.
 	Region int `json:"region"`
-	// Those of the embedded store; only the first control process uses them.
+	// Those of the embedded store; only the process with the store uses them.
 	StoreClient int `json:"store_client"`
 	StorePeer   int `json:"store_peer"`
 }
@@ -25,7 +25,7 @@ const (
 	// Blocks lie below what systems give to outgoing connections (from 32768 on
 	// Linux, 49152 elsewhere), or a port could be taken while its process is down.
 	firstPort  = 15000
-	blockPorts = (maxHosts + maxControls) * portsEach
+	blockPorts = (1 + maxControls + maxHosts) * portsEach
 	blocks     = 17000 / blockPorts
 	tries      = 200
 )

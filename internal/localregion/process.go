@@ -14,7 +14,7 @@ import (
 
 // Process is one process of a local region. Its methods are for one goroutine.
 type Process struct {
-	// ID is control-1, or host-1 and so on.
+	// ID is control-1, or host-1 and so on; store-1 if it has only the store.
 	ID string
 
 	region  *Region
@@ -137,7 +137,11 @@ func (p *Process) WaitReady(ctx context.Context) error {
 }
 
 func (p *Process) ready(ctx context.Context, client *http.Client) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL()+"/readyz", nil)
+	url := p.URL()
+	if p.ID == storeID { // it has no front door
+		url = p.AdminURL()
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {
 		return err
 	}

@@ -107,8 +107,8 @@ func (r *Region) Close() error {
 		}
 	}
 	stopped.Wait()
-	if r.Control().Running() {
-		errs[len(all)-1] = r.Control().Stop()
+	if r.store.Running() {
+		errs[len(all)-1] = r.store.Stop()
 	}
 	return errors.Join(errs...)
 }

@@ -8,19 +8,21 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/client"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // makeFaults breaks links, processes and disks at random until ctx ends. It begins
 // with those that the rest may not come to in a short run.
 func (w *regionsWorld) makeFaults(ctx context.Context, r *rand.Rand) {
 	rest(ctx, time.Second)
-	w.pauseSender(ctx)
+	w.pauseSender(ctx, replicatedVaults[0].home)
 	w.fillDisk(ctx, r, pick(r, replicatedVaults).home)
 	for wait(ctx, r, 200*time.Millisecond, 900*time.Millisecond) {
 		w.revive()
@@ -34,7 +36,7 @@ func (w *regionsWorld) makeFaults(ctx context.Context, r *rand.Rand) {
 			wait(ctx, r, 0, 800*time.Millisecond)
 			w.start(p)
 		case 3:
-			w.pause(ctx, p, 100*time.Millisecond+time.Duration(r.Int64N(int64(7*time.Second))))
+			w.pause(p, func() { wait(ctx, r, 100*time.Millisecond, 7*time.Second) })
 		case 4:
 			w.restart(p)
 		case 5:
@@ -66,23 +68,30 @@ func (w *regionsWorld) restart(p *regionProcess) {
 	w.start(p)
 }
 
-// pauseSender pauses a process that sends for longer than its lease, while the
-// store and another control process run: that one sends instead, and the first
-// wakes up with what it was about to send.
-func (w *regionsWorld) pauseSender(ctx context.Context) {
-	first, second := w.processes[0], w.processes[1]
-	for w.senders(second) == 0 && ctx.Err() == nil {
-		w.restart(first)
-		rest(ctx, time.Second)
-	}
-	before := w.senders(first)
-	w.pause(ctx, second, 6*time.Second)
-	w.eventually(first.name+" sends instead of "+second.name, func(context.Context) error {
-		if w.senders(first) == before {
-			return errors.New("it does not")
+// pauseSender pauses a process that sends, while its store goes on, until another
+// one has taken over: the first wakes up with what it was about to send.
+func (w *regionsWorld) pauseSender(ctx context.Context, region string) {
+	var sends, other *regionProcess
+	for _, p := range w.processes {
+		switch {
+		case p.region != region || !slices.Contains(w.regions.Region(secret.RegionName(region)).Controls(), p.Process):
+		case sends == nil && w.senders(p) > 0:
+			sends = p
+		default:
+			other = p
 		}
-		return nil
+	}
+	before := w.senders(other)
+	w.pause(sends, func() {
+		w.eventually(other.name+" sends instead of "+sends.name, func(context.Context) error {
+			if w.senders(other) == before {
+				return errors.New("it does not")
+			}
+			return nil
+		})
+		rest(ctx, 500*time.Millisecond)
 	})
+	w.count("senders moved")
 }
 
 // senders counts how often a process became the one that sends to a region.
@@ -90,17 +99,18 @@ func (w *regionsWorld) senders(p *regionProcess) int {
 	return strings.Count(w.logOf(p), "this process replicates to the region")
 }
 
-func (w *regionsWorld) pause(ctx context.Context, p *regionProcess, d time.Duration) {
+// pause pauses a process while something else is done.
+func (w *regionsWorld) pause(p *regionProcess, meanwhile func()) {
 	w.count("fault: pause")
-	w.t.Logf("paused %s for %s", p.name, d)
-	for _, s := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+	w.t.Logf("paused %s", p.name)
+	signal := func(s syscall.Signal) {
 		if err := p.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) { // it may just end of a full disk
 			w.t.Fatal(err)
 		}
-		if s == syscall.SIGSTOP {
-			rest(ctx, d)
-		}
 	}
+	signal(syscall.SIGSTOP)
+	defer signal(syscall.SIGCONT)
+	meanwhile()
 }
 
 // fillDisk leaves a region without room for a while: store, local stores, audit logs

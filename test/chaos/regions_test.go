@@ -83,7 +83,7 @@ func TestRegions(t *testing.T) {
 			load.Go(func() { (&writer{world: w, vault: v, id: id, r: r}).work(ctx) })
 		}
 		for _, p := range w.processes {
-			if r := next(); v.home == p.region || slices.Contains(v.targets, p.region) {
+			if r := next(); p.clients[v.name] != nil && (v.home == p.region || slices.Contains(v.targets, p.region)) {
 				readers.Go(func() { w.poll(reading, p, v, r) })
 			}
 		}
@@ -128,8 +128,10 @@ func beginRegions(t *testing.T) *regionsWorld {
 		w.operators[string(region.Name())] = w.newClient(region, region.Control(), operator)
 		for _, p := range region.Processes() {
 			one := &regionProcess{Process: p, name: string(region.Name()) + "/" + p.ID, region: string(region.Name()), clients: map[string]*client.Client{}}
-			for vault, token := range tokens {
-				one.clients[vault] = w.newClient(region, p, token)
+			if p != region.Store() { // it has no front door
+				for vault, token := range tokens {
+					one.clients[vault] = w.newClient(region, p, token)
+				}
 			}
 			w.processes = append(w.processes, one)
 		}
@@ -169,8 +171,8 @@ func (w *regionsWorld) newClient(r *localregion.Region, p *localregion.Process, 
 // clients are those of a vault's admin in a region, control-1 first.
 func (w *regionsWorld) clients(region string, v replicatedVault) (all []*client.Client) {
 	for _, p := range w.processes {
-		if p.region == region {
-			all = append(all, p.clients[v.name])
+		if c := p.clients[v.name]; p.region == region && c != nil {
+			all = append(all, c)
 		}
 	}
 	return all
