@@ -250,6 +250,14 @@ var (
 			Formats: mapping[string](rapid.Uint32()).Draw(t, "formats"),
 		}
 	})
+	clocks = rapid.Custom(func(t *rapid.T) *recordpb.Clock {
+		return &recordpb.Clock{
+			Wall: rapid.Int64().Draw(t, "wall"), Boot: text[string]().Draw(t, "boot"), Up: rapid.Int64().Draw(t, "up"),
+			Jumps: list(rapid.Custom(func(t *rapid.T) *recordpb.ClockJump {
+				return &recordpb.ClockJump{By: rapid.Int64().Draw(t, "by"), Left: rapid.Int64().Draw(t, "left")}
+			})).Draw(t, "jumps"),
+		}
+	})
 	gates = rapid.Custom(func(t *rapid.T) *recordpb.Formats {
 		return &recordpb.Formats{
 			Written: mapping[string](rapid.Uint32()).Draw(t, "written"), Held: rapid.Bool().Draw(t, "held"),

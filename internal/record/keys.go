@@ -41,11 +41,12 @@ const (
 	ControlPrefix           = "control/"
 )
 
-// RegionKey, FenceKey and FormatsKey are the keys of the single records.
+// Keys of the single records.
 const (
 	RegionKey  Key = "region"
 	FenceKey   Key = "fence"
 	FormatsKey Key = "formats"
+	ClockKey   Key = "clock"
 )
 
 // Prefixes of what is known of keys and backups, and the key of the one rotation

@@ -130,7 +130,7 @@ func TestPrefixesAreDisjoint(t *testing.T) {
 		record.QuarantinePrefix, record.PeerPrefix, record.SecretPrefix, record.SecretNamePrefix, record.VaultPrefix, record.VaultNamePrefix,
 		record.VersionPrefix, record.WorkPrefix, record.TombstonePrefix, record.SynchronisationPrefix,
 		string(record.RegionKey), string(record.FenceKey),
-		string(record.FormatsKey), record.ControlPrefix,
+		string(record.FormatsKey), string(record.ClockKey), record.ControlPrefix,
 		record.DataKeyRotationPrefix, record.DataKeyUsagePrefix, record.BackupPrefix, record.ShreddingPrefix, string(record.MasterKeyRotationKey),
 		record.TrustPrefix, record.BindingPrefix, record.BindingURIPrefix, record.IssuerPrefix, record.IssuerKeysPrefix, record.IssuerURLPrefix,
 	}

@@ -196,6 +196,7 @@ var (
 	Resynchronisations = newKind("resynchronisation", 1, own[recordpb.Resynchronisation], own[recordpb.Resynchronisation])
 	Secrets            = next(newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret))
 	Controls           = newKind("control", 1, own[recordpb.Control], own[recordpb.Control])
+	Clocks             = newKind("clock", 1, own[recordpb.Clock], own[recordpb.Clock])
 	Gates              = newKind("formats", 1, own[recordpb.Formats], own[recordpb.Formats])
 )
 
@@ -222,7 +223,7 @@ var checkers = map[string]checker{
 	"backup": Backups, "shredding": Shreddings,
 	"tombstone": Tombstones, "synchronisation": Synchronisations,
 	"message": Messages, "queue": Queues, "resynchronisation": Resynchronisations,
-	"control": Controls, "formats": Gates,
+	"control": Controls, "formats": Gates, "clock": Clocks,
 	"trust": TrustBundles, "binding": Bindings, "issuer": Issuers, "issuer-keys": IssuerKeySets,
 	"binding-uri": reference{}, "issuer-url": reference{},
 	"account-name": reference{}, "principal-name": reference{}, "vault-name": reference{},

@@ -102,6 +102,7 @@ var kinds = map[string]tested{
 	"resynchronisation": test(record.Resynchronisations, resynchronisations),
 	"control":           test(record.Controls, controls),
 	"formats":           test(record.Gates, gates),
+	"clock":             test(record.Clocks, clocks),
 	"trust":             test(record.TrustBundles, trustBundles),
 	"binding":           test(record.Bindings, bindings),
 	"issuer":            test(record.Issuers, issuers),

@@ -362,7 +362,7 @@ func (c *machine) repeatable(t *rapid.T) {
 func (c *machine) pruneExpired(t *rapid.T) {
 	before := c.secret.Clone()
 	want := c.model.prune(c.now)
-	got := c.secret.PruneExpired(c.mutation())
+	got := c.secret.PruneExpired(c.mutation(), c.now)
 	c.expect(t, before, nil, "", want > 0)
 	if len(got) != want {
 		t.Fatalf("pruned %v, want %d versions", got, want)
@@ -499,7 +499,7 @@ func purge(t *rapid.T, c *machine) {
 			t.Fatalf("a tombstone answered %v", err)
 		}
 	}
-	if pruned := c.secret.PruneExpired(m); pruned != nil || !reflect.DeepEqual(c.secret, want) {
+	if pruned := c.secret.PruneExpired(m, c.now); pruned != nil || !reflect.DeepEqual(c.secret, want) {
 		t.Fatalf("the tombstone changed: %+v", c.secret)
 	}
 }

@@ -274,13 +274,13 @@ func (s *Secret) prune(now time.Time) []VersionID {
 	return pruned
 }
 
-// PruneExpired drops versions that retention, by age or number, no longer
-// keeps; it returns none, and changes nothing, if there are none.
-func (s *Secret) PruneExpired(m Mutation) []VersionID {
+// PruneExpired drops versions that retention, by number or by age at that time, no
+// longer keeps; it returns none, and changes nothing, if there are none.
+func (s *Secret) PruneExpired(m Mutation, at time.Time) []VersionID {
 	if s.State == Deleted {
 		return nil
 	}
-	pruned := s.prune(m.At)
+	pruned := s.prune(at)
 	if len(pruned) > 0 {
 		s.advance(m)
 	}

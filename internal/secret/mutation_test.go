@@ -276,7 +276,7 @@ func TestPruningIsBoundedAndGoesOn(t *testing.T) {
 	}
 	seq := s.Ownership.Order.Seq
 	for _, want := range []int{20, 20, 20, 20, 17, 0} {
-		if got := len(s.PruneExpired(by(start))); got != want {
+		if got := len(s.PruneExpired(by(start), start)); got != want {
 			t.Fatalf("pruned %d, want %d", got, want)
 		}
 	}

@@ -93,6 +93,9 @@ type Options struct {
 	// day is set to; the sweep tells by it that the clock jumped. Default: what
 	// Now says of that.
 	Passed func() time.Duration
+	// Boot is an ID of the boot of this machine and the time since, by which a new
+	// process tells how long there was none; nil or an empty ID if it cannot be told.
+	Boot func() (id string, up time.Duration)
 	// StoreFallback bounds a read that the local store could not answer;
 	// default 500 ms.
 	StoreFallback time.Duration
@@ -114,7 +117,7 @@ type Options struct {
 type Service struct {
 	Options
 	storeReads atomic.Uint64
-	jumps      jumpWatch
+	clock      clockWatch
 	keyWork
 }
 

@@ -32,14 +32,18 @@ type Swept struct {
 // day ago. Each is an ordinary ordered mutation, so that two sweeps at once, or
 // one that is killed, do no harm. One control process runs it at a time.
 func (s *Service) Sweep(ctx context.Context) (Swept, error) {
-	due, err := s.due()
+	at, err := s.soundTime(ctx)
+	if err != nil {
+		return Swept{}, err
+	}
+	due, err := s.due(at)
 	if err != nil {
 		return Swept{}, err
 	}
 	var swept Swept
 	errs := []error{s.forgetPurges(ctx, due.purges)}
 	for _, id := range due.secrets {
-		purged, pruned, err := s.sweepSecret(ctx, id)
+		purged, pruned, err := s.sweepSecret(ctx, id, at)
 		errs = append(errs, err)
 		if purged {
 			swept.Purged++
@@ -50,7 +54,7 @@ func (s *Service) Sweep(ctx context.Context) (Swept, error) {
 		}
 	}
 	for _, id := range due.credentials {
-		if err := s.sweepCredential(ctx, id); err != nil {
+		if err := s.sweepCredential(ctx, id, at); err != nil {
 			errs = append(errs, err)
 			continue
 		}
@@ -71,33 +75,28 @@ type dueWork struct {
 }
 
 // due scans the local store for what a sweep has to do.
-func (s *Service) due() (due dueWork, err error) {
-	now := s.Now()
-	jumpHeld, jumped := s.jumps.holds(now, s.Passed())
-	if jumped > 0 {
-		s.Logger.Error("the time of day jumped ahead; nothing is purged or pruned because of its age for a day", "by", jumped)
-	}
+func (s *Service) due(at time.Time) (due dueWork, err error) {
 	err = s.Local.View(func(view record.View) error {
-		held, err := purgeHeld(view, now)
+		held, err := purgeHeld(view, at)
 		if err != nil {
 			return err
 		}
-		if !held && !jumpHeld {
+		if !held {
 			err = scan(view, record.Secrets, record.SecretPrefix, func(sec *secret.Secret) bool {
-				if sec.Ownership.Home == s.Region && isDue(sec, now) {
+				if sec.Ownership.Home == s.Region && isDue(sec, at) {
 					due.secrets = append(due.secrets, sec.ID)
 				}
 				return len(due.secrets) < maxSwept
 			})
 			if err == nil {
-				due.purges, err = oldPurges(view, now)
+				due.purges, err = oldPurges(view, at)
 			}
 		}
 		if err != nil {
 			return err
 		}
 		return scan(view, record.Credentials, record.CredentialPrefix, func(c *secret.Credential) bool {
-			if c.Ownership.Home == s.Region && isDead(c, now) {
+			if c.Ownership.Home == s.Region && isDead(c, at) {
 				due.credentials = append(due.credentials, c.ID)
 			}
 			return len(due.credentials) < maxSwept
@@ -137,18 +136,18 @@ func scan[T any](view record.View, kind record.Kind[T], prefix string, visit fun
 	})
 }
 
-func (s *Service) sweepSecret(ctx context.Context, id secret.ID) (purged bool, pruned int, err error) {
+func (s *Service) sweepSecret(ctx context.Context, id secret.ID, at time.Time) (purged bool, pruned int, err error) {
 	ctx, c, err := s.systemCall(ctx, actionSweepSecret, sweepName)
 	if err != nil {
 		return false, 0, c.end(err)
 	}
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
 		t, err := c.target(view, SecretRef{Secret: string(id)})
-		if err != nil || t.secret == nil || t.secret.Ownership.Home != s.Region || !isDue(t.secret, c.now) {
+		if err != nil || t.secret == nil || t.secret.Ownership.Home != s.Region || !isDue(t.secret, at) {
 			return nil, err
 		}
 		c.entry.Resource.Kind, c.entry.Resource.ID, c.entry.Resource.Account = string(authz.SecretResource), string(id), t.secret.Account
-		if held, err := purgeHeld(view, c.now); held || err != nil {
+		if held, err := purgeHeld(view, at); held || err != nil {
 			return nil, err
 		}
 		txn, region, err := newTxn(view)
@@ -166,7 +165,7 @@ func (s *Service) sweepSecret(ctx context.Context, id secret.ID) (purged bool, p
 			e.finish(c, sec, t.revision, mutationDelete, "purged")
 			return txn, nil
 		}
-		versions := sec.PruneExpired(m)
+		versions := sec.PruneExpired(m, at)
 		pruned = len(versions)
 		for _, version := range versions {
 			txn.Delete(record.VersionKey(id, version))
@@ -181,7 +180,7 @@ func (s *Service) sweepSecret(ctx context.Context, id secret.ID) (purged bool, p
 	return purged, pruned, c.end(nil)
 }
 
-func (s *Service) sweepCredential(ctx context.Context, id secret.CredentialID) error {
+func (s *Service) sweepCredential(ctx context.Context, id secret.CredentialID, at time.Time) error {
 	ctx, c, err := s.systemCall(ctx, actionSweepCredential, sweepName)
 	if err != nil {
 		return c.end(err)
@@ -192,7 +191,7 @@ func (s *Service) sweepCredential(ctx context.Context, id secret.CredentialID) e
 		if errors.Is(err, record.ErrNotFound) {
 			return nil, nil
 		}
-		if err != nil || cred.Ownership.Home != s.Region || !isDead(cred, c.now) {
+		if err != nil || cred.Ownership.Home != s.Region || !isDead(cred, at) {
 			return nil, err
 		}
 		c.entry.Resource.Kind, c.entry.Resource.ID, c.entry.Resource.Account = string(authz.CredentialResource), string(id), cred.Account
