@@ -77,7 +77,7 @@ func (h *homes) learn(a about, home string) {
 
 // absentFor is how long a region that did not hold a vault is not asked for it, but
 // as the last one, give or take half.
-const absentFor = time.Minute
+const absentFor = 10 * time.Second
 
 // absences remembers which regions do not hold what. Safe for concurrent use.
 type absences struct {

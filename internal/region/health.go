@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// checkNameStore is the check that a process which only reads can do without.
+const checkNameStore = "store"
+
 // check is one part of health. A part that is not vital may be wrong in a
 // process that is ready to serve.
 type check struct {
@@ -65,7 +68,7 @@ func (p *Process) checks(ctx context.Context) []check {
 const storeCheckTimeout = 500 * time.Millisecond
 
 func (p *Process) checkStore(ctx context.Context) check {
-	c := check{name: "store", vital: p.isControl() || p.local == nil}
+	c := check{name: checkNameStore, vital: p.isControl() || p.local == nil}
 	shard, err := p.store.get()
 	if err != nil {
 		c.err = err
@@ -108,9 +111,12 @@ func (p *Process) health(ctx context.Context) healthAnswer {
 	return answer
 }
 
-// addHealth adds the two questions of load balancers and supervisors: /healthz,
-// is the process alive, and /readyz, can it do its main job.
+// addHealth adds the questions of load balancers and supervisors: /healthz, is the
+// process alive, /readyz, can it do its main job, and what addServing adds.
 func (p *Process) addHealth(mux *http.ServeMux) {
+	if p.service != nil { // which a process that only runs a member of the store lacks
+		p.addServing(mux)
+	}
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})

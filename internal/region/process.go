@@ -80,6 +80,7 @@ type Process struct {
 
 	keysOf issuers
 
+	serving    serving
 	handler    http.Handler
 	listener   net.Listener
 	admin      net.Listener

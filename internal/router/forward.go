@@ -83,6 +83,36 @@ func (f *Forwarder) Forward(w http.ResponseWriter, r *http.Request, body []byte)
 	return false, sent
 }
 
+// Reaches reports whether a control process answers a question of health, a path below
+// /health, with yes.
+func (f *Forwarder) Reaches(ctx context.Context, path string) bool {
+	first := int(f.preferred.Load())
+	for i := range f.Addresses {
+		if f.healthy(ctx, "https://"+f.Addresses[(first+i)%len(f.Addresses)]+path) {
+			return true
+		}
+	}
+	return false
+}
+
+// healthTimeout bounds the question to one control process.
+const healthTimeout = 500 * time.Millisecond
+
+func (f *Forwarder) healthy(ctx context.Context, url string) bool {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	answer, err := f.Transport.RoundTrip(request)
+	if err != nil {
+		return false
+	}
+	_ = answer.Body.Close()
+	return answer.StatusCode == http.StatusOK
+}
+
 // HeaderNotDone is set, as a header or a trailer, in the answer of a control
 // process that has done nothing and will not for now, so that another one may be
 // asked.
