@@ -17,7 +17,8 @@ func (p *Process) withDialects(options frontdoor.Options) http.Handler {
 	}
 	dialect := aws.New(aws.Options{
 		Service: p.service, Region: p.config.Region.Name, RegionNames: c.RegionNames, Vault: c.Vault,
-		TypeOf: func(err error) string { return frontdoor.StatusOf(err).AWS },
+		TypeOf:   func(err error) string { return frontdoor.StatusOf(err).AWS },
+		Replicas: p.replicasOf,
 	})
 	options.Dialect, options.Protocol = dialect, dialect
 	if options.Local != nil {

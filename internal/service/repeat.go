@@ -51,7 +51,7 @@ func (r *Restoration) request() request {
 }
 
 func (r *SecretReplication) request() request {
-	return request{token: r.RequestToken, action: authz.ReplicateSecret, payload: payload(r.Targets)}
+	return request{token: r.RequestToken, action: authz.ReplicateSecret, payload: payload(r.Targets, r.Add, r.Remove)}
 }
 
 // once carries out a change of the secret and remembers its request token, unless

@@ -122,7 +122,11 @@ type SecretReplication struct {
 	SecretRef
 	// Targets are all regions that the secret is replicated to besides those of
 	// its vault.
-	Targets      []secret.Target
+	Targets []secret.Target
+	// Add and Remove, if there are any, change what the targets are instead: one that
+	// is there already is replaced, one to be removed must be there.
+	Add          []secret.Target
+	Remove       []secret.RegionName
 	RequestToken string
 	Expected     *secret.Order
 }
@@ -132,8 +136,32 @@ type SecretReplication struct {
 func (s *Service) ReplicateSecret(ctx context.Context, r SecretReplication) (Outcome, error) {
 	return s.mutateSecret(ctx, authz.ReplicateSecret, r.SecretRef, false, r.Expected, nil,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
-			return e.once(sec, r.request(), func() (string, error) { return "updated", e.retarget(c, sec, r.Targets) })
+			return e.once(sec, r.request(), func() (string, error) {
+				targets, err := r.targets(sec.Targets)
+				if err != nil {
+					return "", err
+				}
+				return "updated", e.retarget(c, sec, targets)
+			})
 		})
+}
+
+// targets returns those that are asked for, where there are some now.
+func (r SecretReplication) targets(now []secret.Target) ([]secret.Target, error) {
+	if len(r.Add)+len(r.Remove) == 0 {
+		return r.Targets, nil
+	}
+	targets := slices.Clone(now)
+	for _, region := range r.Remove {
+		if secret.TargetIn(targets, region) == nil {
+			return nil, &secret.Error{Code: secret.CodeNotFound, Field: "remove", Message: "names " + string(region) + ", which is no target of the secret"}
+		}
+		targets = slices.DeleteFunc(targets, func(t secret.Target) bool { return t.Region == region })
+	}
+	for _, t := range r.Add {
+		targets = append(slices.DeleteFunc(targets, func(old secret.Target) bool { return old.Region == t.Region }), t)
+	}
+	return targets, nil
 }
 
 func (e *edit) retarget(c *call, sec *secret.Secret, asked []secret.Target) error {
@@ -146,6 +174,10 @@ func (e *edit) retarget(c *call, sec *secret.Secret, asked []secret.Target) erro
 	}
 	if e.nothing = slices.Equal(targets, sec.Targets); e.nothing {
 		return nil
+	}
+	// Where a vault is held is for its home to say, and so is where its secrets go.
+	if err := refuseReplica("vault", e.vault.Ownership, secret.RegionName(e.region.GetName())); err != nil && len(targets) > 0 {
+		return err
 	}
 	if err := sec.Retarget(c.mutationIn(e.region), targets); err != nil {
 		return err

@@ -27,6 +27,18 @@ type Options struct {
 	Vault string
 	// TypeOf maps an error to the API's type of error.
 	TypeOf func(error) string
+	// Replicas tells how far the replicas of a secret are, which the caller was
+	// permitted to know of, in the order of their regions.
+	Replicas func(*secret.Secret) ([]Replica, error)
+}
+
+// Replica is a copy of a secret in another region.
+type Replica struct {
+	Region secret.RegionName
+	// Failure is why the region refuses it, nil if it does not.
+	Failure *secret.Error
+	// InSync is set if the region has committed the secret as it is.
+	InSync bool
 }
 
 // Dialect serves the API. It is safe for concurrent use.
@@ -89,16 +101,27 @@ func mutates[In any](serve func(*Dialect, context.Context, *In) (any, error)) op
 
 func operations() map[string]operation {
 	return map[string]operation{
-		"BatchGetSecretValue":      reads((*Dialect).batchGetSecretValue),
-		"CreateSecret":             mutates((*Dialect).createSecret),
-		"DeleteSecret":             mutates((*Dialect).deleteSecret),
-		"DescribeSecret":           reads((*Dialect).describeSecret),
-		"GetRandomPassword":        reads((*Dialect).getRandomPassword),
-		"GetSecretValue":           reads((*Dialect).getSecretValue),
-		"ListSecretVersionIds":     reads((*Dialect).listSecretVersionIDs),
-		"ListSecrets":              reads((*Dialect).listSecrets),
-		"PutSecretValue":           mutates((*Dialect).putSecretValue),
-		"RestoreSecret":            mutates((*Dialect).restoreSecret),
+		"BatchGetSecretValue":  reads((*Dialect).batchGetSecretValue),
+		"CreateSecret":         mutates((*Dialect).createSecret),
+		"DeleteSecret":         mutates((*Dialect).deleteSecret),
+		"DescribeSecret":       reads((*Dialect).describeSecret),
+		"GetRandomPassword":    reads((*Dialect).getRandomPassword),
+		"GetSecretValue":       reads((*Dialect).getSecretValue),
+		"ListSecretVersionIds": reads((*Dialect).listSecretVersionIDs),
+		"ListSecrets":          reads((*Dialect).listSecrets),
+		"PutSecretValue":       mutates((*Dialect).putSecretValue),
+		"RestoreSecret":        mutates((*Dialect).restoreSecret),
+
+		"ReplicateSecretToRegions":     mutates((*Dialect).replicateSecretToRegions),
+		"RemoveRegionsFromReplication": mutates((*Dialect).removeRegionsFromReplication),
+		"StopReplicationToReplica":     mutates((*Dialect).stopReplicationToReplica),
+		"PutResourcePolicy":            mutates((*Dialect).putResourcePolicy),
+		"GetResourcePolicy":            reads((*Dialect).getResourcePolicy),
+		"DeleteResourcePolicy":         mutates((*Dialect).deleteResourcePolicy),
+		"ValidateResourcePolicy":       reads((*Dialect).validateResourcePolicy),
+		"RotateSecret":                 mutates((*Dialect).rotateSecret),
+		"CancelRotateSecret":           mutates((*Dialect).cancelRotateSecret),
+
 		"TagResource":              mutates((*Dialect).tagResource),
 		"UntagResource":            mutates((*Dialect).untagResource),
 		"UpdateSecret":             mutates((*Dialect).updateSecret),

@@ -3,7 +3,6 @@ package aws
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
@@ -23,6 +22,7 @@ type described struct {
 
 type describeOut struct {
 	described
+	ReplicationStatus  []replicaOut        `json:",omitzero"`
 	VersionIdsToStages map[string][]string `json:",omitzero"` //nolint:revive // the API's name
 }
 
@@ -42,14 +42,6 @@ func replicated(s *secret.Secret, here secret.RegionName) bool {
 	return len(s.Targets) > 0 || s.Ownership.Home != here
 }
 
-func (d *Dialect) regionsOf(targets []secret.Target) string {
-	var names []string
-	for _, t := range targets {
-		names = append(names, d.nameOf(t.Region))
-	}
-	return strings.Join(names, ", ")
-}
-
 func (d *Dialect) describeSecret(ctx context.Context, in *secretIn) (any, error) {
 	ref, err := d.ref(in.SecretId)
 	if err != nil {
@@ -59,7 +51,9 @@ func (d *Dialect) describeSecret(ctx context.Context, in *secretIn) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	return &describeOut{described: d.describe(found.Secret, found.Description), VersionIdsToStages: labelled(found.Secret)}, nil
+	out := &describeOut{described: d.describe(found.Secret, found.Description), VersionIdsToStages: labelled(found.Secret)}
+	out.ReplicationStatus, err = d.replicas(found.Secret)
+	return out, err
 }
 
 func asError(err error) (*secret.Error, bool) { return errors.AsType[*secret.Error](err) }

@@ -24,18 +24,19 @@ type createSecretIn struct {
 	Type *string
 }
 
-type replicaRegion struct {
-	KmsKeyId, Region *string //nolint:revive // see above
-}
-
 type createOut struct {
-	ARN       string
-	Name      string
-	VersionId string `json:",omitzero"` //nolint:revive // see above
+	ARN               string
+	Name              string
+	ReplicationStatus []replicaOut `json:",omitzero"`
+	VersionId         string       `json:",omitzero"` //nolint:revive // see above
 }
 
 func (d *Dialect) createSecret(ctx context.Context, in *createSecretIn) (any, error) {
 	n, err := d.newSecret(in)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := d.targetsOf(in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,13 @@ func (d *Dialect) createSecret(ctx context.Context, in *createSecretIn) (any, er
 	if o.Version != nil {
 		out.VersionId = string(o.Version.ID)
 	}
-	return out, nil
+	if len(targets) > 0 {
+		// A mutation of its own: repeated, the request makes nothing twice.
+		out.ReplicationStatus, err = d.replicate(ctx, service.SecretReplication{
+			SecretRef: service.SecretRef{Vault: d.Vault, Secret: string(o.Secret.ID)}, Add: targets,
+		})
+	}
+	return out, err
 }
 
 func (d *Dialect) newSecret(in *createSecretIn) (service.NewSecret, error) {
@@ -71,9 +78,6 @@ func (d *Dialect) newSecret(in *createSecretIn) (service.NewSecret, error) {
 	n.RequestToken = string(token)
 	if err := firstError(checkKey(in.KmsKeyId), checkType(in.Type)); err != nil {
 		return n, err
-	}
-	if len(in.AddReplicaRegions) > 0 {
-		return n, invalidParameter("AddReplicaRegions: replication is not served by this API yet.")
 	}
 	var given bool
 	if n.Value, n.Binary, given, err = in.value(); err != nil {
