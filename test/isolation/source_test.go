@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
@@ -38,7 +39,8 @@ type source struct {
 	admin   *lifeboattest.Client
 	token   string
 	shard   *store.Shard
-	began   time.Time
+	// repeated counts mutations that had to be repeated.
+	repeated atomic.Int64
 }
 
 // startSource starts a home region and the regions beside it. Its store may be as
@@ -52,7 +54,7 @@ func startSource(t testing.TB, o lifeboattest.Options, beside ...string) *source
 			configure(process, c)
 		}
 	}
-	s := &source{t: t, regions: lifeboattest.StartRegions(t, o, append([]string{home}, beside...)...), began: time.Now()}
+	s := &source{t: t, regions: lifeboattest.StartRegions(t, o, append([]string{home}, beside...)...)}
 	s.region = s.regions.Region(home)
 	account, err := s.region.NewAccount(t.Context(), vault)
 	must(t, err)
@@ -73,12 +75,30 @@ func (s *source) replicate(targets ...string) {
 func nameOf(i int) string { return fmt.Sprintf("service-%02d/password-%07d", i%20, i) }
 
 func (s *source) create(ctx context.Context, i int) error {
-	_, err := s.admin.CreateSecret(ctx, connect.NewRequest(&lifeboatv1.CreateSecretRequest{Vault: vault, Name: nameOf(i), Value: value(i)}))
-	return err
+	request := &lifeboatv1.CreateSecretRequest{Vault: vault, Name: nameOf(i), Value: value(i), RequestToken: ulid.Make().String()}
+	return s.surely(ctx, func() error {
+		_, err := s.admin.CreateSecret(ctx, connect.NewRequest(request))
+		return err
+	})
 }
 
 func (s *source) update(ctx context.Context, i int) error {
-	_, err := s.admin.PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: vault, Secret: nameOf(i), Value: value(i)}))
+	request := &lifeboatv1.PutSecretVersionRequest{Vault: vault, Secret: nameOf(i), Value: value(i), RequestToken: ulid.Make().String()}
+	return s.surely(ctx, func() error {
+		_, err := s.admin.PutSecretVersion(ctx, connect.NewRequest(request))
+		return err
+	})
+}
+
+// surely repeats a mutation, which bears a request token, as clients do: on a busy
+// machine the store may not answer in time.
+func (s *source) surely(ctx context.Context, mutate func() error) (err error) {
+	for range 20 {
+		if err = mutate(); connect.CodeOf(err) != connect.CodeUnavailable || ctx.Err() != nil {
+			return err
+		}
+		s.repeated.Add(1)
+	}
 	return err
 }
 
@@ -89,6 +109,7 @@ func value(i int) []byte { return fmt.Appendf(nil, "value %d of a common size fo
 func (s *source) write(what string, n int, mutate func(ctx context.Context, i int) error) {
 	s.t.Helper()
 	took := make([][]time.Duration, writers)
+	repeated := s.repeated.Load()
 	var next atomic.Int64
 	began := time.Now()
 	g, ctx := errgroup.WithContext(s.t.Context())
@@ -111,8 +132,8 @@ func (s *source) write(what string, n int, mutate func(ctx context.Context, i in
 	acknowledged := time.Since(began)
 	s.cleared()
 	all := slices.Sorted(slices.Values(slices.Concat(took...)))
-	s.t.Logf("%s: %d mutations in %s (%.0f/s), cleared %s later; p50 %s, p99 %s", what, n, acknowledged.Round(time.Millisecond),
-		float64(n)/acknowledged.Seconds(), (time.Since(began) - acknowledged).Round(time.Millisecond), all[len(all)/2].Round(time.Microsecond), all[len(all)*99/100].Round(time.Microsecond))
+	s.t.Logf("%s: %d mutations in %s (%.0f/s), cleared %s later; p50 %s, p99 %s; %d repeated", what, n, acknowledged.Round(time.Millisecond),
+		float64(n)/acknowledged.Seconds(), (time.Since(began) - acknowledged).Round(time.Millisecond), all[len(all)/2].Round(time.Microsecond), all[len(all)*99/100].Round(time.Microsecond), s.repeated.Load()-repeated)
 }
 
 // cleared waits until every mutation is.
