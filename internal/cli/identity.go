@@ -117,14 +117,27 @@ func trustDetails(t *lifeboatv1.TrustBundle) func(io.Writer) {
 	}
 }
 
+// authoritiesFlag names the authorities of a bundle.
+type authoritiesFlag struct{ file string }
+
+func (f *authoritiesFlag) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.file, "ca-pem", "", "PEM file with the certificates of the authorities")
+}
+
+func (f *authoritiesFlag) read(a *app) (string, error) {
+	pem, err := a.requiredFile("ca-pem", f.file)
+	return string(pem), err
+}
+
 func (a *app) trustCreate(account *string) *cobra.Command {
-	var file, description string
+	var authorities authoritiesFlag
+	var description string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Trust authorities to sign client certificates", Args: args("NAME"),
 		Long:    "Make a trust bundle. By itself it lets nobody in: \"lifeboat principal bind\" says which\ncertificates act as whom.",
 		Example: "  lifeboat trust create mesh --ca-pem mesh-ca.pem",
 		RunE: func(c *cobra.Command, args []string) error {
-			pem, err := a.requiredFile("ca-pem", file)
+			pem, err := authorities.read(a)
 			if err != nil {
 				return err
 			}
@@ -132,14 +145,14 @@ func (a *app) trustCreate(account *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := cl.CreateTrust(c.Context(), &lifeboatv1.CreateTrustRequest{Account: *account, Name: args[0], Description: description, CaPem: string(pem)})
+			answer, err := cl.CreateTrust(c.Context(), &lifeboatv1.CreateTrustRequest{Account: *account, Name: args[0], Description: description, CaPem: pem})
 			if err != nil {
 				return err
 			}
 			return a.show(answer, trustDetails(answer.GetTrust()))
 		},
 	}
-	c.Flags().StringVar(&file, "ca-pem", "", "PEM file with the certificates of the authorities")
+	authorities.add(c)
 	c.Flags().StringVar(&description, "description", "", "what it is for")
 	return c
 }
@@ -153,13 +166,13 @@ func (a *app) requiredFile(flag, file string) ([]byte, error) {
 }
 
 func (a *app) trustUpdate(account *string) *cobra.Command {
-	var file string
+	var authorities authoritiesFlag
 	c := &cobra.Command{
 		Use: "update NAME", Short: "Replace the authorities of a bundle", Args: args("NAME"),
 		Long:    "Replace the authorities of a bundle. To change an authority without a gap: first the old and the\nnew one in one file, then certificates of the new one, then the new one alone.",
 		Example: "  lifeboat trust update mesh --ca-pem old-and-new.pem",
 		RunE: func(c *cobra.Command, args []string) error {
-			pem, err := a.requiredFile("ca-pem", file)
+			pem, err := authorities.read(a)
 			if err != nil {
 				return err
 			}
@@ -167,14 +180,14 @@ func (a *app) trustUpdate(account *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			answer, err := cl.UpdateTrust(c.Context(), &lifeboatv1.UpdateTrustRequest{Account: *account, Name: args[0], CaPem: string(pem)})
+			answer, err := cl.UpdateTrust(c.Context(), &lifeboatv1.UpdateTrustRequest{Account: *account, Name: args[0], CaPem: pem})
 			if err != nil {
 				return err
 			}
 			return a.show(answer, trustDetails(answer.GetTrust()))
 		},
 	}
-	c.Flags().StringVar(&file, "ca-pem", "", "PEM file with the certificates of the authorities")
+	authorities.add(c)
 	return c
 }
 

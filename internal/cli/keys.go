@@ -79,10 +79,18 @@ func rotationRows(w io.Writer, r *lifeboatv1.DataKeyRotation) {
 	}
 }
 
-// followRotation waits until a rotation is done and shows, on a terminal, how far
-// it is.
-func (a *app) followRotation(ctx context.Context, cl *client.Client, of *lifeboatv1.GetDataKeysRequest, began *lifeboatv1.DataKeyRotation) (*lifeboatv1.DataKeyRotation, error) {
-	bar := a.newBar("sealing again ")
+// rotation is work on keys in the background.
+type rotation interface {
+	GetLookedAt() uint64
+	GetTotal() uint64
+	GetFinishedAt() *timestamppb.Timestamp
+}
+
+// untilDone waits until a rotation is done and shows, on a terminal, how far it is.
+// ask answers the last one; since reports whether that is this one or a later one,
+// for a host may be behind.
+func untilDone[R rotation](ctx context.Context, a *app, title string, began R, ask func() (R, error), since func(R) bool) (R, error) {
+	bar := a.newBar(title + " ")
 	defer bar.end()
 	for now := began; ; {
 		bar.set(now.GetLookedAt(), now.GetTotal())
@@ -92,14 +100,30 @@ func (a *app) followRotation(ctx context.Context, cl *client.Client, of *lifeboa
 		if err := wait(ctx, followEvery); err != nil {
 			return now, err
 		}
-		answer, err := cl.GetDataKeys(ctx, of)
+		last, err := ask()
 		if err != nil {
 			return now, err
 		}
-		if r := answer.GetRotation(); r.GetGeneration() >= began.GetGeneration() { // a host may be behind
-			now = r
+		if since(last) {
+			now = last
 		}
 	}
+}
+
+func (a *app) followRotation(ctx context.Context, cl *client.Client, of *lifeboatv1.GetDataKeysRequest, began *lifeboatv1.DataKeyRotation) (*lifeboatv1.DataKeyRotation, error) {
+	return untilDone(ctx, a, "sealing again", began, func() (*lifeboatv1.DataKeyRotation, error) {
+		answer, err := cl.GetDataKeys(ctx, of)
+		return answer.GetRotation(), err
+	}, func(r *lifeboatv1.DataKeyRotation) bool { return r.GetGeneration() >= began.GetGeneration() })
+}
+
+func (a *app) followMasterRotation(ctx context.Context, cl *client.Client, began *lifeboatv1.MasterKeyRotation) (*lifeboatv1.MasterKeyRotation, error) {
+	return untilDone(ctx, a, "wrapping again", began, func() (*lifeboatv1.MasterKeyRotation, error) {
+		s, err := cl.GetKeyStatus(ctx, &lifeboatv1.GetKeyStatusRequest{})
+		return s.GetMasterKeyRotation(), err
+	}, func(r *lifeboatv1.MasterKeyRotation) bool {
+		return !r.GetStartedAt().AsTime().Before(began.GetStartedAt().AsTime())
+	})
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -286,27 +310,6 @@ region. Backups made before still need the old master key.`,
 	f.BoolVar(&request.RewrapOnly, "rewrap-only", false, "make no master key; wrap again by those that are active now")
 	f.BoolVar(&noWait, "no-wait", false, "do not wait until all data keys are wrapped again")
 	return c
-}
-
-func (a *app) followMasterRotation(ctx context.Context, cl *client.Client, began *lifeboatv1.MasterKeyRotation) (*lifeboatv1.MasterKeyRotation, error) {
-	bar := a.newBar("wrapping again ")
-	defer bar.end()
-	for now := began; ; {
-		bar.set(now.GetLookedAt(), now.GetTotal())
-		if now.GetFinishedAt() != nil {
-			return now, nil
-		}
-		if err := wait(ctx, followEvery); err != nil {
-			return now, err
-		}
-		s, err := cl.GetKeyStatus(ctx, &lifeboatv1.GetKeyStatusRequest{})
-		if err != nil {
-			return now, err
-		}
-		if r := s.GetMasterKeyRotation(); !r.GetStartedAt().AsTime().Before(began.GetStartedAt().AsTime()) { // a host may be behind
-			now = r
-		}
-	}
 }
 
 // shredVault asks for the name of the vault, unless it is given.

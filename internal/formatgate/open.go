@@ -138,17 +138,13 @@ func (g *Gate) Status() Status {
 // Forget takes a control process that is gone for good out of the registered set.
 // Errors: CodeNotFound if there is none of that ID.
 func (g *Gate) Forget(ctx context.Context, id string) error {
-	key := record.ControlKey(id)
-	stored, ok, err := g.Store.View(ctx).Get(key)
+	txn, ok, err := record.Removal(g.Store.View(ctx), record.ControlKey(id))
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return &secret.Error{Code: secret.CodeNotFound, Field: "host", Message: "there is no such registered process"}
 	}
-	var txn record.Txn
-	txn.Require(key, stored.Revision)
-	txn.Delete(key)
 	_, err = g.Store.Commit(ctx, txn)
 	return err
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -285,34 +286,8 @@ func replace(path string, data []byte) error {
 	if ours, err := isCache(path); err == nil && !ours {
 		return foreign(path)
 	}
-	if err := write(path, data); err != nil {
-		return secret.Wrap(secret.CodeUnavailable, err, "cannot write the sealed key cache "+path)
-	}
-	return nil
-}
-
-// unfinished is added to the name of a file that is being written.
-const unfinished = ".new"
-
-func write(path string, data []byte) (err error) {
-	f, err := os.OpenFile(path+unfinished, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
+	if err := pki.WriteFile(path, data); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = f.Close()
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
+	return removeUnfinished(path)
 }

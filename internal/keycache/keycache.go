@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -391,14 +392,33 @@ func (c *Cache) Wipe() error {
 // leaves a file that is something else.
 // Errors: secret.CodeUnavailable.
 func Remove(path string) error {
-	for _, name := range []string{path + unfinished, path} {
-		ours, err := isCache(name)
-		if err == nil && ours {
-			err = os.Remove(name)
+	if err := removeUnfinished(path); err != nil {
+		return err
+	}
+	return removeCache(path)
+}
+
+// removeUnfinished removes what was being written in a crash.
+func removeUnfinished(path string) error {
+	left, err := pki.Unfinished(path)
+	if err != nil && !os.IsNotExist(err) {
+		return secret.Wrap(secret.CodeUnavailable, err, "cannot look for the sealed key cache "+path)
+	}
+	for _, name := range left {
+		if err := removeCache(name); err != nil {
+			return err
 		}
-		if err != nil && !os.IsNotExist(err) {
-			return secret.Wrap(secret.CodeUnavailable, err, "cannot remove the sealed key cache "+name)
-		}
+	}
+	return nil
+}
+
+func removeCache(name string) error {
+	ours, err := isCache(name)
+	if err == nil && ours {
+		err = os.Remove(name)
+	}
+	if err != nil && !os.IsNotExist(err) {
+		return secret.Wrap(secret.CodeUnavailable, err, "cannot remove the sealed key cache "+name)
 	}
 	return nil
 }

@@ -332,15 +332,42 @@ func TestTheOldestMakesRoom(t *testing.T) {
 func TestAFailedWriteIsTold(t *testing.T) {
 	w := newWorld(t)
 	c := w.full(t, 1)
-	must(t, os.Mkdir(w.Path+".new", 0o700))
+	dir := filepath.Dir(w.Path)
+	must(t, os.Rename(dir, dir+".away"))
 	c.Add(c.Seal(id(1), wrapped(1), raw(1), at))
 	if err := c.Write(); !secret.HasCode(err, secret.CodeUnavailable) || !errors.Is(c.Status().Err, err) {
 		t.Errorf("%v", err)
 	}
+	must(t, os.Rename(dir+".away", dir))
 	finds(t, w.open(t, "life-1"), 0) // as it was
-	must(t, os.Remove(w.Path+".new"))
 	must(t, c.Write())
 	must(t, c.Status().Err)
+}
+
+func TestWhatACrashLeftOfAWriteIsRemoved(t *testing.T) {
+	w := newWorld(t)
+	c := w.full(t, 1)
+	data, err := os.ReadFile(w.Path)
+	must(t, err)
+	dir, name := filepath.Split(w.Path)
+	for what, act := range map[string]func() error{
+		"write": func() error {
+			c.Add(c.Seal(id(1), wrapped(1), raw(1), at))
+			return c.Write()
+		},
+		"remove": func() error { return keycache.Remove(w.Path) },
+	} {
+		left, foreign := filepath.Join(dir, "."+name+".123"), filepath.Join(dir, "."+name+".notes")
+		must(t, os.WriteFile(left, data[:len(data)/2], 0o600))
+		must(t, os.WriteFile(foreign, []byte("mine"), 0o600))
+		must(t, act())
+		if _, err := os.Stat(left); !os.IsNotExist(err) {
+			t.Errorf("%s: what a crash left is there: %v", what, err)
+		}
+		if _, err := os.Stat(foreign); err != nil {
+			t.Errorf("%s: somebody else's file: %v", what, err)
+		}
+	}
 }
 
 func FuzzOpen(f *testing.F) {

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -46,9 +47,25 @@ func WriteFile(path string, data []byte) error {
 	return nil
 }
 
+// Unfinished returns the files that WriteFile left next to a path when it was
+// interrupted, by a crash say.
+func Unfinished(path string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Dir(path))
+	var left []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), temporary(path)) {
+			left = append(left, filepath.Join(filepath.Dir(path), e.Name()))
+		}
+	}
+	return left, err
+}
+
+// temporary begins the names of files that WriteFile has not finished.
+func temporary(path string) string { return "." + filepath.Base(path) + "." }
+
 func writeFile(path string, data []byte) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*") // mode 0600
+	f, err := os.CreateTemp(dir, temporary(path)+"*") // mode 0600
 	if err != nil {
 		return err
 	}

@@ -25,26 +25,12 @@ func (q *Queue) Resynchronise(ctx context.Context, name secret.RegionName, reaso
 // or with ctx's error when it has ended. A mark stays until EndResynchronise, also
 // over a restart in between.
 func (q *Queue) WaitResynchronise(ctx context.Context, name secret.RegionName) error {
-	t := q.target(name)
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
+	return q.wait(ctx, name, func(t *target, now time.Time) (bool, time.Time) {
+		if until, paused := t.paused(now); paused {
+			return false, until
 		}
-		t.mu.Lock()
-		now := q.Now()
-		until, paused := t.paused(now)
-		marked, changed := t.loaded && t.resync != nil, t.changed
-		t.mu.Unlock()
-		if marked && !paused {
-			return nil
-		}
-		if !paused {
-			until = time.Time{}
-		}
-		if err := sleep(ctx, changed, until, now); err != nil {
-			return err
-		}
-	}
+		return t.loaded && t.resync != nil, time.Time{}
+	})
 }
 
 // BeginResynchronise takes note in the store that the comparison begins. What is

@@ -59,6 +59,13 @@ func (t *target) next(now time.Time) time.Time {
 
 // Wait returns when Take may have something, or with ctx's error when it has ended.
 func (q *Queue) Wait(ctx context.Context, name secret.RegionName) error {
+	return q.wait(ctx, name, func(t *target, now time.Time) (bool, time.Time) { return t.ready(now), t.next(now) })
+}
+
+// wait returns when look, which is asked at first, whenever the target changes and
+// at the time that it names, says that the wait is over; or with ctx's error when
+// it has ended.
+func (q *Queue) wait(ctx context.Context, name secret.RegionName, look func(t *target, now time.Time) (over bool, at time.Time)) error {
 	t := q.target(name)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -66,9 +73,10 @@ func (q *Queue) Wait(ctx context.Context, name secret.RegionName) error {
 		}
 		t.mu.Lock()
 		now := q.Now()
-		ready, at, changed := t.ready(now), t.next(now), t.changed
+		over, at := look(t, now)
+		changed := t.changed
 		t.mu.Unlock()
-		if ready {
+		if over {
 			return nil
 		}
 		if err := sleep(ctx, changed, at, now); err != nil {

@@ -117,6 +117,18 @@ func LoadShared[T any](v View, kind Kind[T], key Key) (*T, int64, error) {
 	return t, revision, err
 }
 
+// Removal returns the transaction that deletes a record as it is; ok is false if it
+// does not exist.
+func Removal(v View, key Key) (txn Txn, ok bool, err error) {
+	stored, ok, err := v.Get(key)
+	if err != nil || !ok {
+		return Txn{}, false, err
+	}
+	txn.Require(key, stored.Revision)
+	txn.Delete(key)
+	return txn, true, nil
+}
+
 // Lookup follows an index entry to the ID that it names; ok is false if there is
 // no such entry.
 func Lookup(v View, key Key) (id string, ok bool, err error) {

@@ -109,17 +109,13 @@ func (o operations) FailedMutations(ctx context.Context) (failed []*lifeboatv1.F
 // RetryFailedMutation implements native.Operations: it takes the mark away, upon
 // which every host that could not apply the record tries again.
 func (o operations) RetryFailedMutation(ctx context.Context, ref string) error {
-	key := record.QuarantineKey(record.Key(ref))
-	stored, ok, err := o.p.records().View(ctx).Get(key)
+	txn, ok, err := record.Removal(o.p.records().View(ctx), record.QuarantineKey(record.Key(ref)))
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return &secret.Error{Code: secret.CodeNotFound, Field: "record", Message: "no host failed on that record"}
 	}
-	var txn record.Txn
-	txn.Require(key, stored.Revision)
-	txn.Delete(key)
 	_, err = o.p.records().Commit(ctx, txn)
 	return err
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 )
 
@@ -113,12 +111,15 @@ func (s *scrubber) step(fn func(*view) error) error {
 
 // check looks at the next scrubAtOnce records.
 func (s *scrubber) check(v *view) error {
-	walk := v.snapshot.records.Cursor()
-	k, b := walk.Seek(s.last)
-	if s.last != nil && bytes.Equal(k, s.last) {
-		k, b = walk.Next()
+	walk := v.another()
+	k, b, err := walk.seek(s.last)
+	if err == nil && s.last != nil && bytes.Equal(k, s.last) {
+		k, b, err = walk.next()
 	}
 	for range scrubAtOnce {
+		if err != nil {
+			return err
+		}
 		if k == nil {
 			s.done = true
 			return nil
@@ -129,16 +130,13 @@ func (s *scrubber) check(v *view) error {
 		if found, _ := v.cursor.Seek(k); !bytes.Equal(found, k) {
 			return damage("a record is not where its key leads")
 		}
-		if len(k) > bolt.MaxKeySize {
-			return errKeyTooLong
-		}
 		if _, err := decodeValue(k, b); err != nil {
 			_, s.sound = s.local.corrupt(record.Key(k), err), false // it is counted and mended
 		}
 		s.last = append(s.last[:0], k...)
-		k, b = walk.Next()
+		k, b, err = walk.next()
 	}
-	return nil
+	return err
 }
 
 // count counts the records of one snapshot. That takes about 0.1 µs each, far

@@ -201,14 +201,10 @@ func (v *view) Scan(start, end record.Key, visit func(record.Stored) bool) error
 	if err := v.withheldIn(start, end); err != nil {
 		return err
 	}
-	// A cursor of its own: visit may read through this view.
-	c := &view{local: v.local, file: v.file, snapshot: v.snapshot, cursor: v.snapshot.records.Cursor()}
+	c := v.another() // visit may read through this view
 	limit := []byte(end)
 	k, b, err := c.seek([]byte(start))
 	for ; err == nil && k != nil && (end == "" || bytes.Compare(k, limit) < 0); k, b, err = c.next() {
-		if len(k) > bolt.MaxKeySize {
-			return v.local.found(v.file, errKeyTooLong)
-		}
 		key := record.Key(k)
 		lv, err := decodeValue(k, b)
 		if err != nil {
@@ -225,16 +221,29 @@ func (v *view) Scan(start, end record.Key, visit func(record.Stored) bool) error
 // hold later ones.
 func (v *view) Revision() int64 { return v.snapshot.applied }
 
+// another returns a view of the same snapshot with a cursor of its own.
+func (v *view) another() *view {
+	return &view{local: v.local, file: v.file, snapshot: v.snapshot, cursor: v.snapshot.records.Cursor()}
+}
+
 func (v *view) seek(key []byte) (k, b []byte, err error) {
 	defer v.recovered(&err)
 	k, b = v.cursor.Seek(key)
-	return k, b, nil
+	return k, b, v.checkKey(k)
 }
 
 func (v *view) next() (k, b []byte, err error) {
 	defer v.recovered(&err)
 	k, b = v.cursor.Next()
-	return k, b, nil
+	return k, b, v.checkKey(k)
+}
+
+// checkKey is asked before a key is looked at: its length comes from a page.
+func (v *view) checkKey(k []byte) error {
+	if len(k) > bolt.MaxKeySize {
+		return v.local.found(v.file, errKeyTooLong)
+	}
+	return nil
 }
 
 // recovered turns a panic of bbolt, which is how it meets a damaged page, into

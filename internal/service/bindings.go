@@ -168,21 +168,9 @@ func (s *Service) UnbindPrincipal(ctx context.Context, accountRef, principalRef,
 // account if principalRef is empty.
 func (s *Service) ListBindings(ctx context.Context, accountRef, principalRef string, size int, token string) (bs []*secret.Binding, next string, err error) {
 	err = s.inspect(ctx, authz.ListBindings, func(c *call, view record.View) error {
-		account, err := c.account(view, accountRef)
+		prefix, err := c.heldUnder(view, record.BindingPrefix, accountRef, principalRef)
 		if err != nil {
 			return err
-		}
-		prefix := record.BindingPrefix + string(account.ID) + "/"
-		if principalRef == "" {
-			if err := c.authorize(view, accountResource(account)); err != nil {
-				return err
-			}
-		} else {
-			p, _, err := c.permittedPrincipal(view, string(account.ID), principalRef)
-			if err != nil {
-				return err
-			}
-			prefix = string(record.BindingKey(account.ID, p.ID, ""))
 		}
 		bs, next, err = listRecords(view, record.Bindings, prefix, size, token)
 		return err

@@ -128,21 +128,9 @@ func (c *call) putCredential(txn *record.Txn, cred *secret.Credential, revision 
 // of an account if principalRef is empty.
 func (s *Service) ListCredentials(ctx context.Context, accountRef, principalRef string, size int, token string) (creds []*secret.Credential, next string, err error) {
 	err = s.inspect(ctx, authz.ListCredentials, func(c *call, view record.View) error {
-		account, err := c.account(view, accountRef)
+		prefix, err := c.heldUnder(view, record.CredentialOfPrefix, accountRef, principalRef)
 		if err != nil {
 			return err
-		}
-		prefix := record.CredentialOfPrefix + string(account.ID) + "/"
-		if principalRef == "" {
-			if err := c.authorize(view, accountResource(account)); err != nil {
-				return err
-			}
-		} else {
-			p, _, err := c.permittedPrincipal(view, string(account.ID), principalRef)
-			if err != nil {
-				return err
-			}
-			prefix = string(record.CredentialOfKey(account.ID, p.ID, ""))
 		}
 		creds, next, err = listNamed(view, prefix, size, token, func(id string) (*secret.Credential, error) {
 			cred, _, err := load(view, record.Credentials, record.CredentialKey(secret.CredentialID(id)), "credential_id", "credential")
@@ -151,6 +139,24 @@ func (s *Service) ListCredentials(ctx context.Context, accountRef, principalRef 
 		return err
 	})
 	return creds, next, err
+}
+
+// heldUnder returns the prefix of the keys of what a principal holds of a kind, or
+// of what all of the account do if none is named, if the caller may know.
+func (c *call) heldUnder(view record.View, kind, accountRef, principalRef string) (string, error) {
+	account, err := c.account(view, accountRef)
+	if err != nil {
+		return "", err
+	}
+	prefix := kind + string(account.ID) + "/"
+	if principalRef == "" {
+		return prefix, c.authorize(view, accountResource(account))
+	}
+	p, _, err := c.permittedPrincipal(view, string(account.ID), principalRef)
+	if err != nil {
+		return "", err
+	}
+	return prefix + string(p.ID) + "/", nil
 }
 
 // RevokeCredential stops a credential for good; on one that is revoked already
