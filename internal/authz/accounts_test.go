@@ -22,75 +22,92 @@ const permitAll = `permit (principal, action, resource);`
 // policies as its number.
 func TestFreshness(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		a := New(Options{CachedPolicies: rapid.SampledFrom([]int{1, 1000}).Draw(t, "limit")})
-		m := newMemory()
-		views := []*memory{m.clone()}
-		sizes := map[int64]int{0: 0} // policies at a revision
-		var pending []record.Change
-		told := int64(0)
-		tell := func(c record.Change) {
-			a.Changed([]record.Change{c})
-			told = c.Revision
-		}
-		commit := func(t *rapid.T) record.Change {
-			if rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
-				c := m.remove(acme, "p")
-				sizes[m.revision] = 0
-				return c
-			}
-			n := int(m.revision) + 1
-			c := m.put(acme, "p", strings.Repeat(permitAll, n))
-			sizes[m.revision] = n
-			return c
-		}
+		h := &freshness{m: newMemory(), sizes: map[int64]int{0: 0}}
+		h.a = New(Options{CachedPolicies: rapid.SampledFrom([]int{1, 1000}).Draw(t, "limit")})
+		h.views = []*memory{h.m.clone()}
 		t.Repeat(map[string]func(*rapid.T){
-			"commit": func(t *rapid.T) { pending = append(pending, commit(t)) },
-			"change of another account": func(t *rapid.T) {
-				before := sizes[m.revision]
-				pending = append(pending, m.put(other, "p", permitAll))
-				sizes[m.revision] = before
-			},
-			"told before the commit": func(t *rapid.T) {
-				if len(pending) > 0 {
-					return
-				}
-				old := m.clone()
-				c := commit(t)
-				tell(c)
-				views = append(views, old) // opened between the two
-			},
-			"told after the commit": func(t *rapid.T) {
-				if len(pending) > 0 {
-					tell(pending[0])
-					pending = pending[1:]
+			"commit":                    func(t *rapid.T) { h.pending = append(h.pending, h.commit(t)) },
+			"change of another account": func(*rapid.T) { h.commitElsewhere() },
+			"told before the commit":    h.tellBeforeCommit,
+			"told after the commit": func(*rapid.T) {
+				if len(h.pending) > 0 {
+					h.tell(h.pending[0])
+					h.pending = h.pending[1:]
 				}
 			},
-			"open": func(*rapid.T) { views = append(views, m.clone()) },
-			"decide": func(t *rapid.T) {
-				v := rapid.SampledFrom(views).Draw(t, "view")
-				d, err := a.Decide(v, get(alice))
-				if err != nil {
-					t.Fatal(err)
-				}
-				for revision := min(v.revision, told); revision <= m.revision; revision++ {
-					if sizes[revision] == len(d.Policies) {
-						return
-					}
-				}
-				t.Fatalf("decided by %d policies over revision %d, told %d, now %d", len(d.Policies), v.revision, told, m.revision)
-			},
-			"decide without a revision": func(t *rapid.T) {
-				v := rapid.SampledFrom(views).Draw(t, "view")
-				d, err := a.Decide(plain{v}, get(alice))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(d.Policies) != sizes[v.revision] {
-					t.Fatalf("decided by %d policies over revision %d", len(d.Policies), v.revision)
-				}
-			},
+			"open":                      func(*rapid.T) { h.views = append(h.views, h.m.clone()) },
+			"decide":                    h.decide,
+			"decide without a revision": h.decideWithoutRevision,
 		})
 	})
+}
+
+// freshness is an authorizer that is told of commits before or after they can be
+// seen.
+type freshness struct {
+	a       *Authorizer
+	m       *memory
+	views   []*memory
+	sizes   map[int64]int // policies at a revision
+	pending []record.Change
+	told    int64
+}
+
+func (h *freshness) tell(c record.Change) {
+	h.a.Changed([]record.Change{c})
+	h.told = c.Revision
+}
+
+func (h *freshness) commit(t *rapid.T) record.Change {
+	if rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
+		c := h.m.remove(acme, "p")
+		h.sizes[h.m.revision] = 0
+		return c
+	}
+	n := int(h.m.revision) + 1
+	c := h.m.put(acme, "p", strings.Repeat(permitAll, n))
+	h.sizes[h.m.revision] = n
+	return c
+}
+
+func (h *freshness) commitElsewhere() {
+	before := h.sizes[h.m.revision]
+	h.pending = append(h.pending, h.m.put(other, "p", permitAll))
+	h.sizes[h.m.revision] = before
+}
+
+func (h *freshness) tellBeforeCommit(t *rapid.T) {
+	if len(h.pending) > 0 {
+		return
+	}
+	old := h.m.clone()
+	h.tell(h.commit(t))
+	h.views = append(h.views, old) // opened between the two
+}
+
+func (h *freshness) decide(t *rapid.T) {
+	v := rapid.SampledFrom(h.views).Draw(t, "view")
+	d, err := h.a.Decide(v, get(alice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for revision := min(v.revision, h.told); revision <= h.m.revision; revision++ {
+		if h.sizes[revision] == len(d.Policies) {
+			return
+		}
+	}
+	t.Fatalf("decided by %d policies over revision %d, told %d, now %d", len(d.Policies), v.revision, h.told, h.m.revision)
+}
+
+func (h *freshness) decideWithoutRevision(t *rapid.T) {
+	v := rapid.SampledFrom(h.views).Draw(t, "view")
+	d, err := h.a.Decide(plain{v}, get(alice))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Policies) != h.sizes[v.revision] {
+		t.Fatalf("decided by %d policies over revision %d", len(d.Policies), v.revision)
+	}
 }
 
 // TestOldViewDoesNotBringOldPoliciesBack is the race that caches of this kind

@@ -91,65 +91,19 @@ func (e etcd) open(t *testing.T, o queue.Options) *queue.Queue {
 func TestWithEtcd(t *testing.T) {
 	e := startEtcd(t)
 	processes := []*queue.Queue{e.open(t, queue.Options{}), e.open(t, queue.Options{})}
-	targets := []secret.RegionName{west, "south"}
-	const records, mutations = 50, 400
-
-	var mutated [records]int64
-	var delivered [2][records]atomic.Int64
-	var lock [records]sync.Mutex
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
+	r := &rush{t: t, etcd: e, targets: []secret.RegionName{west, "south"}}
 
 	var writing, sending sync.WaitGroup
 	for range 4 {
-		writing.Go(func() {
-			for range mutations / 4 {
-				n := rand.IntN(records)
-				lock[n].Lock()
-				var txn record.Txn
-				txn.Put(key(n), record.EncodeReference("state"))
-				processes[rand.IntN(2)].Enqueue(&txn, targets, key(n), time.Now())
-				revision, err := e.Commit(ctx, txn)
-				mutated[n] = revision
-				lock[n].Unlock()
-				if err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	work := func(ctx context.Context, p *queue.Queue, i int) {
-		for p.Wait(ctx, targets[i]) == nil {
-			messages := p.Take(targets[i], 1+rand.IntN(20))
-			for _, m := range messages {
-				e.deliver(t, &delivered[i], m)
-			}
-			var err error
-			switch rand.IntN(10) {
-			case 0:
-				p.Release(targets[i], messages, 0)
-			case 1:
-				p.Unreachable(targets[i], messages)
-			case 2:
-				failures := make([]queue.Failure, len(messages))
-				for j, m := range messages {
-					failures[j] = queue.Failure{Message: m, Code: secret.CodeUnavailable, Reason: "test"}
-				}
-				err = p.Failed(ctx, targets[i], failures)
-			default:
-				err = p.Done(ctx, targets[i], messages)
-			}
-			if err != nil && ctx.Err() == nil {
-				t.Error(err)
-			}
-		}
+		writing.Go(func() { r.mutate(ctx, processes, rushMutations/4) })
 	}
 	first, kill := context.WithCancel(ctx)
 	defer kill()
-	for i := range targets {
-		sending.Go(func() { work(first, processes[0], i) })
-		sending.Go(func() { work(first, processes[1], i) })
+	for i := range r.targets {
+		sending.Go(func() { r.send(first, processes[0], i) })
+		sending.Go(func() { r.send(first, processes[1], i) })
 	}
 	writing.Wait()
 	kill() // in the middle of what it does, and never gives back what it has taken
@@ -158,20 +112,84 @@ func TestWithEtcd(t *testing.T) {
 	heir := e.open(t, queue.Options{})
 	last, end := context.WithCancel(ctx)
 	defer end()
-	for i := range targets {
-		sending.Go(func() { work(last, heir, i) })
-		for n := range records {
-			for delivered[i][n].Load() < mutated[n] || e.holds(t, record.MessageKey(targets[i], key(n))) {
-				if ctx.Err() != nil {
-					t.Fatalf("%s has record %d at %d of %d", targets[i], n, delivered[i][n].Load(), mutated[n])
-				}
-				must(t, heir.RetryAll(ctx, targets[i]))
-				time.Sleep(20 * time.Millisecond)
-			}
-		}
+	for i := range r.targets {
+		sending.Go(func() { r.send(last, heir, i) })
+		r.wantDelivered(ctx, heir, i)
 	}
 	end()
 	sending.Wait()
+}
+
+const rushRecords, rushMutations = 50, 400
+
+// rush is many mutations of a few records, delivered to two targets by senders that
+// fail now and then.
+type rush struct {
+	t         *testing.T
+	etcd      etcd
+	targets   []secret.RegionName
+	mutated   [rushRecords]int64
+	delivered [2][rushRecords]atomic.Int64
+	lock      [rushRecords]sync.Mutex
+}
+
+func (r *rush) mutate(ctx context.Context, processes []*queue.Queue, times int) {
+	for range times {
+		n := rand.IntN(rushRecords)
+		r.lock[n].Lock()
+		var txn record.Txn
+		txn.Put(key(n), record.EncodeReference("state"))
+		processes[rand.IntN(2)].Enqueue(&txn, r.targets, key(n), time.Now())
+		revision, err := r.etcd.Commit(ctx, txn)
+		r.mutated[n] = revision
+		r.lock[n].Unlock()
+		if err != nil {
+			r.t.Error(err)
+			return
+		}
+	}
+}
+
+// send takes and delivers the messages of a target until ctx is done.
+func (r *rush) send(ctx context.Context, p *queue.Queue, i int) {
+	for p.Wait(ctx, r.targets[i]) == nil {
+		messages := p.Take(r.targets[i], 1+rand.IntN(20))
+		for _, m := range messages {
+			r.etcd.deliver(r.t, &r.delivered[i], m)
+		}
+		var err error
+		switch rand.IntN(10) {
+		case 0:
+			p.Release(r.targets[i], messages, 0)
+		case 1:
+			p.Unreachable(r.targets[i], messages)
+		case 2:
+			failures := make([]queue.Failure, len(messages))
+			for j, m := range messages {
+				failures[j] = queue.Failure{Message: m, Code: secret.CodeUnavailable, Reason: "test"}
+			}
+			err = p.Failed(ctx, r.targets[i], failures)
+		default:
+			err = p.Done(ctx, r.targets[i], messages)
+		}
+		if err != nil && ctx.Err() == nil {
+			r.t.Error(err)
+		}
+	}
+}
+
+// wantDelivered waits until a target has the last mutation of every record.
+func (r *rush) wantDelivered(ctx context.Context, p *queue.Queue, i int) {
+	r.t.Helper()
+	for n := range rushRecords {
+		for r.delivered[i][n].Load() < r.mutated[n] || r.etcd.holds(r.t, record.MessageKey(r.targets[i], key(n))) {
+			if ctx.Err() != nil {
+				r.t.Fatalf("%s has record %d at %d of %d", r.targets[i], n, r.delivered[i][n].Load(), r.mutated[n])
+			}
+			must(r.t, p.RetryAll(ctx, r.targets[i]))
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
 }
 
 // deliver has a target receive the present state of a record.

@@ -246,7 +246,7 @@ func TestServiceAccountTokensOfKubernetes(t *testing.T) {
 	do(t, shared.Client(shared.Host(0), token("shop", "web")).WhoAmI, &lifeboatv1.WhoAmIRequest{})
 }
 
-func TestIssuersAreChecked(t *testing.T) {
+func TestMalformedIssuersAreRefused(t *testing.T) {
 	a := account(t, shared)
 	admin := a.Client(shared.Control())
 	user(t, a, "web")
@@ -298,6 +298,16 @@ func TestIssuersAreChecked(t *testing.T) {
 			}
 		})
 	}
+	if n := len(do(t, admin.ListIssuers, &lifeboatv1.ListIssuersRequest{}).GetIssuers()); n != 0 {
+		t.Errorf("%d issuers", n)
+	}
+}
+
+func TestIssuersAreChecked(t *testing.T) {
+	a := account(t, shared)
+	admin := a.Client(shared.Control())
+	user(t, a, "web")
+	i := issuertest.New(t)
 	unknown := newIssuerRequest(i)
 	unknown.Rules[0].Principal = "nobody"
 	fails(t, admin.CreateIssuer, unknown, secret.CodeNotFound)
@@ -316,6 +326,12 @@ func TestIssuersAreChecked(t *testing.T) {
 	if u := do(t, admin.UpdateIssuer, &lifeboatv1.UpdateIssuerRequest{Name: "ci", Description: &text}).GetIssuer(); u.GetDescription() != text || u.GetUrl() != i.URL {
 		t.Errorf("updated %v", u)
 	}
+}
+
+func TestWhoMayDoNothingSeesNoIssuer(t *testing.T) {
+	a := account(t, shared)
+	user(t, a, "web")
+	do(t, a.Client(shared.Control()).CreateIssuer, newIssuerRequest(issuertest.New(t)))
 	_, made := user(t, a, "nobody")
 	for _, call := range []func() (any, error){
 		func() (any, error) {

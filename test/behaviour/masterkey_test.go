@@ -51,27 +51,11 @@ func TestRotationOfTheMasterKeyUnderLoad(t *testing.T) {
 	made, err := r.Control().Running().Backup(t.Context(), t.TempDir()+"/backup", nil)
 	must(t, err)
 
-	ctx, stop := context.WithCancel(t.Context())
 	watching, endWatch := context.WithCancel(t.Context())
 	defer endWatch()
 	watch, err := c.WatchSecrets(watching, ask(&lifeboatv1.WatchSecretsRequest{Vault: v}))
 	must(t, err)
-	var load sync.WaitGroup
-	for _, p := range r.Processes() {
-		load.Go(func() {
-			c := a.Client(p)
-			for n := 0; ctx.Err() == nil; n++ {
-				if _, err := c.GetSecretValue(t.Context(), ask(reads(v, "a"))); err != nil {
-					t.Errorf("read on %s during the rotation: %v", p.ID, err)
-					return
-				}
-				if _, err := c.PutSecretVersion(t.Context(), ask(&lifeboatv1.PutSecretVersionRequest{Vault: v, Secret: "a", Value: fmt.Append(nil, n)})); err != nil {
-					t.Errorf("write on %s during the rotation: %v", p.ID, err)
-					return
-				}
-			}
-		})
-	}
+	stop := readAndWrite(t, r, "a")
 	began := do(t, operator.RotateMasterKey, &lifeboatv1.RotateMasterKeyRequest{})
 	if began.GetRunning() || began.GetRotation().GetMasterKey() == old {
 		t.Errorf("began %v", began)
@@ -81,7 +65,6 @@ func TestRotationOfTheMasterKeyUnderLoad(t *testing.T) {
 		t.Errorf("the rotation says %v; there were %d data keys", done, 2*before.GetScopes())
 	}
 	stop()
-	load.Wait()
 	last := put(t, c, v, "a", "last").GetVersion().GetId()
 	for seen := ""; seen != last; seen = watch.Msg().GetEvent().GetVersionId() {
 		if !watch.Receive() {
@@ -105,6 +88,33 @@ func TestRotationOfTheMasterKeyUnderLoad(t *testing.T) {
 	}
 	fails(t, c.RotateMasterKey, &lifeboatv1.RotateMasterKeyRequest{}, secret.CodeDenied)
 	fails(t, c.GetKeyStatus, &lifeboatv1.GetKeyStatusRequest{}, secret.CodeDenied)
+}
+
+// readAndWrite uses a secret on every process until it is told to stop.
+func readAndWrite(t *testing.T, r *lifeboattest.Region, name string) (stop func()) {
+	t.Helper()
+	a := r.Account()
+	ctx, cancel := context.WithCancel(t.Context())
+	var load sync.WaitGroup
+	for _, p := range r.Processes() {
+		load.Go(func() {
+			c := a.Client(p)
+			for n := 0; ctx.Err() == nil; n++ {
+				if _, err := c.GetSecretValue(t.Context(), ask(reads(a.Vault, name))); err != nil {
+					t.Errorf("read on %s during the rotation: %v", p.ID, err)
+					return
+				}
+				if _, err := c.PutSecretVersion(t.Context(), ask(&lifeboatv1.PutSecretVersionRequest{Vault: a.Vault, Secret: name, Value: fmt.Append(nil, n)})); err != nil {
+					t.Errorf("write on %s during the rotation: %v", p.ID, err)
+					return
+				}
+			}
+		})
+	}
+	return func() {
+		cancel()
+		load.Wait()
+	}
 }
 
 // A rotation that was interrupted goes on, and what another process was given by
