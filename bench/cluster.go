@@ -128,6 +128,7 @@ func (c *cluster) config(id string, roles ...config.Role) *config.Config {
 		Peer: config.PeerTLS{CertFile: c.path(id + ".pem"), KeyFile: c.path(id + "-key.pem"), CAFile: c.path("ca.pem")},
 	}
 	conf.KMS.File.Path = c.path("kms-keys")
+	conf.AWS.Vault = vaultName
 	conf.Control.Addresses = []string{c.peer}
 	conf.Log.Level = "error"
 	return conf

@@ -26,6 +26,8 @@ type load struct {
 	header  http.Header
 	// next returns the path and the body of a client's next request.
 	next func(client int) (path string, body []byte)
+	// headers returns that of a request with a body, if they are not all the same.
+	headers func(body []byte) http.Header
 	// latencies of the last round.
 	latencies []float64
 }
@@ -112,6 +114,9 @@ func (l *load) once(ctx context.Context, client int) (int, error) {
 		return 0, err
 	}
 	r.Header = l.header
+	if l.headers != nil {
+		r.Header = l.headers(body)
+	}
 	answer, err := l.clients[client].Do(r)
 	if err != nil {
 		return 0, err

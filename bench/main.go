@@ -22,6 +22,7 @@ type part struct {
 
 var parts = []part{
 	{"reads", measureReads},
+	{"aws", measureAWS},
 	{"remote", measureRemote},
 	{"writes", measureWrites},
 	{"lag", measureLag},

@@ -104,6 +104,7 @@ func furnished(b testing.TB) (*region.Process, string) {
 	c.Store.Embedded.ClientAddress, c.Store.Embedded.PeerAddress, c.Store.Embedded.Name = "", "", "one"
 	c.TLS.CertFile, c.TLS.KeyFile, c.TLS.CAFile = filepath.Join(dir, "c.pem"), filepath.Join(dir, "k.pem"), filepath.Join(dir, "ca.pem")
 	c.KMS.File.Path = filepath.Join(dir, "kms")
+	c.AWS.Vault = "app"
 	c.Audit.Paths = []string{filepath.Join(dir, "audit.log")}
 	prepare(b, c)
 	p, err := region.Start(b.Context(), region.Options{Config: c, Release: "bench", Logger: slog.New(slog.DiscardHandler)})
@@ -135,6 +136,7 @@ func furnished(b testing.TB) (*region.Process, string) {
 	for name, text := range map[string]string{
 		"readers": `permit (principal in Role::"readers", action in Action::"read", resource);`,
 		"writers": `permit (principal in Role::"writers", action in Action::"write", resource);`,
+		"own-key": `permit (principal in Role::"readers", action == Action::"CreateAccessKey", resource);`,
 		"robots":  `permit (principal in Role::"robots", action in Action::"read", resource);`,
 		"locked":  `forbid (principal, action in Action::"read", resource is Secret) when { resource.tags has locked };`,
 	} {
@@ -142,7 +144,7 @@ func furnished(b testing.TB) (*region.Process, string) {
 	}
 	must(b, call(lifeboatv1connect.VaultServiceCreateVaultProcedure, &lifeboatv1.CreateVaultRequest{Name: "app"}, &lifeboatv1.CreateVaultResponse{}))
 	must(b, call(lifeboatv1connect.SecretServiceCreateSecretProcedure, &lifeboatv1.CreateSecretRequest{
-		Vault: "app", Name: "db/password", Value: make([]byte, 1<<10), Wait: lifeboatv1.Wait_WAIT_CLEARED,
+		Vault: "app", Name: "db/password", Value: bytes.Repeat([]byte("secret: "), 1<<7), Wait: lifeboatv1.Wait_WAIT_CLEARED,
 	}, &lifeboatv1.CreateSecretResponse{}))
 	var made lifeboatv1.CreateTokenResponse
 	must(b, call(lifeboatv1connect.AccountServiceCreateTokenProcedure, &lifeboatv1.CreateTokenRequest{Principal: "app"}, &made))

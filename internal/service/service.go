@@ -119,6 +119,7 @@ type Service struct {
 	storeReads atomic.Uint64
 	clock      clockWatch
 	keyWork
+	signing *signingKeys
 }
 
 // New returns a Service.
@@ -163,7 +164,7 @@ func New(o Options) *Service {
 	if o.Unchecked == nil && o.Store != nil {
 		o.Unchecked = o.Store.View
 	}
-	s := &Service{Options: o}
+	s := &Service{Options: o, signing: newSigningKeys()}
 	s.resealRate, s.rewrapRate = o.Keys.resealRate(), o.Keys.rewrapRate()
 	return s
 }

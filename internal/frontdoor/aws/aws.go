@@ -1,11 +1,12 @@
 package aws
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authn"
@@ -47,13 +48,18 @@ type Dialect struct {
 	// region is what this one is called.
 	region     string
 	operations map[string]operation
+	buffers    sync.Pool // of *[]byte
 }
+
+// maxPooled bounds the buffers that are kept for later requests.
+const maxPooled = 32 << 10
 
 // New returns the dialect.
 func New(o Options) *Dialect {
 	d := &Dialect{Options: o}
 	d.region = d.nameOf(o.Region)
 	d.operations = operations()
+	d.buffers.New = func() any { b := make([]byte, 0, 4<<10); return &b }
 	return d
 }
 
@@ -157,7 +163,14 @@ func (d *Dialect) Authenticate(r *http.Request, _ *service.Request) func(record.
 
 // ServeHTTP implements http.Handler.
 func (d *Dialect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer, err := d.serve(r)
+	buffer := d.buffers.Get().(*[]byte)
+	defer func() {
+		clear((*buffer)[:cap(*buffer)]) // it held a value in the clear
+		if cap(*buffer) <= maxPooled {
+			d.buffers.Put(buffer)
+		}
+	}()
+	answer, err := d.serve(r, buffer)
 	if err != nil {
 		if request := service.RequestFrom(r.Context()); request != nil && !request.Audited() {
 			if auditErr := d.Service.Refuse(request, d.Action(r), secret.CodeOf(err)); auditErr != nil {
@@ -167,17 +180,20 @@ func (d *Dialect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.WriteError(w, r, err)
 		return
 	}
-	body, err := encode(answer)
+	body, err := encode((*buffer)[:0], answer)
 	if err != nil {
 		d.WriteError(w, r, err)
 		return
 	}
-	defer clear(body) // it may hold a value in the clear
+	if cap(body) > cap(*buffer) {
+		clear(*buffer)
+		*buffer = body
+	}
 	d.write(w, r, http.StatusOK, body)
 }
 
 // serve verifies what of the signature needs no record, and carries the request out.
-func (d *Dialect) serve(r *http.Request) (any, error) {
+func (d *Dialect) serve(r *http.Request, buffer *[]byte) (any, error) {
 	s, err := signatureOf(r, d.region, d.Service.Now())
 	if err != nil {
 		return nil, err
@@ -189,21 +205,32 @@ func (d *Dialect) serve(r *http.Request) (any, error) {
 	if !ok {
 		return nil, faultf(secret.CodeInvalid, "UnknownOperationException", "the operation is not one of AWS Secrets Manager")
 	}
-	body, err := io.ReadAll(r.Body)
+	body, err := readAll(r, buffer)
 	if err != nil {
 		return nil, secret.Invalid("body", "cannot be read to its end")
 	}
-	defer clear(body)
 	if err := s.cover(r, body); err != nil {
 		return nil, err
 	}
 	ctx := r.Context()
+	sig := &service.Signature{Key: s.key, Scope: s.date, Derive: s.derive, Verify: s.verify}
 	service.RequestFrom(ctx).Authenticate = func(view record.View, now time.Time) (authn.Caller, error) {
-		caller, err := d.Service.Signed(ctx, view, s.key, now, s.verify)
+		caller, err := d.Service.Signed(ctx, view, sig, now)
 		if _, typed := errors.AsType[wireType](err); !typed && secret.HasCode(err, secret.CodeUnauthenticated) {
 			err = faultf(secret.CodeUnauthenticated, "UnrecognizedClientException", "The security token included in the request is invalid.")
 		}
 		return caller, err
 	}
 	return o.serve(ctx, d, body)
+}
+
+// readAll reads the body into the buffer, which may be replaced by a larger one.
+func readAll(r *http.Request, buffer *[]byte) ([]byte, error) {
+	if n := r.ContentLength; n > int64(cap(*buffer)) {
+		*buffer = make([]byte, 0, n)
+	}
+	body := bytes.NewBuffer((*buffer)[:0])
+	_, err := body.ReadFrom(r.Body)
+	*buffer = body.Bytes()
+	return *buffer, err
 }

@@ -42,7 +42,19 @@ func decode(body []byte, into any) error {
 	return faultf(secret.CodeInvalid, "SerializationException", "%s", what)
 }
 
-func encode(answer any) ([]byte, error) { return json.Marshal(answer) }
+// encode appends an answer to b.
+func encode(b []byte, answer any) ([]byte, error) {
+	if v, ok := answer.(*valueOut); ok {
+		return v.append(b)
+	}
+	body, err := json.Marshal(answer)
+	if err != nil {
+		return nil, secret.Wrap(secret.CodeInternal, err, "encode an answer")
+	}
+	b = append(b, body...)
+	clear(body)
+	return b, nil
+}
 
 // epoch is a time in seconds since 1970, to the millisecond; 0 is left out.
 type epoch float64

@@ -100,7 +100,7 @@ func (d *Dialect) WriteError(w http.ResponseWriter, r *http.Request, err error) 
 	if request := service.RequestFrom(ctx); request != nil && request.ForwardedBy != "" && secret.HasCode(err, secret.CodeUnavailable) {
 		w.Header().Set(router.HeaderNotDone, "unavailable") // the host may ask another process
 	}
-	body, encodeErr := encode(failure{Type: of, Message: text})
+	body, encodeErr := encode(nil, failure{Type: of, Message: text})
 	if encodeErr != nil { // text that is not UTF-8
 		body = []byte(`{"__type":"` + of + `","Message":""}`)
 	}

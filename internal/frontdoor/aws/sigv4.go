@@ -1,7 +1,6 @@
 package aws
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
 // Signature Version 4 of AWS: of the request as it was sent, with a key that is
@@ -248,24 +248,28 @@ func appendTrimmed(c []byte, value string) []byte {
 	return c
 }
 
-// verify compares the signature with the one that the key makes.
-func (s *signature) verify(key secret.Plaintext) error {
+// derive makes the key of a scope from the secret half of an access key.
+func (s *signature) derive(half secret.Plaintext) service.SigningKey {
 	var space [128]byte
-	first := append(append(space[:0], "AWS4"...), key.Reveal()...)
+	first := append(append(space[:0], "AWS4"...), half.Reveal()...)
 	derived := keyed(first, s.date)
 	clear(first)
 	for _, part := range [...]string{s.region, s.service, terminator} {
 		derived = keyed(derived[:], part)
 	}
-	var text bytes.Buffer
-	text.Grow(256)
+	return derived
+}
+
+// verify compares the signature with the one that the key of the scope makes.
+func (s *signature) verify(key *service.SigningKey) error {
+	var space [256]byte
+	text := space[:0]
 	for _, part := range [...]string{algorithm, "\n", s.at, "\n", s.date, "/", s.region, "/", s.service, "/", terminator, "\n"} {
-		text.WriteString(part)
+		text = append(text, part...)
 	}
-	text.Write(s.request[:])
-	mac := hmac.New(sha256.New, derived[:])
-	mac.Write(text.Bytes())
-	clear(derived[:])
+	text = append(text, s.request[:]...)
+	mac := hmac.New(sha256.New, key[:])
+	_, _ = mac.Write(text)
 	if subtle.ConstantTimeCompare(mac.Sum(nil), s.signature[:]) != 1 {
 		return wrongSignature("The request signature we calculated does not match the signature you provided. " +
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
@@ -273,9 +277,9 @@ func (s *signature) verify(key secret.Plaintext) error {
 	return nil
 }
 
-func keyed(key []byte, text string) (sum [sha256.Size]byte) {
+func keyed(key []byte, text string) (sum service.SigningKey) {
 	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(text))
+	_, _ = mac.Write([]byte(text))
 	mac.Sum(sum[:0])
 	return sum
 }

@@ -45,7 +45,8 @@ func check(r *http.Request, body []byte, key string, now time.Time) error {
 	if err := s.cover(r, body); err != nil {
 		return err
 	}
-	return s.verify(secret.NewPlaintext([]byte(key)))
+	derived := s.derive(secret.NewPlaintext([]byte(key)))
+	return s.verify(&derived)
 }
 
 // TestWhatTheSDKSignsIsAccepted, and nothing of it with one bit changed.

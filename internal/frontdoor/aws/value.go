@@ -2,7 +2,11 @@ package aws
 
 import (
 	"context"
+	"encoding/base64"
+	"strconv"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
@@ -41,14 +45,63 @@ type getSecretValueIn struct {
 	SecretId, VersionId, VersionStage *string //nolint:revive // the API's names, as those of all members
 }
 
+// valueOut is the answer that is given most often, so it encodes itself.
 type valueOut struct {
-	ARN           string
-	CreatedDate   epoch
-	Name          string
-	SecretBinary  []byte   `json:",omitzero"`
-	SecretString  *string  `json:",omitzero"`
-	VersionId     string   //nolint:revive // see above
-	VersionStages []string `json:",omitzero"`
+	arn, name, versionID string
+	created              epoch
+	value                []byte
+	// binary says that the value is answered as bytes.
+	binary bool
+	labels []string
+}
+
+// MarshalJSONTo implements json.MarshalerTo.
+func (v *valueOut) MarshalJSONTo(e *jsontext.Encoder) error {
+	b, err := v.append(nil)
+	if err != nil {
+		return err
+	}
+	defer clear(b)
+	return e.WriteValue(b)
+}
+
+func (v *valueOut) append(b []byte) (_ []byte, err error) {
+	member := func(name string) { b = append(append(append(b, '"'), name...), `":`...) }
+	text := func(name, value string) {
+		member(name)
+		if err == nil {
+			b, err = jsontext.AppendQuote(b, value)
+		}
+		b = append(b, ',')
+	}
+	b = append(b, '{')
+	text("ARN", v.arn)
+	member("CreatedDate")
+	b = append(strconv.AppendFloat(b, float64(v.created), 'f', -1, 64), ',')
+	text("Name", v.name)
+	if v.binary {
+		member("SecretBinary")
+		b = append(base64.StdEncoding.AppendEncode(append(b, '"'), v.value), `",`...)
+	} else {
+		member("SecretString")
+		if err == nil {
+			b, err = jsontext.AppendQuote(b, v.value)
+		}
+		b = append(b, ',')
+	}
+	text("VersionId", v.versionID)
+	if len(v.labels) > 0 {
+		member("VersionStages")
+		for i, label := range v.labels {
+			b = append(b, "[,"[min(i, 1)])
+			if err == nil {
+				b, err = jsontext.AppendQuote(b, label)
+			}
+		}
+		b = append(b, "],"...)
+	}
+	b[len(b)-1] = '}'
+	return b, err
 }
 
 func (d *Dialect) getSecretValue(ctx context.Context, in *getSecretValueIn) (any, error) {
@@ -98,17 +151,11 @@ func (d *Dialect) read(ctx context.Context, in *getSecretValueIn) (*valueOut, er
 
 // valueOf answers text as a string unless it was given as bytes.
 func (d *Dialect) valueOf(v service.Value) *valueOut {
-	out := &valueOut{
-		ARN: d.arnOf(v.Secret), Name: v.Secret.Name, CreatedDate: epochOf(v.Version.CreatedAt),
-		VersionId: string(v.Version.ID), VersionStages: labels(v.Secret, v.Version.ID),
+	b := v.Plaintext.Reveal()
+	return &valueOut{
+		arn: d.arnOf(v.Secret), name: v.Secret.Name, created: epochOf(v.Version.CreatedAt),
+		versionID: string(v.Version.ID), labels: labels(v.Secret, v.Version.ID), value: b, binary: v.Version.Binary || !utf8.Valid(b),
 	}
-	if b := v.Plaintext.Reveal(); v.Version.Binary || !utf8.Valid(b) {
-		out.SecretBinary = b
-	} else {
-		text := string(b)
-		out.SecretString = &text
-	}
-	return out
 }
 
 type putSecretValueIn struct {
