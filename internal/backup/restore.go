@@ -196,6 +196,13 @@ func (r *restore) failed(err error) error {
 		WithHint("look at its state with: lifeboat operator status")
 }
 
+// origins are the backups that lead to the new life: what was mutated after the last
+// of them in the life before is lost.
+func (r *restore) origins() []*recordpb.Moment {
+	before := secret.Moment{Incarnation: secret.Incarnation(r.region.GetIncarnation()), Revision: r.summary.Revision}
+	return append(r.region.GetOrigins(), record.MomentToProto(before))
+}
+
 // open makes the store a region, in one transaction.
 func (r *restore) open(ctx context.Context) error {
 	var txn record.Txn
@@ -204,7 +211,7 @@ func (r *restore) open(ctx context.Context) error {
 	txn.Put(record.RegionKey, record.Regions.Encode(&recordpb.Region{
 		Name: r.region.GetName(), Incarnation: string(r.incarnation), RestoreEpoch: r.epoch(),
 		InitializedAt: r.region.GetInitializedAt(), RestoredAt: r.options.Now().UnixNano(),
-		KeyCheck: r.check.Bytes, MasterKey: r.check.MasterKey,
+		KeyCheck: r.check.Bytes, MasterKey: r.check.MasterKey, Origins: r.origins(),
 	}))
 	txn.Put(record.FenceKey, record.Fences.Encode(&recordpb.Fence{
 		Incarnation: string(r.incarnation), Role: service.FenceServing, RestoreEpoch: r.epoch(),

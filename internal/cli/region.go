@@ -98,7 +98,7 @@ func milliseconds(seconds float64) string {
 }
 
 func (a *app) regionAdmit() *cobra.Command {
-	var yes bool
+	var yes, older bool
 	var incarnation string
 	c := &cobra.Command{
 		Use: "admit REGION", Short: "Accept another life of a region, such as a restored one", Args: args("REGION"),
@@ -108,7 +108,9 @@ anew, is another one; so is a copy of it that somebody made. Until then nothing 
 sent to it and nothing is taken from it.
 
 Admit an incarnation only if you know why it is another one. What the one before had
-sent stays.`,
+sent stays. One that was restored from so old a backup that it may hold records
+which were deleted since, and of which nothing is remembered here any more, is
+refused: they would come back. --older-backup admits it all the same.`,
 		Example:           "  lifeboat region status\n  lifeboat region admit west\n  lifeboat region admit west --incarnation 4f0c… --yes",
 		ValidArgsFunction: a.completePeers,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -125,7 +127,7 @@ sent stays.`,
 			if err := a.confirm(yes, "admitting incarnation "+incarnation+" of "+region, region); err != nil {
 				return err
 			}
-			answer, err := cl.AdmitPeer(c.Context(), &lifeboatv1.AdmitPeerRequest{Region: region, Incarnation: incarnation})
+			answer, err := cl.AdmitPeer(c.Context(), &lifeboatv1.AdmitPeerRequest{Region: region, Incarnation: incarnation, OlderBackup: older})
 			if err != nil {
 				return err
 			}
@@ -133,6 +135,7 @@ sent stays.`,
 		},
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&older, "older-backup", false, "admit it although deleted records may come back with it")
 	c.Flags().StringVar(&incarnation, "incarnation", "", "the incarnation to admit (default: the one that answers now)")
 	return c
 }

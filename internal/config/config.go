@@ -37,6 +37,7 @@ type Config struct {
 	Peers       []Peer      `yaml:"peers"`
 	KMS         KMS         `yaml:"kms"`
 	Keys        Keys        `yaml:"keys"`
+	Replication Replication `yaml:"replication"`
 	Audit       Audit       `yaml:"audit"`
 	Credentials Credentials `yaml:"credentials"`
 	Reads       Reads       `yaml:"reads"`
@@ -278,8 +279,16 @@ type Keys struct {
 	// RecordsPerSecond bounds what is sealed again in the background; default 500.
 	RecordsPerSecond int `yaml:"records_per_second"`
 	// BackupsKeptFor is how long backups may be restored, and so keep keys from
-	// being retired; default 30 days.
+	// being retired and what is left of deleted records from being forgotten;
+	// default 30 days.
 	BackupsKeptFor time.Duration `yaml:"backups_kept_for"`
+}
+
+// Replication says how control processes look after what other regions have.
+type Replication struct {
+	// CollectEvery is how often it is looked for what is left of deleted records and
+	// can be forgotten; default 1h.
+	CollectEvery time.Duration `yaml:"collect_every"`
 }
 
 // Audit configures the audit log.
@@ -390,6 +399,7 @@ func Default() *Config {
 			SealedCache: KMSSealedCache{Path: "key-cache", MaxAge: 24 * time.Hour},
 		},
 		Keys:        Keys{RotateDataKeysAfter: 1 << 30, DataKeysPerSecond: 50, RecordsPerSecond: 500, BackupsKeptFor: 30 * 24 * time.Hour},
+		Replication: Replication{CollectEvery: time.Hour},
 		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},
 		Credentials: Credentials{MaxAgeWhenCutOff: 24 * time.Hour, ExchangeLifetime: 15 * time.Minute, ExchangeLimit: time.Hour},
 		Reads:       Reads{StoreFallbackTimeout: 500 * time.Millisecond, WaitClearedTimeout: 5 * time.Second},

@@ -44,6 +44,7 @@ func (c *Config) Validate() error {
 	c.validatePeers(&p)
 	c.validateKMS(&p)
 	c.Keys.validate(&p, c.KMS.Driver)
+	between(&p, "replication.collect_every", c.Replication.CollectEvery, time.Second, 87600*time.Hour)
 	c.validateAudit(&p)
 	between(&p, "credentials.max_age_when_cut_off", c.Credentials.MaxAgeWhenCutOff, time.Minute, 720*time.Hour)
 	between(&p, "credentials.exchange_limit", c.Credentials.ExchangeLimit, time.Minute, 12*time.Hour)

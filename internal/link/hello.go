@@ -12,7 +12,7 @@ import (
 )
 
 // maxHelloBytes bounds what is read of a Hello.
-const maxHelloBytes = 4 << 10
+const maxHelloBytes = 16 << 10
 
 // Hello returns the service with which every link begins, to be served behind
 // Accept.
@@ -26,8 +26,12 @@ type regionService struct{ links *Links }
 func (s regionService) Hello(context.Context, *connect.Request[peerv1.HelloRequest]) (*connect.Response[peerv1.HelloResponse], error) {
 	l := s.links
 	life := l.Life()
-	return connect.NewResponse(&peerv1.HelloResponse{
+	answer := &peerv1.HelloResponse{
 		Region: string(l.Region), Incarnation: string(life.Incarnation), RestoreEpoch: life.RestoreEpoch,
 		Release: l.Release, Process: l.Process, Now: timestamppb.New(l.Now()), ReplicationSchema: l.ReplicationSchema,
-	}), nil
+	}
+	for _, o := range l.Origins() {
+		answer.Origins = append(answer.Origins, &peerv1.Origin{Incarnation: string(o.Incarnation), Revision: o.Revision})
+	}
+	return connect.NewResponse(answer), nil
 }

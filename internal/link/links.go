@@ -56,6 +56,8 @@ type Options struct {
 	Peers       []Peer
 	// Life returns the present life of this region. It is called for each request.
 	Life func() Life
+	// Origins returns the backups that led to the present life; may be nil.
+	Origins func() []secret.Moment
 	// Pinned returns which life of a peer is accepted. It is called for each
 	// request.
 	Pinned func(secret.RegionName) (Pin, error)
@@ -84,6 +86,9 @@ type Links struct {
 func New(o Options) *Links {
 	o.ProbeEvery = cmp.Or(o.ProbeEvery, 2*time.Second)
 	o.MaxRequests = cmp.Or(o.MaxRequests, 128)
+	if o.Origins == nil {
+		o.Origins = func() []secret.Moment { return nil }
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -38,8 +38,9 @@ type Status struct {
 	// ClockDifference is how far its clock is ahead of the one here, exact to half
 	// a round trip.
 	ClockDifference time.Duration
-	// Life is the one that answered last.
-	Life Life
+	// Life is the one that answered last, Origins are the backups that led to it.
+	Life    Life
+	Origins []secret.Moment
 	// Pin is the life that is accepted.
 	Pin Pin
 	// Release, Process and ReplicationSchema are what it said of itself.
@@ -185,6 +186,9 @@ func (p *peer) found(a *answer) (calm bool) {
 		default:
 		}
 	}
-	s.Life = life
+	s.Life, s.Origins = life, nil
+	for _, o := range a.GetOrigins() {
+		s.Origins = append(s.Origins, secret.Moment{Incarnation: secret.Incarnation(o.GetIncarnation()), Revision: o.GetRevision()})
+	}
 	return life.Incarnation != "" && pin.Incarnation != ""
 }

@@ -183,7 +183,7 @@ var (
 		return &recordpb.Region{
 			Name: text[string]().Draw(t, "name"), Incarnation: text[string]().Draw(t, "incarnation"), RestoreEpoch: count.Draw(t, "epoch"),
 			InitializedAt: rapid.Int64().Draw(t, "initialized"), KeyCheck: content[[]byte]().Draw(t, "check"), MasterKey: text[string]().Draw(t, "master"),
-			RestoredAt: rapid.Int64().Draw(t, "restored"),
+			RestoredAt: rapid.Int64().Draw(t, "restored"), Origins: moments.Draw(t, "origins"),
 		}
 	})
 	fences = rapid.Custom(func(t *rapid.T) *recordpb.Fence {
@@ -267,6 +267,10 @@ var (
 	peers = rapid.Custom(func(t *rapid.T) *recordpb.Peer {
 		return &recordpb.Peer{
 			Region: text[string]().Draw(t, "region"), Incarnation: text[string]().Draw(t, "incarnation"), AdmittedAt: rapid.Int64().Draw(t, "admitted"),
+			Horizon: rapid.Int64().Draw(t, "horizon"), Past: moments.Draw(t, "past"),
 		}
 	})
+	moments = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *recordpb.Moment {
+		return &recordpb.Moment{Incarnation: text[string]().Draw(t, "incarnation"), Revision: rapid.Int64().Draw(t, "revision")}
+	}), 0, 3)
 )

@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -15,4 +16,17 @@ func PinnedIncarnation(view View, region secret.RegionName) (secret.Incarnation,
 		return "", nil
 	}
 	return secret.Incarnation(peer.GetIncarnation()), err
+}
+
+// MomentToProto returns the stored form of a moment.
+func MomentToProto(m secret.Moment) *recordpb.Moment {
+	return &recordpb.Moment{Incarnation: string(m.Incarnation), Revision: m.Revision}
+}
+
+// MomentsFromProto returns stored moments.
+func MomentsFromProto(all []*recordpb.Moment) (moments []secret.Moment) {
+	for _, m := range all {
+		moments = append(moments, secret.Moment{Incarnation: secret.Incarnation(m.GetIncarnation()), Revision: m.GetRevision()})
+	}
+	return moments
 }

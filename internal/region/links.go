@@ -15,6 +15,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replication"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
 const (
@@ -33,7 +34,7 @@ func (p *Process) startLinks(ctx context.Context) error {
 	}
 	o := link.Options{
 		Region: p.config.Region.Name, Process: p.config.Process.ID, Release: p.release, ReplicationSchema: replication.SchemaVersion,
-		Certificate: p.peerCert, Life: p.life, Pinned: p.pinned, StatusOf: nativeCode, Logger: p.log.With("part", "links"),
+		Certificate: p.peerCert, Life: p.life, Origins: p.origins, Pinned: p.pinned, StatusOf: nativeCode, Logger: p.log.With("part", "links"),
 	}
 	for _, peer := range p.config.Peers {
 		authorities, err := pki.NewAuthorities(pki.AuthoritiesOptions{
@@ -76,6 +77,19 @@ func (p *Process) life() link.Life {
 		return link.Life{}
 	}
 	return link.Life{Incarnation: at.Incarnation, RestoreEpoch: at.RestoreEpoch}
+}
+
+// origins are the backups that led to the present life of this region.
+func (p *Process) origins() (origins []secret.Moment) {
+	err := p.synced(func(view record.View) error {
+		region, err := service.RegionRecord(view)
+		origins = record.MomentsFromProto(region.GetOrigins())
+		return err
+	})
+	if err != nil {
+		return nil // nor is the life known
+	}
+	return origins
 }
 
 // pinned returns which life of a peer is accepted.
@@ -172,7 +186,7 @@ func timestampOf(t time.Time) *timestamppb.Timestamp {
 
 // AdmitPeer implements native.Operations. The life must be the one that answers
 // now, so that an operator cannot admit one that is gone.
-func (o operations) AdmitPeer(ctx context.Context, region, incarnation string) error {
+func (o operations) AdmitPeer(ctx context.Context, region, incarnation string, older bool) error {
 	if o.p.links == nil {
 		return errNoControl
 	}
@@ -191,5 +205,6 @@ func (o operations) AdmitPeer(ctx context.Context, region, incarnation string) e
 			Message: fmt.Sprintf("is not the one that answers now, which is %s", s.Life.Incarnation), Hint: "look again: lifeboat region status",
 		}
 	}
-	return o.p.service.AdmitPeer(ctx, s.Region, s.Life.Incarnation)
+	life := service.PeerLife{Incarnation: s.Life.Incarnation, Restored: s.Life.RestoreEpoch > 0, Origins: s.Origins}
+	return o.p.service.AdmitPeer(ctx, s.Region, life, older)
 }

@@ -75,6 +75,8 @@ type Process struct {
 	times      *times
 	tracer     *tracing.Tracer // nil if requests are not traced
 	sweeps     *prometheus.CounterVec
+	tombstones *tombstoneMetrics
+	collector  *replication.Collector
 	forward    *router.Forwarder // nil if nothing is forwarded
 	links      *link.Links       // nil without the role control
 
@@ -130,7 +132,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
 		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery, now: o.Now, queueCap: o.QueueCap,
-		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), retries: newRetries(), keyWork: newKeyWork(),
+		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), tombstones: newTombstoneMetrics(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	p.gate = formatgate.New(formatgate.Options{

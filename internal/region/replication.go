@@ -32,25 +32,33 @@ func (p *Process) startReplication(context.Context) error {
 		Region: region, Local: completeCopy{p}, Routes: replication.NewRoutes(region), Senders: map[secret.RegionName]*replication.Sender{},
 		Queue: queue.New(queue.Options{Store: p.records(), Local: p.local, Logger: log, Cap: p.queueCap}),
 	}
+	clients := make(map[secret.RegionName]peerv1connect.ReplicationServiceClient)
 	for _, peer := range p.links.Peers() {
 		client, err := p.links.Client(peer)
 		if err != nil {
 			return err
 		}
+		clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
 		o.Senders[peer] = replication.NewSender(replication.SenderOptions{
 			Region: region, Target: peer, Queue: o.Queue, Routes: o.Routes, Service: p.service, Digester: p.service, Local: o.Local,
-			Store: p.records(), Client: peerv1connect.NewReplicationServiceClient(client, link.URL(peer)), Logger: log,
+			Store: p.records(), Client: clients[peer], Logger: log,
 			Delivered: func(lag time.Duration) { p.replicated.noteDelivered(peer, lag) },
 			Compared:  p.replicated.noteCompared,
 		})
 	}
 	p.outbound = o
 	p.replicated.follow(o)
+	p.collector = replication.NewCollector(replication.CollectorOptions{
+		Service: p.service, Queue: o.Queue, Store: p.records(), Clients: clients, Every: p.config.Replication.CollectEvery,
+		Collected: p.tombstones.note, Logger: log,
+	})
 	return nil
 }
 
-// runReplication runs a sender for each target while this process holds its lease.
+// runReplication runs a sender for each target, and the collector, while this process
+// holds its lease.
 func (p *Process) runReplication(ctx context.Context) {
+	p.run(ctx, "collection", func(ctx context.Context) error { return p.store.Hold(ctx, "collection", p.collector.Run) })
 	for _, target := range p.outbound.Targets() {
 		sender := p.outbound.Senders[target]
 		p.run(ctx, "replication to "+string(target), func(ctx context.Context) error {

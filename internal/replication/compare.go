@@ -21,7 +21,7 @@ const buckets = 256
 // Digester makes the digests by which two regions compare a vault.
 type Digester interface {
 	VaultDigests(ctx context.Context, view record.View, vault secret.VaultID, home, target secret.RegionName,
-		visit func(key record.Key, digest secret.MAC)) error
+		visit func(key record.Key, digest secret.MAC, deleted bool)) error
 }
 
 func bucketOf(key record.Key) uint32 {
@@ -33,15 +33,21 @@ func bucketOf(key record.Key) uint32 {
 // vaultDigests are what one region has of a vault that another sends to it.
 type vaultDigests struct {
 	secrets map[record.Key]secret.MAC
+	// deleted are those of the secrets of which only the order is left.
+	deleted map[record.Key]bool
 	buckets [buckets][]byte
 }
 
 func digestsOf(ctx context.Context, d Digester, local LocalStore, vault secret.VaultID, home, target secret.RegionName) (*vaultDigests, error) {
-	digests := &vaultDigests{secrets: make(map[record.Key]secret.MAC)}
+	digests := &vaultDigests{secrets: make(map[record.Key]secret.MAC), deleted: make(map[record.Key]bool)}
 	err := local.View(func(view record.View) error {
 		clear(digests.secrets)
-		return d.VaultDigests(ctx, view, vault, home, target, func(key record.Key, digest secret.MAC) {
+		clear(digests.deleted)
+		return d.VaultDigests(ctx, view, vault, home, target, func(key record.Key, digest secret.MAC, deleted bool) {
 			digests.secrets[key] = digest
+			if deleted {
+				digests.deleted[key] = true
+			}
 		})
 	})
 	if err != nil {
@@ -224,7 +230,7 @@ func (d *vaultDigests) compare(bucket uint32, theirs []*peerv1.SecretDigest) *pe
 		}
 	}
 	for key := range d.secrets {
-		if bucketOf(key) == bucket && !known[key] {
+		if bucketOf(key) == bucket && !known[key] && !d.deleted[key] { // what is deleted may be forgotten there
 			answer.Surplus = append(answer.Surplus, string(key))
 		}
 	}

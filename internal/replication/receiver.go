@@ -30,6 +30,9 @@ const (
 // Incoming is what the receiver needs of the service.
 type Incoming interface {
 	Receive(ctx context.Context, from service.Source, p *service.Shipment) service.Receipt
+	RaiseHorizon(ctx context.Context, peer secret.RegionName, said secret.Moment) (revision int64, err error)
+	LiveOf(view record.View, keys []record.Key) (live []record.Key, at secret.Moment, err error)
+	ForgottenOf(view record.View, peer secret.RegionName, keys []record.Key) (forgotten []record.Key, at secret.Moment, err error)
 }
 
 // ReceiverOptions of a Receiver; all are required.
@@ -37,7 +40,7 @@ type ReceiverOptions struct {
 	Region   secret.RegionName
 	Service  Incoming
 	Digester Digester
-	Local    LocalStore
+	Local    Copy
 	// Source returns the region that a request is from.
 	Source func(context.Context) (service.Source, bool)
 	// Capacity bounds the requests of all peers that are served at once; more are
@@ -123,7 +126,7 @@ func (r *Receiver) receive(ctx context.Context, from service.Source, w *peerv1.S
 	if receipt.Err != nil {
 		return refusal(receipt.Err)
 	}
-	answer := &peerv1.Receipt{Holder: string(receipt.Holder)}
+	answer := &peerv1.Receipt{Holder: string(receipt.Holder), ReadAgain: receipt.ReadAgain}
 	for _, id := range receipt.Needs {
 		answer.Needs = append(answer.Needs, string(id))
 	}

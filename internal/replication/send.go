@@ -26,6 +26,10 @@ type fate struct {
 	rest time.Duration
 }
 
+// errReadAgain is the answer to a state that was read before what the target takes
+// for the horizon of this region.
+var errReadAgain = errors.New("the target wants a state that was read later")
+
 // parcel is a record on its way.
 type parcel struct {
 	key      record.Key
@@ -152,6 +156,8 @@ func (s *Sender) request(ctx context.Context, batch []*parcel, fates map[record.
 		switch {
 		case receipt.GetCode() != "":
 			fates[p.key] = fate{err: secret.Errorf(secret.Code(receipt.GetCode()), "%s", receipt.GetMessage())}
+		case receipt.GetReadAgain():
+			fates[p.key] = fate{err: errReadAgain, rest: clearsIn}
 		case len(receipt.GetNeeds()) > 0 || receipt.GetHolder() != "":
 			again = append(again, p.more(receipt))
 		default:

@@ -49,7 +49,7 @@ func (s *Sender) runSynchronisations(ctx context.Context) {
 				s.Logger.Info("a synchronisation cannot go on now; it will", "target", s.Target, "error", err)
 			}
 			wait = retryAfter
-			if errors.Is(err, service.ErrNotCleared) {
+			if errors.Is(err, service.ErrNotCleared) || errors.Is(err, errReadAgain) {
 				wait = clearsIn
 			}
 		}

@@ -28,7 +28,7 @@ func toWire(p *service.Shipment) *peerv1.Shipment {
 	w := &peerv1.Shipment{
 		SchemaVersion: SchemaVersion, MinReaderVersion: minReaderVersion, Record: string(p.Key), State: p.State, Buried: p.Buried,
 		Description: p.Description.Reveal(), Metadata: p.Metadata.Reveal(), AccessKey: p.AccessKey.Reveal(), MacKey: p.MACKey.Reveal(),
-		Predecessor: toWire(p.Predecessor),
+		Predecessor: toWire(p.Predecessor), Incarnation: string(p.Read.Incarnation), Revision: p.Read.Revision,
 	}
 	for _, v := range p.Values {
 		w.Values = append(w.Values, &peerv1.VersionValue{Id: string(v.ID), Value: v.Value.Reveal()})
@@ -63,6 +63,7 @@ func fromWireAlone(w *peerv1.Shipment) (*service.Shipment, error) {
 		Key: record.Key(w.GetRecord()), State: w.GetState(), Buried: w.GetBuried(),
 		Description: secret.NewPlaintext(w.GetDescription()), Metadata: secret.NewPlaintext(w.GetMetadata()),
 		AccessKey: secret.NewPlaintext(w.GetAccessKey()), MACKey: secret.NewPlaintext(w.GetMacKey()),
+		Read: secret.Moment{Incarnation: secret.Incarnation(w.GetIncarnation()), Revision: w.GetRevision()},
 	}
 	for _, v := range w.GetValues() {
 		if v.GetId() == "" || len(v.GetValue()) > secret.MaxValueBytes {

@@ -9,13 +9,13 @@ import (
 )
 
 // VaultDigests calls visit with a digest of each secret of a vault that home sends
-// to target, in the order of their keys: of its state without what each region
+// to target, and whether it is deleted, in the order of their keys: of its state without what each region
 // seals for itself, under the vault's digest key. Nothing can be derived from it,
 // and for another pair of regions it is another one. In a third region there are
 // none. A vault that the view lacks has none. Errors: those of the view and of
 // keyring.Keyring.Sealer.
 func (s *Service) VaultDigests(ctx context.Context, view record.View, id secret.VaultID, home, target secret.RegionName,
-	visit func(key record.Key, digest secret.MAC),
+	visit func(key record.Key, digest secret.MAC, deleted bool),
 ) error {
 	vault, _, err := record.Load(view, record.Vaults, record.VaultKey(id))
 	if errors.Is(err, record.ErrNotFound) {
@@ -30,7 +30,7 @@ func (s *Service) VaultDigests(ctx context.Context, view record.View, id secret.
 	}
 	return scanAll(view, record.Secrets, record.SecretPrefix+string(id)+"/", func(sec *secret.Secret) bool {
 		if sec.Ownership.Home == home && meantFor(vault, sec, target) {
-			visit(record.SecretKey(sec.ID), sealer.MAC("digest", []byte(home), []byte(target), []byte(sec.ID), bareState(sec)))
+			visit(record.SecretKey(sec.ID), sealer.MAC("digest", []byte(home), []byte(target), []byte(sec.ID), bareState(sec)), sec.State == secret.Deleted)
 		}
 		return ctx.Err() == nil
 	})

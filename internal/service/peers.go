@@ -2,7 +2,7 @@ package service
 
 import (
 	"context"
-	"errors"
+	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -24,7 +24,7 @@ func (s *Service) PinPeer(ctx context.Context, peer secret.RegionName, incarnati
 		return c.end(err)
 	}
 	c.about(authz.Resource{Kind: authz.RegionResource, ID: string(incarnation), Name: string(peer)})
-	revision, err := s.putPeer(ctx, peer, incarnation, func(*recordpb.Peer) bool { return false })
+	revision, err := s.putPeer(ctx, peer, incarnation, func(*recordpb.Peer) (*recordpb.Peer, error) { return nil, nil })
 	if revision == 0 && err == nil {
 		return nil // nothing happened that is worth a line
 	}
@@ -32,37 +32,69 @@ func (s *Service) PinPeer(ctx context.Context, peer secret.RegionName, incarnati
 	return c.end(err)
 }
 
+// PeerLife is a life of another region as it tells of itself.
+type PeerLife struct {
+	Incarnation secret.Incarnation
+	// Restored is set if it began by a restore, Origins are the backups that led to it.
+	Restored bool
+	Origins  []secret.Moment
+}
+
 // AdmitPeer accepts a life of another region instead of the one that was accepted
 // before, and waits, within bounds, until every live host knows. It is called by
-// Operate, which authorises and audits.
-func (s *Service) AdmitPeer(ctx context.Context, peer secret.RegionName, incarnation secret.Incarnation) error {
-	revision, err := s.putPeer(ctx, peer, incarnation, func(known *recordpb.Peer) bool { return known.GetIncarnation() != string(incarnation) })
+// Operate, which authorises and audits. A life that came out of a backup which may
+// hold what is deleted and forgotten here is refused with CodeWrongState, unless
+// older says that it is accepted all the same.
+func (s *Service) AdmitPeer(ctx context.Context, peer secret.RegionName, life PeerLife, older bool) error {
+	revision, err := s.putPeer(ctx, peer, life.Incarnation, func(known *recordpb.Peer) (*recordpb.Peer, error) {
+		if known.GetIncarnation() == string(life.Incarnation) {
+			return nil, nil
+		}
+		horizons := append(record.MomentsFromProto(known.GetPast()), horizonOf(known))
+		origins, restored := life.Origins, life.Restored
+		next := &recordpb.Peer{}
+		for _, h := range horizons {
+			if h.Revision > 0 && !older {
+				next.Past = append(next.Past, record.MomentToProto(h))
+			}
+			if h.Incarnation == life.Incarnation { // it comes back itself
+				origins, restored = append(slices.Clone(origins), h), true
+				next.Horizon = h.Revision
+			}
+		}
+		if !older && !secret.MayReturn(horizons, origins, restored) {
+			return nil, secret.Errorf(secret.CodeWrongState, "region %s came out of a backup that may hold what was deleted since and is forgotten here", peer).
+				WithHint("restore it from a newer backup, or make it anew; to accept deleted records that come back: --older-backup")
+		}
+		return next, nil
+	})
 	if err == nil && revision > 0 {
 		s.cleared(ctx, "", revision)
 	}
 	return err
 }
 
-// putPeer puts the record of a peer if there is none, or if replace says so of the
-// one that there is. It returns revision 0 if it did not.
-func (s *Service) putPeer(ctx context.Context, peer secret.RegionName, incarnation secret.Incarnation, replace func(*recordpb.Peer) bool) (int64, error) {
-	key := record.PeerKey(peer)
+// putPeer puts the record of a peer if there is none, or the one that replace makes
+// of it unless that is nil. It returns revision 0 if it did not.
+func (s *Service) putPeer(ctx context.Context, peer secret.RegionName, incarnation secret.Incarnation, replace func(*recordpb.Peer) (*recordpb.Peer, error)) (int64, error) {
 	return s.commit(ctx, func(view record.View) (*record.Txn, error) {
-		known, revision, err := record.Load(view, record.Peers, key)
-		if err != nil && !errors.Is(err, record.ErrNotFound) {
+		known, revision, err := peerRecord(view, peer)
+		if err != nil {
 			return nil, err
 		}
-		if known != nil && !replace(known) {
-			return nil, nil
+		next := &recordpb.Peer{}
+		if known != nil {
+			if next, err = replace(known); err != nil || next == nil {
+				return nil, err
+			}
 		}
 		txn, _, err := newTxn(view)
 		if err != nil {
 			return nil, err
 		}
-		txn.Require(key, revision)
-		txn.Put(key, record.Peers.Encode(&recordpb.Peer{
-			Region: string(peer), Incarnation: string(incarnation), AdmittedAt: s.Now().UnixNano(),
-		}))
+		next.Region, next.Incarnation, next.AdmittedAt = string(peer), string(incarnation), s.Now().UnixNano()
+		txn.Require(record.PeerKey(peer), revision)
+		txn.Put(record.PeerKey(peer), record.Peers.Encode(next))
 		return txn, nil
 	})
 }

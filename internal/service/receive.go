@@ -30,6 +30,9 @@ type Receipt struct {
 	// Holder is the replica that still has the secret's name: its state must be
 	// sent along.
 	Holder secret.ID
+	// ReadAgain: the state was read so long ago that what is missing here may have
+	// been deleted since. It must be read again and sent then.
+	ReadAgain bool
 	// Revision is that of the store at which the state was committed; 0 if it, or a
 	// newer one, was here already.
 	Revision int64
@@ -53,7 +56,10 @@ func (s *Service) Receive(ctx context.Context, from Source, p *Shipment) Receipt
 		return Receipt{Err: c.end(err)}
 	}
 	a := &arrival{call: c, from: from, shipment: p}
-	if err := a.receive(ctx); err != nil {
+	switch err := a.receive(ctx); {
+	case errors.Is(err, errReadAgain):
+		a.receipt.ReadAgain = true
+	case err != nil:
 		a.receipt.Err = err
 	}
 	c.entry.Committed = a.receipt.Revision > 0
@@ -73,6 +79,8 @@ type arrival struct {
 var (
 	// errNeedsMore ends a plan that the receipt asks more for.
 	errNeedsMore = errors.New("the source must send more")
+	// errReadAgain ends a plan of a state that was read too long ago.
+	errReadAgain = errors.New("the state was read too long ago")
 	// errMoot ends a plan that has become needless.
 	errMoot = errors.New("the vault is gone here")
 )
@@ -234,6 +242,9 @@ func (a *arrival) planIdentity(ctx context.Context, view record.View) (*record.T
 	}
 	txn.Require(p.Key, held.revision)
 	txn.Require(record.TombstoneKey(p.Key), held.graveRevision)
+	if err := a.checkRead(view, txn, held); err != nil {
+		return nil, err
+	}
 	if p.Buried || !a.meantForUs() {
 		return txn, a.buryIdentity(view, txn, held, incoming)
 	}

@@ -480,7 +480,7 @@ func TestDigestsOfTwoRegions(t *testing.T) {
 		p.send(record.SecretKey(p.east.create(service.NewSecret{Name: fmt.Sprintf("s%d", i)}).Secret.ID))
 	}
 	digests := func(h *harness, home, target secret.RegionName) (all []string) {
-		must(t, h.VaultDigests(t.Context(), h.shard.snapshot(), p.vault.ID, home, target, func(key record.Key, digest secret.MAC) {
+		must(t, h.VaultDigests(t.Context(), h.shard.snapshot(), p.vault.ID, home, target, func(key record.Key, digest secret.MAC, _ bool) {
 			all = append(all, fmt.Sprintf("%s %x", key, digest))
 		}))
 		return all

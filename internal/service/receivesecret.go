@@ -59,6 +59,11 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 	e.txn.Require(record.VaultKey(vault.ID), vaultRevision)
 	e.txn.Require(key, revision)
 	e.txn.Require(record.TombstoneKey(key), graveRevision)
+	if revision+graveRevision == 0 {
+		if err := a.checkAnew(view, e.txn); err != nil {
+			return nil, err
+		}
+	}
 	if !meant {
 		return e.txn, a.releaseSecret(view, e, held, incoming)
 	}

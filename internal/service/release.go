@@ -90,7 +90,8 @@ func (a *arrival) releaseSecrets(ctx context.Context) error {
 
 // dropReleased drops one secret of a vault that is being released, as long as the
 // vault is as held says: if it has changed the secret may be wanted again. The
-// vault's own tombstone will keep its states out, so none of its own is left.
+// vault's own tombstone keeps its states out, or the horizon those that were read
+// before, so none of its own is left.
 func (a *arrival) dropReleased(ctx context.Context, id secret.ID, vault heldRecord) error {
 	return a.commit(ctx, func(record.View) (*record.Txn, error) {
 		view := a.service.Store.View(ctx) // the local copy may not have the vault's state yet
@@ -109,6 +110,9 @@ func (a *arrival) dropReleased(ctx context.Context, id secret.ID, vault heldReco
 			return nil, nil
 		}
 		if err != nil {
+			return nil, err
+		}
+		if err := a.raise(view, txn); err != nil {
 			return nil, err
 		}
 		key := record.SecretKey(id)
@@ -138,6 +142,17 @@ func (a *arrival) releaseAccount(ctx context.Context) error {
 	}
 	occupied, err := anyUnder(view, string(record.VaultNameKey(account.ID, "")))
 	if err != nil || occupied {
+		return err
+	}
+	// There will be no tombstones of what is dropped: what was read before is refused.
+	err = a.commit(ctx, func(view record.View) (*record.Txn, error) {
+		txn, _, err := newTxn(view)
+		if err == nil {
+			err = a.raise(view, txn)
+		}
+		return txn, err
+	})
+	if err != nil {
 		return err
 	}
 	for _, prefix := range []string{

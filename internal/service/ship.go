@@ -29,6 +29,8 @@ type Shipment struct {
 
 	// Order is that of State.
 	Order secret.Order
+	// Read is when the state was read, at its home.
+	Read secret.Moment
 }
 
 // ShippedValue is one version's value in the clear.
@@ -63,6 +65,14 @@ var (
 // whoever drives it, gets what it sends from here. Errors: ErrNotCleared,
 // ErrNotShipped, those of the view and of keyring.Keyring.Open.
 func (s *Service) Ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*Shipment, error) {
+	p, err := s.ship(ctx, view, key, values)
+	if err == nil {
+		p.Read, err = momentOf(view)
+	}
+	return p, err
+}
+
+func (s *Service) ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*Shipment, error) {
 	_, open, err := view.Get(record.WorkKey(key))
 	if err != nil {
 		return nil, err

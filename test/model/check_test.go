@@ -18,6 +18,9 @@ func (s *state) checkApplied(before, after *place, p shipment) error {
 		if is.seq < was.seq && was.kind != absent {
 			return fmt.Errorf("G3: %s goes back from order %d to %d of %c", names[p.to], was.seq, is.seq, 'A'+record)
 		}
+		if was.kind == absent && is.seq < before.forgotten[record] {
+			return fmt.Errorf("G3: %s, which had order %d of %c and forgot it, goes back to %d", names[p.to], before.forgotten[record], 'A'+record, is.seq)
+		}
 		if was.kind != absent && is.kind != absent && is.seq == was.seq && is.content != was.content {
 			return fmt.Errorf("G6: %s changes %c under the same order %d", names[p.to], 'A'+record, is.seq)
 		}
@@ -56,6 +59,17 @@ func (r *rules) checkLack(s *state, to, record int) error {
 	}
 	meant := r.meantFor(s.places[east].vault, home, to)
 	switch {
+	case s.lossy && home.kind != absent:
+		return nil
+	case s.timed && s.admitted[to] != s.places[east].incarnation:
+		return nil // the region's status says that the life is not admitted
+	case home.kind == purged && there.kind == absent && s.places[to].forgotten[record] >= home.seq:
+		return nil // the home was restored, and will forget it once more
+	case home.kind == absent && s.timed:
+		if there.kind == live {
+			return fmt.Errorf("lost: %s has %c, which east has forgotten, and nothing says so", names[to], 'A'+record)
+		}
+		return nil
 	case there.seq == home.seq && there.content != home.content:
 		return fmt.Errorf("G6: %s and east have different contents of %c under the same order, and nothing says so", names[to], 'A'+record)
 	case meant && (there.seq < home.seq || there.kind == released):
@@ -74,7 +88,12 @@ func (r *rules) checkQuiet(s state) error {
 		s.places[at].release = 1
 	}
 	for to := west; to < regions; to++ {
-		s.admitted[to] = s.places[east].incarnation
+		if s.admitted[to] != s.places[east].incarnation && r.returns(&s, to) {
+			s.admitted[to] = s.places[east].incarnation
+		}
+	}
+	if s.lossy {
+		r.compareDigests(&s)
 	}
 	for range 4 {
 		r.bringVault(&s)
@@ -127,8 +146,11 @@ func (r *rules) checkEqual(s *state) error {
 	for to := west; to < regions; to++ {
 		for record := range records {
 			home, there := s.places[east].has[record], s.places[to].has[record]
-			if home.open { // hosts cannot apply it: nothing newer may leave
+			if home.open || s.admitted[to] != s.places[east].incarnation { // nothing newer may leave, or none is taken
 				continue
+			}
+			if home.kind == absent && there.kind != live || home.kind == purged && there.kind == absent && s.places[to].forgotten[record] >= home.seq {
+				continue // it is deleted, and forgotten at one of the two
 			}
 			same := home.kind == there.kind && home.seq == there.seq && home.content == there.content
 			if !r.meantFor(s.places[east].vault, home, to) {

@@ -27,6 +27,11 @@ var scenarios = []scenario{
 	{"deletion and another secret of the same name", 1 << west, budget{mutations: 1, purges: 2, creations: 1, network: 2}},
 	{"a target that is removed and added", both, budget{mutations: 1, retargets: 2, network: 2}},
 	{"a restore from an old backup", 1 << west, budget{mutations: 3, backups: 1, restores: 1, network: 2}},
+	{"a deleted secret that is forgotten", 1 << west, budget{mutations: 1, purges: 1, creations: 1, collections: 1, network: 2}},
+	{"one whose targets change", 1 << west, budget{mutations: 1, purges: 1, retargets: 2, collections: 1, network: 2}},
+	{"one whose vault's targets change", 1 << west, budget{purges: 1, vaults: 2, collections: 1, network: 2}},
+	{"one of which a message was lost", 1 << west, budget{mutations: 1, purges: 1, losses: 1, collections: 1, network: 2}},
+	{"a restore from a backup of what is forgotten", 1 << west, budget{mutations: 1, purges: 1, backups: 1, restores: 1, collections: 1, network: 2}},
 	{"a vault that gets a target and loses it", 0, budget{mutations: 1, vaults: 2, retargets: 1, network: 2}},
 }
 
@@ -125,7 +130,20 @@ var mutants = map[string]func(*rules){
 	},
 	"secrets are synchronised before their vault": func(r *rules) { r.secretsFirst = true },
 	"a released copy leaves no tombstone":         func(r *rules) { r.forgetsReleased = true },
-	"purged secrets are collected at once":        func(r *rules) { r.collects = true },
+	"a secret is collected before its holders confirm": func(r *rules) {
+		r.collectable = func(g secret.Grave, _ []secret.RegionName) bool { return g.Collectable(later, g.Holders) }
+	},
+	"a secret is collected while something waits": func(r *rules) {
+		r.collectable = func(g secret.Grave, confirmed []secret.RegionName) bool {
+			g.Waiting = false
+			return g.Collectable(later, confirmed)
+		}
+	},
+	"a holder confirms what is live":     func(r *rules) { r.confirms = func(*secret.Ownership, bool) bool { return true } },
+	"a target forgets before its home":   func(r *rules) { r.forgettable = func(_, _ bool) bool { return true } },
+	"what was read long ago is applied":  func(r *rules) { r.mayBring = func(_, _ secret.Moment) bool { return true } },
+	"copies are dropped without a trace": func(r *rules) { r.dropsQuietly = true },
+	"any backup may return":              func(r *rules) { r.mayReturn = func(_, _ []secret.Moment, _ bool) bool { return true } },
 }
 
 func TestMutantsAreFound(t *testing.T) {

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"time"
+
 	"github.com/lifeboat-secrets/lifeboat/internal/link"
 	"github.com/lifeboat-secrets/lifeboat/internal/replication"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -19,6 +21,11 @@ type rules struct {
 	yields      func(held, incoming secret.Ownership, state secret.State) bool
 	understands func(needed, reader uint32) bool
 	admits      func(pin link.Pin, shown secret.Incarnation) bool
+	collectable func(g secret.Grave, confirmed []secret.RegionName) bool
+	confirms    func(held *secret.Ownership, live bool) bool
+	forgettable func(here, meant bool) bool
+	mayBring    func(horizon, read secret.Moment) bool
+	mayReturn   func(horizons, origins []secret.Moment, restored bool) bool
 
 	// doneBlindly deletes a message that was put again while it was delivered.
 	doneBlindly bool
@@ -38,14 +45,20 @@ type rules struct {
 	predecessorsAtAnyTime bool
 	// keepsAnything takes an equal order for equal content.
 	keepsAnything bool
-	// collects forgets purged secrets at once.
-	collects bool
+	// dropsQuietly does not take note of when copies were dropped of which no
+	// tombstone is kept.
+	dropsQuietly bool
 }
+
+// later is after every deletion: age alone is no rule that a history can break.
+var later = time.Unix(1, 0)
 
 func production() rules {
 	return rules{
 		judge: secret.Judge, maySend: secret.Ownership.MaySend, mayMutate: secret.Ownership.MayMutate, depart: secret.Depart,
 		meant: secret.MeantFor, comesBack: secret.ComesBack, yields: secret.Yields,
 		understands: replication.Understands, admits: link.Pin.Admits,
+		collectable: func(g secret.Grave, confirmed []secret.RegionName) bool { return g.Collectable(later, confirmed) },
+		confirms:    secret.Confirms, forgettable: secret.Forgettable, mayBring: secret.MayBring, mayReturn: secret.MayReturn,
 	}
 }

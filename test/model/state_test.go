@@ -13,6 +13,7 @@ const (
 	east, west, south = 0, 1, 2
 	regions           = 3
 	records           = 2
+	lifetimes         = 2
 	// nobody holds the name.
 	nobody = records
 )
@@ -91,6 +92,8 @@ type shipment struct {
 	// message and sync are what of the queue it is to fulfil: the message at that
 	// revision, the synchronisation at that one.
 	message, sync uint8
+	// read is when the state was read: how many mutations there had been.
+	read uint8
 	// predecessor is the state of the other secret, sent along if with is set.
 	with        bool
 	predecessor copied
@@ -104,6 +107,10 @@ type place struct {
 	holder uint8
 	// incarnation is that of its life, release what it runs.
 	incarnation, release uint8
+	// horizons are when the home last said, in each of its lives, that something may
+	// be forgotten; forgotten are the highest orders of what is.
+	horizons  [lifetimes]uint8
+	forgotten [records]uint8
 }
 
 // waiting is what the home still has to tell a target of a secret: the revision of
@@ -115,6 +122,8 @@ type durable struct {
 	has    [records]copied
 	holder uint8
 	queue  [regions][records]waiting
+	// at is when it was made.
+	at uint8
 }
 
 // state is everything. Equal states have the same future.
@@ -128,6 +137,17 @@ type state struct {
 	network  [maxNetwork]shipment
 	backup   durable
 	backedUp bool
+	// origin is when the backup was made that the home's second life came out of.
+	origin uint8
+	// confirmed says which regions have confirmed that they have nothing live of what
+	// the home has deleted, gone what the home has forgotten: IDs are not used again.
+	confirmed [regions][records]bool
+	gone      [records]bool
+	// timed is set if anything may be forgotten, or dropped without a tombstone:
+	// otherwise it does not matter when what was read.
+	timed bool
+	// lossy is set once a message was lost: comparing digests will find what is lacking.
+	lossy bool
 	// cleared is the set of contents that were cleared, contents how many there are.
 	cleared  uint32
 	contents uint8
@@ -138,12 +158,12 @@ const maxNetwork = 2
 
 // budget bounds a search: how often each thing may still happen.
 type budget struct {
-	mutations, poisons, purges, creations, retargets, vaults, backups, restores, upgrades, network uint8
+	mutations, poisons, purges, creations, retargets, vaults, backups, restores, upgrades, collections, losses, network uint8
 }
 
 // start is a home with one secret that has just been created.
 func start(b budget, targets uint8) state {
-	s := state{contents: 1, left: b}
+	s := state{contents: 1, left: b, timed: b.collections+b.vaults > 0}
 	for r := range s.places {
 		s.places[r].holder = nobody
 	}

@@ -26,6 +26,8 @@ func (r *rules) next(s *state, tell func(what string, next state, broken error))
 		}
 	}
 	r.changeVault(s, tell)
+	r.collect(s, tell)
+	r.lose(s, tell)
 	r.operate(s, tell)
 }
 
@@ -58,7 +60,7 @@ func (r *rules) mutations(s *state, record uint8, tell func(string, state, error
 		n.left.purges--
 		tell(fmt.Sprintf("%c is purged", 'A'+record), n, nil)
 	}
-	if home.kind == absent && s.places[east].holder == nobody && s.left.creations > 0 {
+	if home.kind == absent && !s.gone[record] && s.places[east].holder == nobody && s.left.creations > 0 {
 		n := s.change(record, func(c *copied) { c.kind, c.targets = live, s.places[east].has[0].targets })
 		n.places[east].holder = record
 		n.left.creations--
@@ -115,7 +117,7 @@ func (r *rules) read(s *state, to, record uint8, tell func(string, state, error)
 		return
 	}
 	home := s.places[east].has[record]
-	p := shipment{sent: true, to: to, record: record, incarnation: s.places[east].incarnation, state: home, message: w.message, sync: w.sync}
+	p := shipment{sent: true, to: to, record: record, incarnation: s.places[east].incarnation, state: home, message: w.message, sync: w.sync, read: s.now()}
 	departure := r.depart(home.ownership(), names[east], home.open)
 	if home.kind == absent && departure == secret.Leaves {
 		departure = secret.Stays
@@ -226,12 +228,22 @@ func (r *rules) receive(s *state, p shipment) (ok bool, broken error) {
 			return own.content == incoming.content || own.kind == released || r.keepsAnything, nil
 		}
 	}
+	if own.kind == absent && !r.mayBring(secret.Moment{Incarnation: lives[s.admitted[p.to]], Revision: int64(to.horizons[s.admitted[p.to]])},
+		secret.Moment{Incarnation: lives[p.incarnation], Revision: int64(p.read)}) {
+		return false, nil
+	}
 	before := *to
 	if !r.apply(to, p, meant) {
 		*to = before
 		return false, nil
 	}
-	return true, s.checkApplied(&before, to, p)
+	broken = s.checkApplied(&before, to, p)
+	for record := range to.has {
+		if to.has[record].kind != absent {
+			to.forgotten[record] = 0
+		}
+	}
+	return true, broken
 }
 
 // apply puts a newer state; false if its name is taken.
@@ -275,7 +287,7 @@ func stateOf(c copied) secret.State {
 }
 
 // lives are the incarnations of the home.
-var lives = []secret.Incarnation{"first", "second"}
+var lives = [lifetimes]secret.Incarnation{"first", "second"}
 
 // changeVault makes west a target of the vault, or takes that back, and has the
 // vault's record cleared and told.
@@ -307,7 +319,13 @@ func (r *rules) changeVault(s *state, tell func(string, state, error)) {
 		if s.vaultWaits[to] {
 			n := *s
 			n.vaultWaits[to] = false
-			r.receiveVault(&n.places[to], *home, to)
+			if !n.timed || r.dropsQuietly {
+				r.receiveVault(&n.places[to], *home, to)
+			} else {
+				horizon := &n.places[to].horizons[n.admitted[to]]
+				r.receiveVault(&n.places[to], *home, to)
+				*horizon = max(*horizon, n.now())
+			}
 			tell("the vault's record reaches "+string(names[to]), n, nil)
 		}
 	}
@@ -318,7 +336,7 @@ func (r *rules) receiveVault(to *place, v vault, at int) {
 	to.vault = v
 	for record := range to.has {
 		if c := &to.has[record]; (c.kind == live || c.kind == purged) && !r.meantFor(v, *c, at) {
-			*c = copied{}
+			to.forget(record)
 			if to.holder == uint8(record) {
 				to.holder = nobody
 			}
@@ -331,7 +349,7 @@ func (r *rules) operate(s *state, tell func(string, state, error)) {
 	if s.left.backups > 0 && !s.backedUp {
 		n := *s
 		n.backedUp, n.left.backups = true, s.left.backups-1
-		n.backup = durable{has: s.places[east].has, holder: s.places[east].holder, queue: s.queue}
+		n.backup = durable{has: s.places[east].has, holder: s.places[east].holder, queue: s.queue, at: s.now()}
 		tell("east is backed up", n, nil)
 	}
 	if s.left.restores > 0 && s.backedUp {
@@ -339,11 +357,12 @@ func (r *rules) operate(s *state, tell func(string, state, error)) {
 		n.left.restores--
 		n.places[east].has, n.places[east].holder, n.queue = s.backup.has, s.backup.holder, s.backup.queue
 		n.places[east].incarnation++
+		n.origin, n.confirmed = s.backup.at, [regions][records]bool{}
 		n.backedUp, n.backup = false, durable{}
 		tell("east is restored from its backup", n, nil)
 	}
 	for to := west; to < regions; to++ {
-		if s.admitted[to] != s.places[east].incarnation {
+		if s.admitted[to] != s.places[east].incarnation && r.returns(s, to) {
 			n := *s
 			n.admitted[to] = s.places[east].incarnation
 			tell(fmt.Sprintf("an operator admits east's new life in %s", names[to]), n, nil)
@@ -355,13 +374,6 @@ func (r *rules) operate(s *state, tell func(string, state, error)) {
 			n.left.upgrades--
 			n.places[at].release++
 			tell(fmt.Sprintf("%s is upgraded", names[at]), n, nil)
-		}
-	}
-	for record := range s.places[east].has {
-		if c := s.places[east].has[record]; r.collects && c.kind == purged && !c.open {
-			n := *s
-			n.places[east].has[record] = copied{}
-			tell(fmt.Sprintf("%c's record is collected", 'A'+record), n, nil)
 		}
 	}
 }

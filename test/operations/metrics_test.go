@@ -26,8 +26,8 @@ func ours(name string) bool { return strings.HasPrefix(name, "lifeboat_") }
 var labels = map[string]string{
 	"action": "the API's actions", "outcome": "the API's codes", "alarm": "two", "limit": "four",
 	"member": "the store's members", "host": "the registered hosts", "peer": "the peers", "target": "the peers",
-	"master_key": "the region's master keys",
-	"release":    "one", "region": "one", "process": "one",
+	"master_key": "the region's master keys", "waits_for": "five", "of": "two",
+	"release": "one", "region": "one", "process": "one",
 }
 
 var (

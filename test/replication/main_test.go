@@ -13,6 +13,7 @@ import (
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/store"
 	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
 )
 
@@ -49,11 +50,13 @@ type shop struct {
 	t       testing.TB
 	regions *lifeboattest.Regions
 	token   string
+	// shards are the regions' stores, as far as a test opens them.
+	shards map[string]*store.Shard
 }
 
 func startShop(t testing.TB, o lifeboattest.Options, names ...string) *shop {
 	t.Helper()
-	s := &shop{t: t, regions: lifeboattest.StartRegions(t, o, names...)}
+	s := &shop{t: t, regions: lifeboattest.StartRegions(t, o, names...), shards: map[string]*store.Shard{}}
 	home := s.regions.Region(names[0])
 	account, err := home.NewAccount(t.Context(), "shop")
 	must(t, err)

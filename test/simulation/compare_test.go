@@ -21,6 +21,9 @@ func (w *world) compare() error {
 					return fmt.Errorf("%s still has %s: %s", r.name, key, r.explain(v, key))
 				}
 			}
+			if s, _, err := record.Load(v, record.Secrets, key); key.HasPrefix(record.TombstonePrefix) || err == nil && key.HasPrefix(record.SecretPrefix) && s.State == secret.Deleted {
+				return fmt.Errorf("%s has not forgotten %s, which is deleted", r.name, key)
+			}
 		}
 	}
 	for _, home := range w.regions {

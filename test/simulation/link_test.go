@@ -91,3 +91,11 @@ func (l *link) CompareDigests(ctx context.Context, req *connect.Request[peerv1.C
 func (l *link) GetHeld(ctx context.Context, req *connect.Request[peerv1.GetHeldRequest]) (*connect.Response[peerv1.GetHeldResponse], error) {
 	return carry(ctx, l, req, (*replication.Receiver).GetHeld)
 }
+
+func (l *link) ConfirmDeleted(ctx context.Context, req *connect.Request[peerv1.ConfirmDeletedRequest]) (*connect.Response[peerv1.ConfirmDeletedResponse], error) {
+	return carry(ctx, l, req, (*replication.Receiver).ConfirmDeleted)
+}
+
+func (l *link) GetForgotten(ctx context.Context, req *connect.Request[peerv1.GetForgottenRequest]) (*connect.Response[peerv1.GetForgottenResponse], error) {
+	return carry(ctx, l, req, (*replication.Receiver).GetForgotten)
+}

@@ -57,8 +57,10 @@ type process struct {
 	routes   *replication.Routes
 	pipeline *pipeline.Pipeline
 	senders  []*replication.Sender
-	cancel   context.CancelFunc
-	running  sync.WaitGroup
+	// collector forgets deleted records.
+	collector *replication.Collector
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
 }
 
 type unlimited struct{}
@@ -163,6 +165,7 @@ func (r *region) start() {
 			p.senders = append(p.senders, r.newSender(p.queue, p.routes, target))
 		}
 	}
+	p.collector = r.newCollector(p.queue)
 	r.shard.feeding.Lock() // nothing is missed between loading and being told
 	must(t, p.routes.Load(r.shard.snapshot()))
 	must(t, p.queue.Load())
@@ -173,6 +176,7 @@ func (r *region) start() {
 	r.shard.feeding.Unlock()
 	p.running.Go(func() { _ = p.pipeline.Run(ctx) })
 	p.running.Go(func() { r.report(ctx, p.pipeline) })
+	p.running.Go(func() { _ = p.collector.Run(ctx) })
 	for _, s := range p.senders {
 		p.running.Go(func() { _ = s.Run(ctx) })
 	}
@@ -187,6 +191,16 @@ func (r *region) newSender(q *queue.Queue, routes *replication.Routes, target se
 		Region: r.name, Target: target, Queue: q, Routes: routes, Service: r.service, Digester: r.service,
 		Local: local{r.shard}, Store: r.shard, Client: client, CompareEvery: -1,
 	})
+}
+
+func (r *region) newCollector(q *queue.Queue) *replication.Collector {
+	clients := make(map[secret.RegionName]peerv1connect.ReplicationServiceClient)
+	for _, peer := range names {
+		if peer != r.name {
+			clients[peer] = &link{r.world, r.name, peer}
+		}
+	}
+	return replication.NewCollector(replication.CollectorOptions{Service: r.service, Queue: q, Store: r.shard, Clients: clients, Every: 3 * time.Second})
 }
 
 // crash ends the process; what it has sent stays under way.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
 // world is three regions with links between them.
@@ -23,17 +24,35 @@ type world struct {
 	links map[[2]secret.RegionName]quality
 	// cleared are the orders that each home has cleared, by record.
 	cleared map[record.Key]map[secret.Order]bool
+	// highest is the highest order of each record that each region ever had, also when
+	// it has forgotten it since.
+	highest map[secret.RegionName]map[record.Key]secret.Order
 	// broken is what went wrong first.
 	broken error
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, links: map[[2]secret.RegionName]quality{}, cleared: map[record.Key]map[secret.Order]bool{}}
+	w := &world{t: t, links: map[[2]secret.RegionName]quality{}, cleared: map[record.Key]map[secret.Order]bool{}, highest: map[secret.RegionName]map[record.Key]secret.Order{}}
 	for _, name := range names {
 		w.regions = append(w.regions, nil)
+		w.highest[name] = map[record.Key]secret.Order{}
 		w.regions[len(w.regions)-1] = w.startRegion(name)
 	}
+	w.meet()
 	return w
+}
+
+// meet has the regions accept each other.
+func (w *world) meet() {
+	for _, r := range w.regions {
+		for _, peer := range w.regions {
+			made, err := service.RegionRecord(peer.shard.snapshot())
+			must(w.t, err)
+			if peer != r {
+				must(w.t, r.service.PinPeer(w.t.Context(), peer.name, secret.Incarnation(made.GetIncarnation())))
+			}
+		}
+	}
 }
 
 func (w *world) close() {
@@ -132,8 +151,14 @@ func (w *world) noteCleared(key record.Key, o secret.Order) {
 
 func (w *world) checkReceived(r *region, before view, key record.Key, o secret.Ownership) {
 	w.mu.Lock()
-	cleared := w.cleared[key][o.Order]
+	cleared, highest := w.cleared[key][o.Order], w.highest[r.name][key]
+	if o.Order.Compare(highest) > 0 {
+		w.highest[r.name][key] = o.Order
+	}
 	w.mu.Unlock()
+	if o.Order.Compare(highest) < 0 {
+		w.fail("G3: %s, which had order %s of %s, goes back to %s", r.name, highest, key, o.Order)
+	}
 	if !cleared {
 		w.fail("G5: %s has %s of %s, which %s has not cleared", r.name, o.Order, key, o.Home)
 	}

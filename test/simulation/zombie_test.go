@@ -70,6 +70,58 @@ func TestASenderThatWakesUpLateIsRefused(t *testing.T) {
 	})
 }
 
+// A sender sleeps with a live state in its hands until the secret has been deleted and
+// every region has forgotten it. What it then delivers brings nothing back.
+func TestASenderThatWakesUpAfterTheCollectionBringsNothingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		east, west := w.region("east"), w.region("west")
+		_, err := east.service.ReplicateVault(east.as(east.token), service.VaultReplication{Vault: east.vault, Targets: &[]secret.Target{{Region: "west"}}})
+		must(t, err)
+		must(t, create(w, east, step{name: 1}))
+		must(t, w.rest())
+
+		sleeping := &sleeper{link: &link{w, "east", "west"}, asleep: make(chan struct{}), wake: make(chan struct{})}
+		wake := sync.OnceFunc(func() { close(sleeping.wake) })
+		defer wake()
+		east.crash()
+		east.over = sleeping
+		east.start()
+		must(t, create(w, east, step{}))
+		key := east.keyOf("secret-0")
+		<-sleeping.asleep
+		east.over = nil
+		end := east.succeed("west")
+		defer end()
+		_, err = east.service.DeleteSecret(east.as(east.token), service.Deletion{SecretRef: step{}.ref(east), Immediate: true})
+		must(t, err)
+		for range 60 {
+			if time.Sleep(time.Second); !holdsAnything(east, key) && !holdsAnything(west, key) {
+				break
+			}
+		}
+		if holdsAnything(east, key) || holdsAnything(west, key) {
+			t.Fatal("the secret is not forgotten")
+		}
+
+		wake()
+		must(t, w.rest())
+		must(t, w.failure())
+		if code := sleeping.answer(); code != "read again" {
+			t.Errorf("the late state was answered %q", code)
+		}
+		if holdsAnything(west, key) {
+			t.Error("the secret came back")
+		}
+	})
+}
+
+func holdsAnything(r *region, key record.Key) bool {
+	_, ok := ownerIn(r.shard.snapshot(), key)
+	return ok
+}
+
 func orderIn(r *region, key record.Key) secret.Order {
 	o, _ := ownerIn(r.shard.snapshot(), key)
 	return o.Order
@@ -124,7 +176,9 @@ func (s *sleeper) Deliver(ctx context.Context, req *connect.Request[peerv1.Deliv
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.code = "no answer"; err == nil {
-		s.code = answer.Msg.GetReceipts()[0].GetCode()
+		if s.code = answer.Msg.GetReceipts()[0].GetCode(); answer.Msg.GetReceipts()[0].GetReadAgain() {
+			s.code = "read again"
+		}
 	}
 	return answer, err
 }

@@ -1365,7 +1365,10 @@ type AdmitPeerRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	// The incarnation to accept; it must be the one that answers now.
-	Incarnation   string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// Accept it although it came out of a backup so old that it may hold records
+	// which were deleted since, and of which nothing is remembered here any more.
+	OlderBackup   bool `protobuf:"varint,3,opt,name=older_backup,json=olderBackup,proto3" json:"older_backup,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1412,6 +1415,13 @@ func (x *AdmitPeerRequest) GetIncarnation() string {
 		return x.Incarnation
 	}
 	return ""
+}
+
+func (x *AdmitPeerRequest) GetOlderBackup() bool {
+	if x != nil {
+		return x.OlderBackup
+	}
+	return false
 }
 
 type AdmitPeerResponse struct {
@@ -1551,10 +1561,11 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\x11ListPeersResponse\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12'\n" +
-	"\x05peers\x18\x03 \x03(\v2\x11.lifeboat.v1.PeerR\x05peers\"L\n" +
+	"\x05peers\x18\x03 \x03(\v2\x11.lifeboat.v1.PeerR\x05peers\"o\n" +
 	"\x10AdmitPeerRequest\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"\x13\n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12!\n" +
+	"\folder_backup\x18\x03 \x01(\bR\volderBackup\"\x13\n" +
 	"\x11AdmitPeerResponse2\x9e\x06\n" +
 	"\x0fOperatorService\x12O\n" +
 	"\tGetStatus\x12\x1d.lifeboat.v1.GetStatusRequest\x1a\x1e.lifeboat.v1.GetStatusResponse\"\x03\x90\x02\x01\x12O\n" +

@@ -25,8 +25,9 @@ type Operations interface {
 	HoldFormats(ctx context.Context, held bool) error
 	// Peers lists the other regions as this process sees them.
 	Peers(ctx context.Context) (*lifeboatv1.ListPeersResponse, error)
-	// AdmitPeer accepts another life of a peer.
-	AdmitPeer(ctx context.Context, region, incarnation string) error
+	// AdmitPeer accepts another life of a peer; older also if deleted records may come
+	// back with it.
+	AdmitPeer(ctx context.Context, region, incarnation string, older bool) error
 }
 
 type operatorHandler struct{ dialect }
@@ -102,7 +103,7 @@ func (h operatorHandler) ListPeers(ctx context.Context, _ *connect.Request[lifeb
 
 func (h operatorHandler) AdmitPeer(ctx context.Context, req *connect.Request[lifeboatv1.AdmitPeerRequest]) (*connect.Response[lifeboatv1.AdmitPeerResponse], error) {
 	err := h.Service.Operate(ctx, authz.AdmitPeer, true, req.Msg.GetRegion(), func(ctx context.Context) error {
-		return h.Operations.AdmitPeer(ctx, req.Msg.GetRegion(), req.Msg.GetIncarnation())
+		return h.Operations.AdmitPeer(ctx, req.Msg.GetRegion(), req.Msg.GetIncarnation(), req.Msg.GetOlderBackup())
 	})
 	return reply(ctx, h.dialect, &lifeboatv1.AdmitPeerResponse{}, err)
 }

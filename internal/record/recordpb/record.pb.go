@@ -2286,7 +2286,10 @@ type Region struct {
 	KeyCheck  []byte `protobuf:"bytes,5,opt,name=key_check,json=keyCheck,proto3" json:"key_check,omitempty"`
 	MasterKey string `protobuf:"bytes,6,opt,name=master_key,json=masterKey,proto3" json:"master_key,omitempty"`
 	// When this life began by a restore; 0 if it began by initialisation.
-	RestoredAt    int64 `protobuf:"varint,7,opt,name=restored_at,json=restoredAt,proto3" json:"restored_at,omitempty"`
+	RestoredAt int64 `protobuf:"varint,7,opt,name=restored_at,json=restoredAt,proto3" json:"restored_at,omitempty"`
+	// The lives, and the revisions of them, whose backups led to this one, oldest
+	// first.
+	Origins       []*Moment `protobuf:"bytes,8,rep,name=origins,proto3" json:"origins,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2368,6 +2371,13 @@ func (x *Region) GetRestoredAt() int64 {
 		return x.RestoredAt
 	}
 	return 0
+}
+
+func (x *Region) GetOrigins() []*Moment {
+	if x != nil {
+		return x.Origins
+	}
+	return nil
 }
 
 // Who may acknowledge mutations in this shard; compared by every mutation.
@@ -3390,8 +3400,13 @@ type Peer struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	// The life of it whose links are accepted.
-	Incarnation   string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	AdmittedAt    int64  `protobuf:"varint,3,opt,name=admitted_at,json=admittedAt,proto3" json:"admitted_at,omitempty"`
+	Incarnation string `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	AdmittedAt  int64  `protobuf:"varint,3,opt,name=admitted_at,json=admittedAt,proto3" json:"admitted_at,omitempty"`
+	// The revision of its store in this life before which nothing may have been read
+	// that it brings anew: deleted records were forgotten here since.
+	Horizon int64 `protobuf:"varint,4,opt,name=horizon,proto3" json:"horizon,omitempty"`
+	// The same of lives before.
+	Past          []*Moment `protobuf:"bytes,5,rep,name=past,proto3" json:"past,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3443,6 +3458,73 @@ func (x *Peer) GetIncarnation() string {
 func (x *Peer) GetAdmittedAt() int64 {
 	if x != nil {
 		return x.AdmittedAt
+	}
+	return 0
+}
+
+func (x *Peer) GetHorizon() int64 {
+	if x != nil {
+		return x.Horizon
+	}
+	return 0
+}
+
+func (x *Peer) GetPast() []*Moment {
+	if x != nil {
+		return x.Past
+	}
+	return nil
+}
+
+// A revision of a region's store in one of its lives.
+type Moment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incarnation   string                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Moment) Reset() {
+	*x = Moment{}
+	mi := &file_recordpb_record_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Moment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Moment) ProtoMessage() {}
+
+func (x *Moment) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Moment.ProtoReflect.Descriptor instead.
+func (*Moment) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Moment) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Moment) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
 	}
 	return 0
 }
@@ -3697,7 +3779,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\rR\n" +
-	"generation\"\xe7\x01\n" +
+	"generation\"\x9d\x02\n" +
 	"\x06Region\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12#\n" +
@@ -3707,7 +3789,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\n" +
 	"master_key\x18\x06 \x01(\tR\tmasterKey\x12\x1f\n" +
 	"\vrestored_at\x18\a \x01(\x03R\n" +
-	"restoredAt\"b\n" +
+	"restoredAt\x124\n" +
+	"\aorigins\x18\b \x03(\v2\x1a.lifeboat.record.v1.MomentR\aorigins\"b\n" +
 	"\x05Fence\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12#\n" +
@@ -3805,12 +3888,17 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\traised_at\x18\x04 \x01(\x03R\braisedAt\x1a:\n" +
 	"\fWrittenEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"a\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xab\x01\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1f\n" +
 	"\vadmitted_at\x18\x03 \x01(\x03R\n" +
-	"admittedAtB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
+	"admittedAt\x12\x18\n" +
+	"\ahorizon\x18\x04 \x01(\x03R\ahorizon\x12.\n" +
+	"\x04past\x18\x05 \x03(\v2\x1a.lifeboat.record.v1.MomentR\x04past\"F\n" +
+	"\x06Moment\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevisionB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
 
 var (
 	file_recordpb_record_proto_rawDescOnce sync.Once
@@ -3824,7 +3912,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -3866,13 +3954,14 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*Control)(nil),           // 37: lifeboat.record.v1.Control
 	(*Formats)(nil),           // 38: lifeboat.record.v1.Formats
 	(*Peer)(nil),              // 39: lifeboat.record.v1.Peer
-	nil,                       // 40: lifeboat.record.v1.MappingRule.ClaimsEntry
-	nil,                       // 41: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 42: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 43: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 44: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 45: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 46: lifeboat.record.v1.Formats.WrittenEntry
+	(*Moment)(nil),            // 40: lifeboat.record.v1.Moment
+	nil,                       // 41: lifeboat.record.v1.MappingRule.ClaimsEntry
+	nil,                       // 42: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 43: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 44: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 45: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 46: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 47: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -3886,35 +3975,37 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 9: lifeboat.record.v1.TrustBundle.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 10: lifeboat.record.v1.Binding.ownership:type_name -> lifeboat.record.v1.Ownership
-	40, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
+	41, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
 	10, // 12: lifeboat.record.v1.Issuer.rules:type_name -> lifeboat.record.v1.MappingRule
 	3,  // 13: lifeboat.record.v1.Issuer.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 14: lifeboat.record.v1.IssuerKeys.ownership:type_name -> lifeboat.record.v1.Ownership
 	15, // 15: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 16: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	41, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	42, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	13, // 18: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	16, // 19: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	20, // 20: lifeboat.record.v1.Clock.jumps:type_name -> lifeboat.record.v1.ClockJump
 	3,  // 21: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	42, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	43, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	14, // 23: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	13, // 24: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	18, // 25: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	43, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	44, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	21, // 27: lifeboat.record.v1.Secret.requests:type_name -> lifeboat.record.v1.Request
 	15, // 28: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
-	1,  // 29: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
-	1,  // 30: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	44, // 31: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
-	3,  // 32: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	45, // 33: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	46, // 34: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	40, // 29: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
+	1,  // 30: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
+	1,  // 31: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
+	45, // 32: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	3,  // 33: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
+	46, // 34: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	47, // 35: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	40, // 36: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -3928,7 +4019,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   48,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -74,8 +74,10 @@ type HelloResponse struct {
 	Now *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=now,proto3" json:"now,omitempty"`
 	// Highest version of the replication schema that the process reads.
 	ReplicationSchema uint32 `protobuf:"varint,7,opt,name=replication_schema,json=replicationSchema,proto3" json:"replication_schema,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// The backups that led to this life, oldest first.
+	Origins       []*Origin `protobuf:"bytes,8,rep,name=origins,proto3" json:"origins,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelloResponse) Reset() {
@@ -157,12 +159,72 @@ func (x *HelloResponse) GetReplicationSchema() uint32 {
 	return 0
 }
 
+func (x *HelloResponse) GetOrigins() []*Origin {
+	if x != nil {
+		return x.Origins
+	}
+	return nil
+}
+
+// Origin is a backup that was restored: up to which revision of which life.
+type Origin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Incarnation   string                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_lifeboat_peer_v1_region_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_region_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_region_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Origin) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Origin) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 var File_lifeboat_peer_v1_region_proto protoreflect.FileDescriptor
 
 const file_lifeboat_peer_v1_region_proto_rawDesc = "" +
 	"\n" +
 	"\x1dlifeboat/peer/v1/region.proto\x12\x10lifeboat.peer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
-	"\fHelloRequest\"\xff\x01\n" +
+	"\fHelloRequest\"\xb3\x02\n" +
 	"\rHelloResponse\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12#\n" +
@@ -170,7 +232,11 @@ const file_lifeboat_peer_v1_region_proto_rawDesc = "" +
 	"\arelease\x18\x04 \x01(\tR\arelease\x12\x18\n" +
 	"\aprocess\x18\x05 \x01(\tR\aprocess\x12,\n" +
 	"\x03now\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12-\n" +
-	"\x12replication_schema\x18\a \x01(\rR\x11replicationSchema2^\n" +
+	"\x12replication_schema\x18\a \x01(\rR\x11replicationSchema\x122\n" +
+	"\aorigins\x18\b \x03(\v2\x18.lifeboat.peer.v1.OriginR\aorigins\"F\n" +
+	"\x06Origin\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision2^\n" +
 	"\rRegionService\x12M\n" +
 	"\x05Hello\x12\x1e.lifeboat.peer.v1.HelloRequest\x1a\x1f.lifeboat.peer.v1.HelloResponse\"\x03\x90\x02\x01BBZ@github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1;peerv1b\x06proto3"
 
@@ -186,21 +252,23 @@ func file_lifeboat_peer_v1_region_proto_rawDescGZIP() []byte {
 	return file_lifeboat_peer_v1_region_proto_rawDescData
 }
 
-var file_lifeboat_peer_v1_region_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_lifeboat_peer_v1_region_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_lifeboat_peer_v1_region_proto_goTypes = []any{
 	(*HelloRequest)(nil),          // 0: lifeboat.peer.v1.HelloRequest
 	(*HelloResponse)(nil),         // 1: lifeboat.peer.v1.HelloResponse
-	(*timestamppb.Timestamp)(nil), // 2: google.protobuf.Timestamp
+	(*Origin)(nil),                // 2: lifeboat.peer.v1.Origin
+	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
 }
 var file_lifeboat_peer_v1_region_proto_depIdxs = []int32{
-	2, // 0: lifeboat.peer.v1.HelloResponse.now:type_name -> google.protobuf.Timestamp
-	0, // 1: lifeboat.peer.v1.RegionService.Hello:input_type -> lifeboat.peer.v1.HelloRequest
-	1, // 2: lifeboat.peer.v1.RegionService.Hello:output_type -> lifeboat.peer.v1.HelloResponse
-	2, // [2:3] is the sub-list for method output_type
-	1, // [1:2] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	3, // 0: lifeboat.peer.v1.HelloResponse.now:type_name -> google.protobuf.Timestamp
+	2, // 1: lifeboat.peer.v1.HelloResponse.origins:type_name -> lifeboat.peer.v1.Origin
+	0, // 2: lifeboat.peer.v1.RegionService.Hello:input_type -> lifeboat.peer.v1.HelloRequest
+	1, // 3: lifeboat.peer.v1.RegionService.Hello:output_type -> lifeboat.peer.v1.HelloResponse
+	3, // [3:4] is the sub-list for method output_type
+	2, // [2:3] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_peer_v1_region_proto_init() }
@@ -214,7 +282,7 @@ func file_lifeboat_peer_v1_region_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_peer_v1_region_proto_rawDesc), len(file_lifeboat_peer_v1_region_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

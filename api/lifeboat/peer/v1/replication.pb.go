@@ -86,7 +86,10 @@ type Shipment struct {
 	MacKey      []byte          `protobuf:"bytes,9,opt,name=mac_key,json=macKey,proto3" json:"mac_key,omitempty"`
 	Values      []*VersionValue `protobuf:"bytes,10,rep,name=values,proto3" json:"values,omitempty"`
 	// Of the secret that had the name before, applied in the same step.
-	Predecessor   *Shipment `protobuf:"bytes,11,opt,name=predecessor,proto3" json:"predecessor,omitempty"`
+	Predecessor *Shipment `protobuf:"bytes,11,opt,name=predecessor,proto3" json:"predecessor,omitempty"`
+	// When it was read: a revision of the store of the sender's region, in a life.
+	Incarnation   string `protobuf:"bytes,12,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision      int64  `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -198,6 +201,20 @@ func (x *Shipment) GetPredecessor() *Shipment {
 	return nil
 }
 
+func (x *Shipment) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *Shipment) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type VersionValue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -304,7 +321,9 @@ type Receipt struct {
 	// Versions that must be sent first.
 	Needs []string `protobuf:"bytes,3,rep,name=needs,proto3" json:"needs,omitempty"`
 	// ID of the secret whose state must be sent along.
-	Holder        string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
+	Holder string `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
+	// The record must be read again and sent then: what was sent was read too long ago.
+	ReadAgain     bool `protobuf:"varint,5,opt,name=read_again,json=readAgain,proto3" json:"read_again,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -365,6 +384,13 @@ func (x *Receipt) GetHolder() string {
 		return x.Holder
 	}
 	return ""
+}
+
+func (x *Receipt) GetReadAgain() bool {
+	if x != nil {
+		return x.ReadAgain
+	}
+	return false
 }
 
 type GetHeldRequest struct {
@@ -703,13 +729,244 @@ func (x *CompareDigestsResponse) GetSurplus() []string {
 	return nil
 }
 
+type ConfirmDeletedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the caller's region had deleted all of the records.
+	Incarnation string `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision    int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Keys, at most 1000.
+	Records       []string `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmDeletedRequest) Reset() {
+	*x = ConfirmDeletedRequest{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmDeletedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmDeletedRequest) ProtoMessage() {}
+
+func (x *ConfirmDeletedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmDeletedRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmDeletedRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ConfirmDeletedRequest) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *ConfirmDeletedRequest) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ConfirmDeletedRequest) GetRecords() []string {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+type ConfirmDeletedResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When this region looked.
+	Incarnation string `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision    int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Those of the records that are live here.
+	Live          []string `protobuf:"bytes,3,rep,name=live,proto3" json:"live,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmDeletedResponse) Reset() {
+	*x = ConfirmDeletedResponse{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmDeletedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmDeletedResponse) ProtoMessage() {}
+
+func (x *ConfirmDeletedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmDeletedResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmDeletedResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ConfirmDeletedResponse) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *ConfirmDeletedResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ConfirmDeletedResponse) GetLive() []string {
+	if x != nil {
+		return x.Live
+	}
+	return nil
+}
+
+type GetForgottenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Keys, at most 1000.
+	Records       []string `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetForgottenRequest) Reset() {
+	*x = GetForgottenRequest{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetForgottenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetForgottenRequest) ProtoMessage() {}
+
+func (x *GetForgottenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetForgottenRequest.ProtoReflect.Descriptor instead.
+func (*GetForgottenRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GetForgottenRequest) GetRecords() []string {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+type GetForgottenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When this region looked.
+	Incarnation string `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision    int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Those of the records that may be forgotten.
+	Records       []string `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetForgottenResponse) Reset() {
+	*x = GetForgottenResponse{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetForgottenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetForgottenResponse) ProtoMessage() {}
+
+func (x *GetForgottenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetForgottenResponse.ProtoReflect.Descriptor instead.
+func (*GetForgottenResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *GetForgottenResponse) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *GetForgottenResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *GetForgottenResponse) GetRecords() []string {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
 var File_lifeboat_peer_v1_replication_proto protoreflect.FileDescriptor
 
 const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\n" +
 	"\"lifeboat/peer/v1/replication.proto\x12\x10lifeboat.peer.v1\"J\n" +
 	"\x0eDeliverRequest\x128\n" +
-	"\tshipments\x18\x01 \x03(\v2\x1a.lifeboat.peer.v1.ShipmentR\tshipments\"\xa5\x03\n" +
+	"\tshipments\x18\x01 \x03(\v2\x1a.lifeboat.peer.v1.ShipmentR\tshipments\"\xe3\x03\n" +
 	"\bShipment\x12%\n" +
 	"\x0eschema_version\x18\x01 \x01(\rR\rschemaVersion\x12,\n" +
 	"\x12min_reader_version\x18\x02 \x01(\rR\x10minReaderVersion\x12\x16\n" +
@@ -723,17 +980,21 @@ const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\amac_key\x18\t \x01(\fB\x03\x80\x01\x01R\x06macKey\x126\n" +
 	"\x06values\x18\n" +
 	" \x03(\v2\x1e.lifeboat.peer.v1.VersionValueR\x06values\x12<\n" +
-	"\vpredecessor\x18\v \x01(\v2\x1a.lifeboat.peer.v1.ShipmentR\vpredecessor\"9\n" +
+	"\vpredecessor\x18\v \x01(\v2\x1a.lifeboat.peer.v1.ShipmentR\vpredecessor\x12 \n" +
+	"\vincarnation\x18\f \x01(\tR\vincarnation\x12\x1a\n" +
+	"\brevision\x18\r \x01(\x03R\brevision\"9\n" +
 	"\fVersionValue\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x19\n" +
 	"\x05value\x18\x02 \x01(\fB\x03\x80\x01\x01R\x05value\"H\n" +
 	"\x0fDeliverResponse\x125\n" +
-	"\breceipts\x18\x01 \x03(\v2\x19.lifeboat.peer.v1.ReceiptR\breceipts\"e\n" +
+	"\breceipts\x18\x01 \x03(\v2\x19.lifeboat.peer.v1.ReceiptR\breceipts\"\x84\x01\n" +
 	"\aReceipt\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
 	"\x05needs\x18\x03 \x03(\tR\x05needs\x12\x16\n" +
-	"\x06holder\x18\x04 \x01(\tR\x06holder\"*\n" +
+	"\x06holder\x18\x04 \x01(\tR\x06holder\x12\x1d\n" +
+	"\n" +
+	"read_again\x18\x05 \x01(\bR\treadAgain\"*\n" +
 	"\x0eGetHeldRequest\x12\x18\n" +
 	"\arecords\x18\x01 \x03(\tR\arecords\"=\n" +
 	"\x0fGetHeldResponse\x12*\n" +
@@ -753,11 +1014,27 @@ const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\x16CompareDigestsResponse\x12\x18\n" +
 	"\abuckets\x18\x01 \x03(\rR\abuckets\x12\x1c\n" +
 	"\tdiffering\x18\x02 \x03(\tR\tdiffering\x12\x18\n" +
-	"\asurplus\x18\x03 \x03(\tR\asurplus2\x99\x02\n" +
+	"\asurplus\x18\x03 \x03(\tR\asurplus\"o\n" +
+	"\x15ConfirmDeletedRequest\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
+	"\arecords\x18\x03 \x03(\tR\arecords\"j\n" +
+	"\x16ConfirmDeletedResponse\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04live\x18\x03 \x03(\tR\x04live\"/\n" +
+	"\x13GetForgottenRequest\x12\x18\n" +
+	"\arecords\x18\x01 \x03(\tR\arecords\"n\n" +
+	"\x14GetForgottenResponse\x12 \n" +
+	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
+	"\arecords\x18\x03 \x03(\tR\arecords2\xe2\x03\n" +
 	"\x12ReplicationService\x12N\n" +
 	"\aDeliver\x12 .lifeboat.peer.v1.DeliverRequest\x1a!.lifeboat.peer.v1.DeliverResponse\x12c\n" +
 	"\x0eCompareDigests\x12'.lifeboat.peer.v1.CompareDigestsRequest\x1a(.lifeboat.peer.v1.CompareDigestsResponse\x12N\n" +
-	"\aGetHeld\x12 .lifeboat.peer.v1.GetHeldRequest\x1a!.lifeboat.peer.v1.GetHeldResponseBBZ@github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1;peerv1b\x06proto3"
+	"\aGetHeld\x12 .lifeboat.peer.v1.GetHeldRequest\x1a!.lifeboat.peer.v1.GetHeldResponse\x12c\n" +
+	"\x0eConfirmDeleted\x12'.lifeboat.peer.v1.ConfirmDeletedRequest\x1a(.lifeboat.peer.v1.ConfirmDeletedResponse\x12b\n" +
+	"\fGetForgotten\x12%.lifeboat.peer.v1.GetForgottenRequest\x1a&.lifeboat.peer.v1.GetForgottenResponse\"\x03\x90\x02\x01BBZ@github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_lifeboat_peer_v1_replication_proto_rawDescOnce sync.Once
@@ -771,7 +1048,7 @@ func file_lifeboat_peer_v1_replication_proto_rawDescGZIP() []byte {
 	return file_lifeboat_peer_v1_replication_proto_rawDescData
 }
 
-var file_lifeboat_peer_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_lifeboat_peer_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_lifeboat_peer_v1_replication_proto_goTypes = []any{
 	(*DeliverRequest)(nil),         // 0: lifeboat.peer.v1.DeliverRequest
 	(*Shipment)(nil),               // 1: lifeboat.peer.v1.Shipment
@@ -784,6 +1061,10 @@ var file_lifeboat_peer_v1_replication_proto_goTypes = []any{
 	(*CompareDigestsRequest)(nil),  // 8: lifeboat.peer.v1.CompareDigestsRequest
 	(*SecretDigest)(nil),           // 9: lifeboat.peer.v1.SecretDigest
 	(*CompareDigestsResponse)(nil), // 10: lifeboat.peer.v1.CompareDigestsResponse
+	(*ConfirmDeletedRequest)(nil),  // 11: lifeboat.peer.v1.ConfirmDeletedRequest
+	(*ConfirmDeletedResponse)(nil), // 12: lifeboat.peer.v1.ConfirmDeletedResponse
+	(*GetForgottenRequest)(nil),    // 13: lifeboat.peer.v1.GetForgottenRequest
+	(*GetForgottenResponse)(nil),   // 14: lifeboat.peer.v1.GetForgottenResponse
 }
 var file_lifeboat_peer_v1_replication_proto_depIdxs = []int32{
 	1,  // 0: lifeboat.peer.v1.DeliverRequest.shipments:type_name -> lifeboat.peer.v1.Shipment
@@ -795,11 +1076,15 @@ var file_lifeboat_peer_v1_replication_proto_depIdxs = []int32{
 	0,  // 6: lifeboat.peer.v1.ReplicationService.Deliver:input_type -> lifeboat.peer.v1.DeliverRequest
 	8,  // 7: lifeboat.peer.v1.ReplicationService.CompareDigests:input_type -> lifeboat.peer.v1.CompareDigestsRequest
 	5,  // 8: lifeboat.peer.v1.ReplicationService.GetHeld:input_type -> lifeboat.peer.v1.GetHeldRequest
-	3,  // 9: lifeboat.peer.v1.ReplicationService.Deliver:output_type -> lifeboat.peer.v1.DeliverResponse
-	10, // 10: lifeboat.peer.v1.ReplicationService.CompareDigests:output_type -> lifeboat.peer.v1.CompareDigestsResponse
-	6,  // 11: lifeboat.peer.v1.ReplicationService.GetHeld:output_type -> lifeboat.peer.v1.GetHeldResponse
-	9,  // [9:12] is the sub-list for method output_type
-	6,  // [6:9] is the sub-list for method input_type
+	11, // 9: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:input_type -> lifeboat.peer.v1.ConfirmDeletedRequest
+	13, // 10: lifeboat.peer.v1.ReplicationService.GetForgotten:input_type -> lifeboat.peer.v1.GetForgottenRequest
+	3,  // 11: lifeboat.peer.v1.ReplicationService.Deliver:output_type -> lifeboat.peer.v1.DeliverResponse
+	10, // 12: lifeboat.peer.v1.ReplicationService.CompareDigests:output_type -> lifeboat.peer.v1.CompareDigestsResponse
+	6,  // 13: lifeboat.peer.v1.ReplicationService.GetHeld:output_type -> lifeboat.peer.v1.GetHeldResponse
+	12, // 14: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:output_type -> lifeboat.peer.v1.ConfirmDeletedResponse
+	14, // 15: lifeboat.peer.v1.ReplicationService.GetForgotten:output_type -> lifeboat.peer.v1.GetForgottenResponse
+	11, // [11:16] is the sub-list for method output_type
+	6,  // [6:11] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name
 	6,  // [6:6] is the sub-list for extension extendee
 	0,  // [0:6] is the sub-list for field type_name
@@ -816,7 +1101,7 @@ func file_lifeboat_peer_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_peer_v1_replication_proto_rawDesc), len(file_lifeboat_peer_v1_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -43,6 +43,12 @@ const (
 	// ReplicationServiceGetHeldProcedure is the fully-qualified name of the ReplicationService's
 	// GetHeld RPC.
 	ReplicationServiceGetHeldProcedure = "/lifeboat.peer.v1.ReplicationService/GetHeld"
+	// ReplicationServiceConfirmDeletedProcedure is the fully-qualified name of the ReplicationService's
+	// ConfirmDeleted RPC.
+	ReplicationServiceConfirmDeletedProcedure = "/lifeboat.peer.v1.ReplicationService/ConfirmDeleted"
+	// ReplicationServiceGetForgottenProcedure is the fully-qualified name of the ReplicationService's
+	// GetForgotten RPC.
+	ReplicationServiceGetForgottenProcedure = "/lifeboat.peer.v1.ReplicationService/GetForgotten"
 )
 
 // ReplicationServiceClient is a client for the lifeboat.peer.v1.ReplicationService service.
@@ -55,6 +61,13 @@ type ReplicationServiceClient interface {
 	CompareDigests(context.Context, *connect.Request[v1.CompareDigestsRequest]) (*connect.Response[v1.CompareDigestsResponse], error)
 	// GetHeld answers what this region has of some records.
 	GetHeld(context.Context, *connect.Request[v1.GetHeldRequest]) (*connect.Response[v1.GetHeldResponse], error)
+	// ConfirmDeleted says that the caller's region, their home, has deleted some
+	// records. From then on this region refuses states of records it has nothing of
+	// that were read there before.
+	ConfirmDeleted(context.Context, *connect.Request[v1.ConfirmDeletedRequest]) (*connect.Response[v1.ConfirmDeletedResponse], error)
+	// GetForgotten answers of which records, whose home this region is, the caller's
+	// may forget what is left of them.
+	GetForgotten(context.Context, *connect.Request[v1.GetForgottenRequest]) (*connect.Response[v1.GetForgottenResponse], error)
 }
 
 // NewReplicationServiceClient constructs a client for the lifeboat.peer.v1.ReplicationService
@@ -86,6 +99,19 @@ func NewReplicationServiceClient(httpClient connect.HTTPClient, baseURL string, 
 			connect.WithSchema(replicationServiceMethods.ByName("GetHeld")),
 			connect.WithClientOptions(opts...),
 		),
+		confirmDeleted: connect.NewClient[v1.ConfirmDeletedRequest, v1.ConfirmDeletedResponse](
+			httpClient,
+			baseURL+ReplicationServiceConfirmDeletedProcedure,
+			connect.WithSchema(replicationServiceMethods.ByName("ConfirmDeleted")),
+			connect.WithClientOptions(opts...),
+		),
+		getForgotten: connect.NewClient[v1.GetForgottenRequest, v1.GetForgottenResponse](
+			httpClient,
+			baseURL+ReplicationServiceGetForgottenProcedure,
+			connect.WithSchema(replicationServiceMethods.ByName("GetForgotten")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -94,6 +120,8 @@ type replicationServiceClient struct {
 	deliver        *connect.Client[v1.DeliverRequest, v1.DeliverResponse]
 	compareDigests *connect.Client[v1.CompareDigestsRequest, v1.CompareDigestsResponse]
 	getHeld        *connect.Client[v1.GetHeldRequest, v1.GetHeldResponse]
+	confirmDeleted *connect.Client[v1.ConfirmDeletedRequest, v1.ConfirmDeletedResponse]
+	getForgotten   *connect.Client[v1.GetForgottenRequest, v1.GetForgottenResponse]
 }
 
 // Deliver calls lifeboat.peer.v1.ReplicationService.Deliver.
@@ -111,6 +139,16 @@ func (c *replicationServiceClient) GetHeld(ctx context.Context, req *connect.Req
 	return c.getHeld.CallUnary(ctx, req)
 }
 
+// ConfirmDeleted calls lifeboat.peer.v1.ReplicationService.ConfirmDeleted.
+func (c *replicationServiceClient) ConfirmDeleted(ctx context.Context, req *connect.Request[v1.ConfirmDeletedRequest]) (*connect.Response[v1.ConfirmDeletedResponse], error) {
+	return c.confirmDeleted.CallUnary(ctx, req)
+}
+
+// GetForgotten calls lifeboat.peer.v1.ReplicationService.GetForgotten.
+func (c *replicationServiceClient) GetForgotten(ctx context.Context, req *connect.Request[v1.GetForgottenRequest]) (*connect.Response[v1.GetForgottenResponse], error) {
+	return c.getForgotten.CallUnary(ctx, req)
+}
+
 // ReplicationServiceHandler is an implementation of the lifeboat.peer.v1.ReplicationService
 // service.
 type ReplicationServiceHandler interface {
@@ -122,6 +160,13 @@ type ReplicationServiceHandler interface {
 	CompareDigests(context.Context, *connect.Request[v1.CompareDigestsRequest]) (*connect.Response[v1.CompareDigestsResponse], error)
 	// GetHeld answers what this region has of some records.
 	GetHeld(context.Context, *connect.Request[v1.GetHeldRequest]) (*connect.Response[v1.GetHeldResponse], error)
+	// ConfirmDeleted says that the caller's region, their home, has deleted some
+	// records. From then on this region refuses states of records it has nothing of
+	// that were read there before.
+	ConfirmDeleted(context.Context, *connect.Request[v1.ConfirmDeletedRequest]) (*connect.Response[v1.ConfirmDeletedResponse], error)
+	// GetForgotten answers of which records, whose home this region is, the caller's
+	// may forget what is left of them.
+	GetForgotten(context.Context, *connect.Request[v1.GetForgottenRequest]) (*connect.Response[v1.GetForgottenResponse], error)
 }
 
 // NewReplicationServiceHandler builds an HTTP handler from the service implementation. It returns
@@ -149,6 +194,19 @@ func NewReplicationServiceHandler(svc ReplicationServiceHandler, opts ...connect
 		connect.WithSchema(replicationServiceMethods.ByName("GetHeld")),
 		connect.WithHandlerOptions(opts...),
 	)
+	replicationServiceConfirmDeletedHandler := connect.NewUnaryHandler(
+		ReplicationServiceConfirmDeletedProcedure,
+		svc.ConfirmDeleted,
+		connect.WithSchema(replicationServiceMethods.ByName("ConfirmDeleted")),
+		connect.WithHandlerOptions(opts...),
+	)
+	replicationServiceGetForgottenHandler := connect.NewUnaryHandler(
+		ReplicationServiceGetForgottenProcedure,
+		svc.GetForgotten,
+		connect.WithSchema(replicationServiceMethods.ByName("GetForgotten")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lifeboat.peer.v1.ReplicationService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReplicationServiceDeliverProcedure:
@@ -157,6 +215,10 @@ func NewReplicationServiceHandler(svc ReplicationServiceHandler, opts ...connect
 			replicationServiceCompareDigestsHandler.ServeHTTP(w, r)
 		case ReplicationServiceGetHeldProcedure:
 			replicationServiceGetHeldHandler.ServeHTTP(w, r)
+		case ReplicationServiceConfirmDeletedProcedure:
+			replicationServiceConfirmDeletedHandler.ServeHTTP(w, r)
+		case ReplicationServiceGetForgottenProcedure:
+			replicationServiceGetForgottenHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -176,4 +238,12 @@ func (UnimplementedReplicationServiceHandler) CompareDigests(context.Context, *c
 
 func (UnimplementedReplicationServiceHandler) GetHeld(context.Context, *connect.Request[v1.GetHeldRequest]) (*connect.Response[v1.GetHeldResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.peer.v1.ReplicationService.GetHeld is not implemented"))
+}
+
+func (UnimplementedReplicationServiceHandler) ConfirmDeleted(context.Context, *connect.Request[v1.ConfirmDeletedRequest]) (*connect.Response[v1.ConfirmDeletedResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.peer.v1.ReplicationService.ConfirmDeleted is not implemented"))
+}
+
+func (UnimplementedReplicationServiceHandler) GetForgotten(context.Context, *connect.Request[v1.GetForgottenRequest]) (*connect.Response[v1.GetForgottenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.peer.v1.ReplicationService.GetForgotten is not implemented"))
 }

@@ -1,0 +1,197 @@
+package replication_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
+	"github.com/lifeboat-secrets/lifeboat/internal/controlsocket"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
+)
+
+// forgetful regions forget deleted records as soon as that is safe.
+func forgetful() lifeboattest.Options {
+	return lifeboattest.Options{Configure: func(_ string, c *config.Config) {
+		c.Keys.BackupsKeptFor, c.Replication.CollectEvery = 0, time.Second
+	}}
+}
+
+// graves are the keys of what a region has left of deleted records.
+func (s *shop) graves(ctx context.Context, region string) (keys []string, err error) {
+	view := s.shards[region].View(ctx)
+	var decodeErr error
+	err = view.Scan("", "", func(stored record.Stored) bool {
+		switch {
+		case stored.Key.HasPrefix(record.TombstonePrefix):
+			keys = append(keys, string(stored.Key))
+		case stored.Key.HasPrefix(record.SecretPrefix):
+			sec, err := record.Secrets.Decode(stored.Value)
+			if decodeErr = err; err == nil && sec.State == secret.Deleted {
+				keys = append(keys, string(stored.Key))
+			}
+		}
+		return decodeErr == nil
+	})
+	return keys, errors.Join(err, decodeErr)
+}
+
+func (s *shop) wantGraves(region string, want ...string) {
+	s.t.Helper()
+	until(s.t, region+" has nothing else left of deleted records", func(ctx context.Context) (bool, any) {
+		keys, err := s.graves(ctx, region)
+		return err == nil && slices.Equal(keys, want), []any{keys, err}
+	})
+}
+
+// passRound waits until a region has forgotten what no other region ever held.
+func (s *shop) passRound(region string) {
+	s.t.Helper()
+	before, err := s.graves(s.t.Context(), region)
+	must(s.t, err)
+	_, err = s.at(region).CreateVault(s.t.Context(), connect.NewRequest(&lifeboatv1.CreateVaultRequest{Name: "alone"}))
+	must(s.t, err)
+	_, err = s.at(region).DeleteVault(s.t.Context(), connect.NewRequest(&lifeboatv1.DeleteVaultRequest{Vault: "alone"}))
+	must(s.t, err)
+	s.wantGraves(region, before...)
+}
+
+func (s *shop) purge(region, name string) {
+	s.t.Helper()
+	_, err := s.at(region).DeleteSecret(s.t.Context(), connect.NewRequest(&lifeboatv1.DeleteSecretRequest{Vault: "shop", Secret: name, Immediate: true}))
+	must(s.t, err)
+}
+
+func TestDeletedRecordsAreForgottenOnceEveryRegionHasHeardOfIt(t *testing.T) {
+	s := startShop(t, forgetful(), "east", "west", "south")
+	s.openShards("east", "west", "south")
+	admin := s.at("east")
+	s.create("east", "db", "one")
+	principal, err := admin.CreatePrincipal(t.Context(), connect.NewRequest(&lifeboatv1.CreatePrincipalRequest{Name: "builder", Kind: lifeboatv1.PrincipalKind_PRINCIPAL_KIND_WORKLOAD}))
+	must(t, err)
+	_, err = admin.PutPolicy(t.Context(), connect.NewRequest(&lifeboatv1.PutPolicyRequest{Name: "none", Text: "forbid(principal, action, resource) when { false };"}))
+	must(t, err)
+	for _, region := range []string{"west", "south"} {
+		s.wantValue(region, "db", "one")
+	}
+
+	// A region that is away may hold all of it still.
+	s.regions.Isolate("south")
+	s.purge("east", "db")
+	_, err = admin.DeletePrincipal(t.Context(), connect.NewRequest(&lifeboatv1.DeletePrincipalRequest{Principal: principal.Msg.GetPrincipal().GetId()}))
+	must(t, err)
+	_, err = admin.DeletePolicy(t.Context(), connect.NewRequest(&lifeboatv1.DeletePolicyRequest{Name: "none"}))
+	must(t, err)
+	s.wantCode("west", "db", secret.CodeNotFound)
+	account := principal.Msg.GetPrincipal().GetAccountId()
+	name := "tombstone/" + string(record.PolicyKey(secret.AccountID(account), "none"))
+	waiting, err := s.graves(t.Context(), "east")
+	must(t, err)
+	s.passRound("east")
+	if keys, err := s.graves(t.Context(), "east"); err != nil || !slices.Equal(keys, waiting) || len(keys) != 3 {
+		t.Fatalf("east has forgotten what south may hold: of %v it has %v, %v", waiting, keys, err)
+	}
+
+	s.regions.Rejoin("south")
+	for _, region := range []string{"east", "west", "south"} {
+		s.wantGraves(region, name) // its name may be used again
+	}
+	s.create("east", "db", "anew")
+	_, err = admin.PutPolicy(t.Context(), connect.NewRequest(&lifeboatv1.PutPolicyRequest{Name: "none", Text: "forbid(principal, action, resource) when { false };"}))
+	must(t, err)
+	for _, region := range []string{"west", "south"} {
+		s.wantValue(region, "db", "anew")
+		s.wantGraves(region)
+	}
+
+	// Of what is given up nothing is left either.
+	s.replicate("east", "west")
+	s.wantCode("south", "db", secret.CodeUnauthenticated)
+	s.wantGraves("south")
+	s.replicate("east", "west", "south")
+	s.wantValue("south", "db", "anew")
+}
+
+// A backup of the home that was made before a deletion holds what the other regions
+// have forgotten.
+func TestALifeOutOfABackupThatIsTooOldIsNotAdmitted(t *testing.T) {
+	s := startShop(t, forgetful(), "east", "west")
+	s.openShards("east", "west")
+	s.create("east", "db", "one")
+	s.wantValue("west", "db", "one")
+	old, late := filepath.Join(t.TempDir(), "old"), filepath.Join(t.TempDir(), "late")
+	s.backup("east", old)
+	s.purge("east", "db")
+	s.wantGraves("east")
+	s.wantGraves("west")
+	s.backup("east", late)
+
+	s.restore("east", late)
+	must(t, s.admit("west", "east", false))
+	s.create("east", "other", "two")
+	s.wantValue("west", "other", "two")
+
+	s.restore("east", old)
+	if err := s.admit("west", "east", false); codeOf(err) != secret.CodeWrongState {
+		t.Fatalf("a life that has what was deleted is admitted: %v", err)
+	}
+	s.wantCode("west", "db", secret.CodeNotFound)
+	must(t, s.admit("west", "east", true))
+	s.put("east", "db", "two")
+	s.wantValue("west", "db", "two")
+}
+
+func (s *shop) openShards(regions ...string) {
+	for _, region := range regions {
+		s.shards[region] = s.regions.Region(region).Shard(s.t)
+	}
+}
+
+func (s *shop) socket(region string) *controlsocket.Client {
+	c := controlsocket.New(s.regions.Region(region).Control().SocketPath())
+	s.t.Cleanup(c.Close)
+	return c
+}
+
+func (s *shop) backup(region, path string) {
+	s.t.Helper()
+	_, err := s.socket(region).Backup(s.t.Context(), path, nil)
+	must(s.t, err)
+}
+
+// restore has a region lose its store and come back from a backup.
+func (s *shop) restore(region, path string) {
+	s.t.Helper()
+	control := s.regions.Region(region).Control()
+	must(s.t, control.Stop())
+	must(s.t, os.RemoveAll(filepath.Join(control.Dir(), "store")))
+	must(s.t, control.Start(s.t.Context()))
+	until(s.t, region+" is restored", func(ctx context.Context) (bool, any) {
+		_, err := s.socket(region).Restore(ctx, path, nil)
+		return err == nil, err
+	})
+}
+
+// admit has a region accept the life of a peer that answers now.
+func (s *shop) admit(region, peer string, older bool) (err error) {
+	s.t.Helper()
+	r := s.regions.Region(region)
+	until(s.t, region+" sees another life of "+peer, func(ctx context.Context) (bool, any) {
+		p, peerErr := r.Peer(ctx, peer)
+		if peerErr != nil || p.GetIncarnation() == "" || p.GetIncarnation() == p.GetPinnedIncarnation() {
+			return false, peerErr
+		}
+		_, err = r.Operator().AdmitPeer(ctx, connect.NewRequest(&lifeboatv1.AdmitPeerRequest{Region: peer, Incarnation: p.GetIncarnation(), OlderBackup: older}))
+		return codeOf(err) != secret.CodeStale && codeOf(err) != secret.CodeUnavailable, err
+	})
+	return err
+}
