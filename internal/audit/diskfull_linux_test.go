@@ -13,6 +13,7 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/audit"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/skiptest"
 )
 
 // TestAFullDisk fills a real one: lines are refused, and when there is room again
@@ -20,7 +21,7 @@ import (
 func TestAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Skipf("a small file system cannot be mounted here: %v", err)
+		skiptest.Forbidden(t, "mounting a small file system", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {

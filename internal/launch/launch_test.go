@@ -13,6 +13,7 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/launch"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/skiptest"
 )
 
 // output is what a program wrote.
@@ -99,13 +100,24 @@ func TestEnviron(t *testing.T) {
 	}
 }
 
-func TestFiles(t *testing.T) {
-	if _, err := launch.NewFiles("", t.TempDir(), "/nowhere"); err == nil {
-		t.Skip("temporary files are in memory here")
+// Secrets are not put on a disk.
+func TestFilesAreInMemoryOrNowhere(t *testing.T) {
+	for _, dir := range []string{t.TempDir(), ".", "/var/tmp"} { // one of them is on a disk
+		files, err := launch.NewFiles("", dir, "/nowhere")
+		if err != nil {
+			return
+		}
+		if err := files.Remove(); err != nil {
+			t.Error(err)
+		}
 	}
+	skiptest.Missing(t, "a file system on a disk", "set TMPDIR to a directory of one")
+}
+
+func TestFiles(t *testing.T) {
 	files, err := launch.NewFiles("/nowhere", "/dev/shm")
 	if err != nil {
-		t.Skip("there is no /dev/shm in memory:", err)
+		skiptest.Missing(t, "/dev/shm in memory", err.Error())
 	}
 	defer func() {
 		if err := files.Remove(); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
+	"github.com/lifeboat-secrets/lifeboat/internal/skiptest"
 )
 
 // smallDisk returns the directory of a file system of a few MiB, if this process
@@ -19,7 +20,7 @@ func smallDisk(t *testing.T, mib int) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm", mib)); err != nil {
-		t.Skipf("a small file system cannot be mounted here: %v", err)
+		skiptest.Forbidden(t, "mounting a small file system", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/skiptest"
 )
 
 // unit returns the settings of a systemd unit, by section and name; a setting may
@@ -51,7 +53,7 @@ func TestUnitIsHardened(t *testing.T) {
 func TestUnitPassesSystemd(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
-		t.Skip("systemd-analyze is not installed")
+		skiptest.Missing(t, "systemd-analyze", "apt-get install systemd")
 	}
 	data, err := os.ReadFile(path("deploy", "systemd", "lifeboat.service"))
 	must(t, err)

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/skiptest"
 )
 
 // ours says which metrics are Lifeboat's; the others are the Go runtime's and the
@@ -256,7 +258,7 @@ func lookPromtool(t *testing.T) string {
 	t.Helper()
 	promtool, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Skip("promtool is not installed")
+		skiptest.Missing(t, "promtool", "apt-get install prometheus")
 	}
 	return promtool
 }

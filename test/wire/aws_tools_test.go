@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/skiptest"
 )
 
 // environment is what a shell sets to use a region with AWS's tools.
@@ -19,15 +21,6 @@ func (k *tenant) environment(region string) []string {
 	)
 }
 
-// missing ends a test whose program is not installed: only where nobody promised it.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed, which CI needs: apt-get install awscli python3-boto3", what)
-	}
-	t.Skipf("%s is not installed: apt-get install awscli python3-boto3", what)
-}
-
 func TestBoto3(t *testing.T) {
 	t.Parallel()
 	python := ""
@@ -38,7 +31,7 @@ func TestBoto3(t *testing.T) {
 		}
 	}
 	if python == "" {
-		missing(t, "boto3")
+		skiptest.Missing(t, "boto3", "apt-get install awscli python3-boto3")
 	}
 	cmd := exec.CommandContext(t.Context(), python, "testdata/boto3_client.py")
 	cmd.Env = newTenant(t).environment("east")
@@ -50,7 +43,7 @@ func TestBoto3(t *testing.T) {
 func TestAWSCLI(t *testing.T) {
 	t.Parallel() // each run takes a second, most of it to start
 	if exec.CommandContext(t.Context(), "aws", "--version").Run() != nil {
-		missing(t, "the AWS CLI")
+		skiptest.Missing(t, "the AWS CLI", "apt-get install awscli python3-boto3")
 	}
 	tenant := newTenant(t)
 	run := func(args ...string) (stdout, stderr string, err error) {
