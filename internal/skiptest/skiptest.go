@@ -20,8 +20,13 @@ func Missing(t testing.TB, what, hint string) {
 // sets that, and says so, where it is so.
 func Forbidden(t testing.TB, what string, err error) {
 	t.Helper()
-	end(t, os.Getenv("CI") == "true" && os.Getenv("LIFEBOAT_TEST_UNPRIVILEGED") != "true",
-		fmt.Sprintf("%s is not possible here: %v; LIFEBOAT_TEST_UNPRIVILEGED=true skips such tests", what, err))
+	end(t, Privileged(), fmt.Sprintf("%s is not possible here: %v; LIFEBOAT_TEST_UNPRIVILEGED=true skips such tests", what, err))
+}
+
+// Privileged reports whether what needs privileges, such as to mount a file system,
+// must be possible here.
+func Privileged() bool {
+	return os.Getenv("CI") == "true" && os.Getenv("LIFEBOAT_TEST_UNPRIVILEGED") != "true"
 }
 
 func end(t testing.TB, fatal bool, why string) {
