@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
 	"time"
@@ -246,13 +247,23 @@ func (a *app) runGet(ctx context.Context, name string, o getOptions) error {
 // answered may be old.
 func (a *app) noteFreshness(f *lifeboatv1.Freshness) {
 	age := time.Duration(f.GetAgeSeconds() * float64(time.Second)).Round(time.Second)
+	old := ""
+	switch {
+	case f.GetAgeUnknown():
+		old = "how far its copy is behind is not known"
+	case age >= worthNoting:
+		old = fmt.Sprintf("its copy may be %s old", age)
+	}
 	regions := a.client.Regions()
 	switch {
-	case len(regions) > 1 && f.GetRegion() != regions[0] && age > 0:
-		a.note("note: %s answered, not %s; its copy may be %s old", f.GetRegion(), regions[0], age)
+	case len(regions) > 1 && f.GetRegion() != regions[0] && old != "":
+		a.note("note: %s answered, not %s; %s", f.GetRegion(), regions[0], old)
 	case len(regions) > 1 && f.GetRegion() != regions[0]:
 		a.note("note: %s answered, not %s", f.GetRegion(), regions[0])
-	case age > 0:
-		a.note("note: the copy may be %s old", age)
+	case old != "":
+		a.note("note: %s answered; %s", f.GetRegion(), old)
 	}
 }
+
+// worthNoting is more than a replica that is linked with its home is behind.
+const worthNoting = 5 * time.Second

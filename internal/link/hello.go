@@ -3,12 +3,14 @@ package link
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // maxHelloBytes bounds what is read of a Hello.
@@ -23,7 +25,7 @@ func (l *Links) Hello() (path string, handler http.Handler) {
 type regionService struct{ links *Links }
 
 // Hello implements peerv1connect.RegionServiceHandler.
-func (s regionService) Hello(context.Context, *connect.Request[peerv1.HelloRequest]) (*connect.Response[peerv1.HelloResponse], error) {
+func (s regionService) Hello(ctx context.Context, r *connect.Request[peerv1.HelloRequest]) (*connect.Response[peerv1.HelloResponse], error) {
 	l := s.links
 	life := l.Life()
 	answer := &peerv1.HelloResponse{
@@ -33,5 +35,23 @@ func (s regionService) Hello(context.Context, *connect.Request[peerv1.HelloReque
 	for _, o := range l.Origins() {
 		answer.Origins = append(answer.Origins, &peerv1.Origin{Incarnation: string(o.Incarnation), Revision: o.Revision})
 	}
+	if behind, known := l.behind(ctx, r.Header()); known {
+		seconds := behind.Seconds()
+		answer.BehindSeconds = &seconds
+	}
 	return connect.NewResponse(answer), nil
+}
+
+// behind returns how far the peer that asks is behind. What was sent to one life of it
+// says nothing of what another one lacks.
+func (l *Links) behind(ctx context.Context, h http.Header) (time.Duration, bool) {
+	peer, ok := PeerFrom(ctx)
+	if !ok || l.Behind == nil {
+		return 0, false
+	}
+	pin, err := l.Pinned(peer.Region)
+	if err != nil || !pin.Admits(secret.Incarnation(h.Get(headerIncarnation))) {
+		return 0, false
+	}
+	return l.Behind(peer.Region)
 }

@@ -61,6 +61,12 @@ type Options struct {
 	// Pinned returns which life of a peer is accepted. It is called for each
 	// request.
 	Pinned func(secret.RegionName) (Pin, error)
+	// Behind returns how long ago the oldest mutation committed that a peer lacks, false
+	// if that is not known; nil means never known.
+	Behind func(secret.RegionName) (time.Duration, bool)
+	// Current, if set, is told that all that a peer had cleared by a time is here. It
+	// must not block.
+	Current func(peer secret.RegionName, at time.Time)
 	// StatusOf maps the typed error of a refusal to the protocol's code.
 	StatusOf func(error) connect.Code
 	Logger   *slog.Logger

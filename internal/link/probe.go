@@ -113,6 +113,8 @@ func (p *peer) probe(ctx context.Context) (calm bool) {
 type answer struct {
 	*peerv1.HelloResponse
 	roundTrip, ahead time.Duration
+	// asked is when, on the clock of how long things take.
+	asked time.Time
 }
 
 func (p *peer) ask(ctx context.Context) (*answer, error) {
@@ -138,7 +140,7 @@ func (p *peer) ask(ctx context.Context) (*answer, error) {
 	if in < out || out == 0 {
 		out, in = 0, time.Since(begin)
 	}
-	a := &answer{HelloResponse: said.Msg, roundTrip: in - out}
+	a := &answer{HelloResponse: said.Msg, roundTrip: in - out, asked: begin}
 	if said.Msg.GetNow() != nil {
 		a.ahead = said.Msg.GetNow().AsTime().Sub(sent.Add(out + a.roundTrip/2))
 	}
@@ -173,6 +175,9 @@ func (p *peer) found(a *answer) (calm bool) {
 		p.links.Logger.Info("a peer is reachable", "peer", p.region, "address", p.dialer.preferred(), "incarnation", a.GetIncarnation())
 	}
 	life := Life{Incarnation: secret.Incarnation(a.GetIncarnation()), RestoreEpoch: a.GetRestoreEpoch()}
+	if a.BehindSeconds != nil && p.links.Current != nil && pinErr == nil && pin.Admits(life.Incarnation) {
+		p.links.Current(p.region, a.asked.Add(-time.Duration(a.GetBehindSeconds()*float64(time.Second))))
+	}
 	s.Reachable, s.Err, s.LastSeen, s.Address = true, nil, now, p.dialer.preferred()
 	s.RoundTrip, s.ClockDifference = a.roundTrip, a.ahead
 	s.Release, s.Process, s.ReplicationSchema = a.GetRelease(), a.GetProcess(), a.GetReplicationSchema()

@@ -61,7 +61,11 @@ func (r reports) ReportProgress(ctx context.Context, stream *connect.BidiStream[
 		if err := r.pipeline.Report(ctx, reportOf(m)); err != nil {
 			return connect.NewError(connect.CodeUnavailable, err)
 		}
-		if err := stream.Send(&peerv1.ReportProgressResponse{Registered: true}); err != nil {
+		answer := &peerv1.ReportProgressResponse{Registered: true}
+		if r.pipeline.PeerAges != nil {
+			answer.PeerAgeSeconds = r.pipeline.PeerAges()
+		}
+		if err := stream.Send(answer); err != nil {
 			return err
 		}
 	}
@@ -89,8 +93,9 @@ type ReporterOptions struct {
 	// Wait returns when the host has applied more than a revision, or ctx ends.
 	Wait   func(ctx context.Context, applied int64) error
 	Logger *slog.Logger
-	// Acknowledged, if set, is called when a report has been taken.
-	Acknowledged func()
+	// Acknowledged, if set, is called when a report that was sent at a time has been
+	// taken, with the answer.
+	Acknowledged func(sent time.Time, answer *peerv1.ReportProgressResponse)
 	// Every bounds the silence between two reports; default 1 s.
 	Every time.Duration
 }
@@ -134,16 +139,18 @@ func (o ReporterOptions) report(ctx context.Context, client peerv1connect.Pipeli
 		state := o.State()
 		// A peer this silent is gone; the first report also waits for the connection.
 		answered := time.AfterFunc(4*o.Every, cancel)
+		sent := time.Now()
 		err := stream.Send(state)
+		var answer *peerv1.ReportProgressResponse
 		if err == nil {
-			_, err = stream.Receive()
+			answer, err = stream.Receive()
 		}
 		answered.Stop()
 		if err != nil {
 			return err
 		}
 		if o.Acknowledged != nil {
-			o.Acknowledged()
+			o.Acknowledged(sent, answer)
 		}
 		wait, stop := context.WithTimeout(ctx, o.Every)
 		err = o.Wait(wait, state.GetAppliedRevision())

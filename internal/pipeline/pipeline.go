@@ -48,6 +48,9 @@ type Options struct {
 	LiveFor time.Duration
 	// OutboxFor is how long events stay in the outbox at least; default 1 h.
 	OutboxFor time.Duration
+	// PeerAges, if set, returns for each other region how many seconds ago this one was
+	// last known to have all that the other's hosts had: hosts are told.
+	PeerAges func() map[string]float64
 	// Cleared, if set, is told of each mutation that this process clears; it must
 	// not block.
 	Cleared func(Cleared)

@@ -27,7 +27,7 @@ const (
 
 func (p *Process) newPipeline() {
 	p.pipeline = pipeline.New(pipeline.Options{
-		Store: p.records(), Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.noteCleared,
+		Store: p.records(), Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.noteCleared, PeerAges: p.currency.ages,
 		Enqueue: func(view record.View, txn *record.Txn, key record.Key, committed time.Time) error {
 			return p.outbound.Enqueue(view, txn, key, committed)
 		},
@@ -119,7 +119,10 @@ func (p *Process) startReports(ctx context.Context) {
 		p.run(ctx, "reports to "+address, func(ctx context.Context) error {
 			return pipeline.RunReporter(ctx, pipeline.ReporterOptions{
 				Address: address, Client: client, State: p.progress, Logger: log,
-				Wait: p.waitProgress, Acknowledged: p.acknowledged,
+				Wait: p.waitProgress, Acknowledged: func(sent time.Time, answer *peerv1.ReportProgressResponse) {
+					p.acknowledged()
+					p.currency.take(sent, answer)
+				},
 			})
 		})
 	}

@@ -174,6 +174,9 @@ func (p *Process) newLife(c record.Change) bool {
 	}
 	same := incarnation != "" && string(incarnation) == p.seenLife
 	p.seenLife = string(incarnation)
+	if !same {
+		p.currency.forget()
+	}
 	return !same
 }
 
@@ -237,7 +240,7 @@ func (p *Process) startService(context.Context) (err error) {
 	}
 	options := service.Options{
 		Region: p.config.Region.Name, Store: p.records(), Formats: p.gate, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
-		Audit: p.audit, Events: p.events, Throttle: p.limiter, Observe: p.requests.observe, Logger: p.log,
+		ReplicaAge: p.currency.age, Audit: p.audit, Events: p.events, Throttle: p.limiter, Observe: p.requests.observe, Logger: p.log,
 		Boot: boot, StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout, Keys: p.keyOptions(), Unchecked: p.store.View,
 		ExchangeLifetime: p.config.Credentials.ExchangeLifetime, ExchangeLimit: p.config.Credentials.ExchangeLimit,
 	}

@@ -83,6 +83,7 @@ type Process struct {
 	keysOf issuers
 
 	serving    serving
+	currency   currency
 	handler    http.Handler
 	listener   net.Listener
 	admin      net.Listener

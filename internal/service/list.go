@@ -100,6 +100,7 @@ func (s *Service) ListSecrets(ctx context.Context, q ListQuery) (ListPage, error
 		return ListPage{}, c.end(err)
 	}
 	var page ListPage
+	var ownership secret.Ownership
 	fresh, err := s.read(ctx, func(view record.View) error {
 		if err := c.authenticate(view); err != nil {
 			return err
@@ -111,6 +112,7 @@ func (s *Service) ListSecrets(ctx context.Context, q ListQuery) (ListPage, error
 		if err := c.authorize(view, vaultResource(vault)); err != nil {
 			return err
 		}
+		ownership = vault.Ownership
 		walk := listWalk{ListQuery: q, vault: vault, view: view}
 		if q.Describe {
 			walk.describe = c.describer(ctx, view, vault)
@@ -118,7 +120,7 @@ func (s *Service) ListSecrets(ctx context.Context, q ListQuery) (ListPage, error
 		page, err = walk.page()
 		return err
 	})
-	page.Freshness = fresh
+	page.Freshness = s.freshnessOf(fresh, ownership)
 	if err = c.end(err); err != nil {
 		return ListPage{}, err
 	}

@@ -19,6 +19,25 @@ type Freshness struct {
 	Age time.Duration
 	// FromStore is set if the answer came from the store itself.
 	FromStore bool
+	// Home is the home region of what was read, if it is another one. Then Age counts
+	// since this region was last known to have all that the home's hosts had; AgeUnknown
+	// is set while it is not known of any moment.
+	Home       secret.RegionName
+	AgeUnknown bool
+}
+
+// freshnessOf returns the freshness of a record that was read with f.
+func (s *Service) freshnessOf(f Freshness, o secret.Ownership) Freshness {
+	if o.Home == s.Region || o.Home == "" {
+		return f
+	}
+	f.Home, f.AgeUnknown = o.Home, true
+	if s.ReplicaAge != nil {
+		if age, known := s.ReplicaAge(o.Home); known {
+			f.Age, f.AgeUnknown = max(f.Age, age), false
+		}
+	}
+	return f
 }
 
 // read runs fn on the local store, and on the store if the local store cannot
@@ -185,6 +204,9 @@ func (s *Service) value(ctx context.Context, c *call, ref ValueRef) (Value, erro
 		value, err = c.openValue(ctx, view, ref)
 		return err
 	})
+	if value.Secret != nil {
+		fresh = s.freshnessOf(fresh, value.Secret.Ownership)
+	}
 	value.Freshness = fresh
 	return value, err
 }
@@ -358,6 +380,9 @@ func (s *Service) DescribeSecret(ctx context.Context, ref SecretRef, token Revis
 		d, err = s.describe(ctx, view, t.secret)
 		return err
 	})
+	if d.Secret != nil {
+		fresh = s.freshnessOf(fresh, d.Secret.Ownership)
+	}
 	d.Freshness = fresh
 	if err = c.end(err); err != nil {
 		return Description{}, err

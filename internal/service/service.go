@@ -76,6 +76,10 @@ type Options struct {
 	Observe func(action authz.Action, outcome secret.Code, took time.Duration)
 	// Replication is nil in a process without the control role.
 	Replication Replication
+	// ReplicaAge returns how long ago this region was last known to have all that the
+	// hosts of another one had, false if that is not known; nil means never known. It is
+	// called for each read of a replica.
+	ReplicaAge func(home secret.RegionName) (time.Duration, bool)
 	// Peers are the regions that this one can replicate to; nil means none.
 	Peers func() []secret.RegionName
 	// Tracer is nil where steps are not recorded.

@@ -139,7 +139,22 @@ func TestARegionIsLostAndReturns(t *testing.T) {
 	_, _, err = read(ctx, c, "shop", "nothing", "")
 	wantCode(t, err, client.CodeNotFound)
 
-	// Cut off from each other, the replica does not satisfy a newer token; the home does.
+	// The age of a replica is bounded while the regions are linked.
+	age := func() float64 {
+		got, err := alone.GetSecretValue(ctx, &client.GetSecretValueRequest{Vault: "shop", Secret: "db/password"})
+		must(t, err)
+		if fresh := got.GetFreshness(); fresh.GetHomeRegion() != "east" || fresh.GetRegion() != "west" {
+			t.Errorf("freshness is %v", fresh)
+		} else if fresh.GetAgeUnknown() {
+			return -1
+		}
+		return got.GetFreshness().GetAgeSeconds()
+	}
+	until(t, "the age is known", func() bool { return age() >= 0 })
+	before := age()
+	until(t, "it goes down again", func() bool { now := age(); defer func() { before = now }(); return now < before })
+
+	// Cut off from each other, it grows, and the replica does not satisfy a newer token; the home does.
 	w.Isolate("west")
 	token, err = put(ctx, c, "shop", "db/password", "second")
 	must(t, err)
@@ -149,6 +164,7 @@ func TestARegionIsLostAndReturns(t *testing.T) {
 	if value, region, err := read(ctx, c, "shop", "db/password", ""); err != nil || value != "first" || region != "west" {
 		t.Errorf("read %q of %s, %v", value, region, err)
 	}
+	until(t, "the age grows", func() bool { return age() > 3.5 })
 	// The home is lost: a token that it alone satisfies is refused, other reads go on.
 	w.networks["east"].Cut()
 	short := w.client(t, 2*time.Second, "east", "west")

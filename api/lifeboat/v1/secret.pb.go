@@ -1121,12 +1121,18 @@ func (x *DescribeSecretResponse) GetFreshness() *Freshness {
 type Freshness struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Seconds since the host last knew that it was up to date with the store;
-	// 0 while it is connected.
+	// 0 while it is connected. Of a replica since its region was last known to have all
+	// that the hosts of the home had, which is up to three seconds while they are linked.
 	AgeSeconds float64 `protobuf:"fixed64,1,opt,name=age_seconds,json=ageSeconds,proto3" json:"age_seconds,omitempty"`
 	// The answer came from the store, not from the local store.
 	FromStore bool `protobuf:"varint,2,opt,name=from_store,json=fromStore,proto3" json:"from_store,omitempty"`
 	// Region that answers.
-	Region        string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
+	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
+	// Home region of what is answered, if it is a replica.
+	HomeRegion string `protobuf:"bytes,4,opt,name=home_region,json=homeRegion,proto3" json:"home_region,omitempty"`
+	// It is a replica, and how far it is behind its home is not known, as for the first
+	// seconds of a process: age_seconds tells of the host alone.
+	AgeUnknown    bool `protobuf:"varint,5,opt,name=age_unknown,json=ageUnknown,proto3" json:"age_unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1180,6 +1186,20 @@ func (x *Freshness) GetRegion() string {
 		return x.Region
 	}
 	return ""
+}
+
+func (x *Freshness) GetHomeRegion() string {
+	if x != nil {
+		return x.HomeRegion
+	}
+	return ""
+}
+
+func (x *Freshness) GetAgeUnknown() bool {
+	if x != nil {
+		return x.AgeUnknown
+	}
+	return false
 }
 
 type GetSecretValueRequest struct {
@@ -3097,13 +3117,17 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x16DescribeSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x124\n" +
-	"\tfreshness\x18\x03 \x01(\v2\x16.lifeboat.v1.FreshnessR\tfreshness\"c\n" +
+	"\tfreshness\x18\x03 \x01(\v2\x16.lifeboat.v1.FreshnessR\tfreshness\"\xa5\x01\n" +
 	"\tFreshness\x12\x1f\n" +
 	"\vage_seconds\x18\x01 \x01(\x01R\n" +
 	"ageSeconds\x12\x1d\n" +
 	"\n" +
 	"from_store\x18\x02 \x01(\bR\tfromStore\x12\x16\n" +
-	"\x06region\x18\x03 \x01(\tR\x06region\"\xc8\x01\n" +
+	"\x06region\x18\x03 \x01(\tR\x06region\x12\x1f\n" +
+	"\vhome_region\x18\x04 \x01(\tR\n" +
+	"homeRegion\x12\x1f\n" +
+	"\vage_unknown\x18\x05 \x01(\bR\n" +
+	"ageUnknown\"\xc8\x01\n" +
 	"\x15GetSecretValueRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\tR\x06secret\x12\x1d\n" +

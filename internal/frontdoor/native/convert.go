@@ -166,7 +166,9 @@ func stagesOf(names []string) []secret.Stage {
 }
 
 func (d dialect) freshness(f service.Freshness) *lifeboatv1.Freshness {
-	return &lifeboatv1.Freshness{AgeSeconds: f.Age.Seconds(), FromStore: f.FromStore, Region: string(d.Region)}
+	return &lifeboatv1.Freshness{
+		AgeSeconds: f.Age.Seconds(), FromStore: f.FromStore, Region: string(d.Region), HomeRegion: string(f.Home), AgeUnknown: f.AgeUnknown,
+	}
 }
 
 func vault(v *secret.Vault) *lifeboatv1.Vault {

@@ -200,9 +200,12 @@ func (x *Quarantined) GetReason() string {
 type ReportProgressResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Acknowledges that the host is in the registered set.
-	Registered    bool `protobuf:"varint,1,opt,name=registered,proto3" json:"registered,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Registered bool `protobuf:"varint,1,opt,name=registered,proto3" json:"registered,omitempty"`
+	// For each other region how long ago this one was last known to have all that the
+	// other's hosts had.
+	PeerAgeSeconds map[string]float64 `protobuf:"bytes,2,rep,name=peer_age_seconds,json=peerAgeSeconds,proto3" json:"peer_age_seconds,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReportProgressResponse) Reset() {
@@ -242,6 +245,13 @@ func (x *ReportProgressResponse) GetRegistered() bool {
 	return false
 }
 
+func (x *ReportProgressResponse) GetPeerAgeSeconds() map[string]float64 {
+	if x != nil {
+		return x.PeerAgeSeconds
+	}
+	return nil
+}
+
 var File_lifeboat_peer_v1_host_proto protoreflect.FileDescriptor
 
 const file_lifeboat_peer_v1_host_proto_rawDesc = "" +
@@ -263,11 +273,15 @@ const file_lifeboat_peer_v1_host_proto_rawDesc = "" +
 	"\vQuarantined\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"8\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xe3\x01\n" +
 	"\x16ReportProgressResponse\x12\x1e\n" +
 	"\n" +
 	"registered\x18\x01 \x01(\bR\n" +
-	"registered2z\n" +
+	"registered\x12f\n" +
+	"\x10peer_age_seconds\x18\x02 \x03(\v2<.lifeboat.peer.v1.ReportProgressResponse.PeerAgeSecondsEntryR\x0epeerAgeSeconds\x1aA\n" +
+	"\x13PeerAgeSecondsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value:\x028\x012z\n" +
 	"\x0fPipelineService\x12g\n" +
 	"\x0eReportProgress\x12'.lifeboat.peer.v1.ReportProgressRequest\x1a(.lifeboat.peer.v1.ReportProgressResponse(\x010\x01BBZ@github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1;peerv1b\x06proto3"
 
@@ -283,23 +297,25 @@ func file_lifeboat_peer_v1_host_proto_rawDescGZIP() []byte {
 	return file_lifeboat_peer_v1_host_proto_rawDescData
 }
 
-var file_lifeboat_peer_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_lifeboat_peer_v1_host_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_lifeboat_peer_v1_host_proto_goTypes = []any{
 	(*ReportProgressRequest)(nil),  // 0: lifeboat.peer.v1.ReportProgressRequest
 	(*Quarantined)(nil),            // 1: lifeboat.peer.v1.Quarantined
 	(*ReportProgressResponse)(nil), // 2: lifeboat.peer.v1.ReportProgressResponse
 	nil,                            // 3: lifeboat.peer.v1.ReportProgressRequest.FormatsEntry
+	nil,                            // 4: lifeboat.peer.v1.ReportProgressResponse.PeerAgeSecondsEntry
 }
 var file_lifeboat_peer_v1_host_proto_depIdxs = []int32{
 	3, // 0: lifeboat.peer.v1.ReportProgressRequest.formats:type_name -> lifeboat.peer.v1.ReportProgressRequest.FormatsEntry
 	1, // 1: lifeboat.peer.v1.ReportProgressRequest.quarantined:type_name -> lifeboat.peer.v1.Quarantined
-	0, // 2: lifeboat.peer.v1.PipelineService.ReportProgress:input_type -> lifeboat.peer.v1.ReportProgressRequest
-	2, // 3: lifeboat.peer.v1.PipelineService.ReportProgress:output_type -> lifeboat.peer.v1.ReportProgressResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 2: lifeboat.peer.v1.ReportProgressResponse.peer_age_seconds:type_name -> lifeboat.peer.v1.ReportProgressResponse.PeerAgeSecondsEntry
+	0, // 3: lifeboat.peer.v1.PipelineService.ReportProgress:input_type -> lifeboat.peer.v1.ReportProgressRequest
+	2, // 4: lifeboat.peer.v1.PipelineService.ReportProgress:output_type -> lifeboat.peer.v1.ReportProgressResponse
+	4, // [4:5] is the sub-list for method output_type
+	3, // [3:4] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_peer_v1_host_proto_init() }
@@ -313,7 +329,7 @@ func file_lifeboat_peer_v1_host_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_peer_v1_host_proto_rawDesc), len(file_lifeboat_peer_v1_host_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

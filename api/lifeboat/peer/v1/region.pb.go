@@ -75,7 +75,10 @@ type HelloResponse struct {
 	// Highest version of the replication schema that the process reads.
 	ReplicationSchema uint32 `protobuf:"varint,7,opt,name=replication_schema,json=replicationSchema,proto3" json:"replication_schema,omitempty"`
 	// The backups that led to this life, oldest first.
-	Origins       []*Origin `protobuf:"bytes,8,rep,name=origins,proto3" json:"origins,omitempty"`
+	Origins []*Origin `protobuf:"bytes,8,rep,name=origins,proto3" json:"origins,omitempty"`
+	// How long ago the oldest cleared mutation committed that the region which asks is
+	// meant to have and lacks; 0 if it lacks none, absent if that is not known.
+	BehindSeconds *float64 `protobuf:"fixed64,9,opt,name=behind_seconds,json=behindSeconds,proto3,oneof" json:"behind_seconds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -166,6 +169,13 @@ func (x *HelloResponse) GetOrigins() []*Origin {
 	return nil
 }
 
+func (x *HelloResponse) GetBehindSeconds() float64 {
+	if x != nil && x.BehindSeconds != nil {
+		return *x.BehindSeconds
+	}
+	return 0
+}
+
 // Origin is a backup that was restored: up to which revision of which life.
 type Origin struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -224,7 +234,7 @@ var File_lifeboat_peer_v1_region_proto protoreflect.FileDescriptor
 const file_lifeboat_peer_v1_region_proto_rawDesc = "" +
 	"\n" +
 	"\x1dlifeboat/peer/v1/region.proto\x12\x10lifeboat.peer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
-	"\fHelloRequest\"\xb3\x02\n" +
+	"\fHelloRequest\"\xf2\x02\n" +
 	"\rHelloResponse\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12#\n" +
@@ -233,7 +243,9 @@ const file_lifeboat_peer_v1_region_proto_rawDesc = "" +
 	"\aprocess\x18\x05 \x01(\tR\aprocess\x12,\n" +
 	"\x03now\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12-\n" +
 	"\x12replication_schema\x18\a \x01(\rR\x11replicationSchema\x122\n" +
-	"\aorigins\x18\b \x03(\v2\x18.lifeboat.peer.v1.OriginR\aorigins\"F\n" +
+	"\aorigins\x18\b \x03(\v2\x18.lifeboat.peer.v1.OriginR\aorigins\x12*\n" +
+	"\x0ebehind_seconds\x18\t \x01(\x01H\x00R\rbehindSeconds\x88\x01\x01B\x11\n" +
+	"\x0f_behind_seconds\"F\n" +
 	"\x06Origin\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision2^\n" +
@@ -276,6 +288,7 @@ func file_lifeboat_peer_v1_region_proto_init() {
 	if File_lifeboat_peer_v1_region_proto != nil {
 		return
 	}
+	file_lifeboat_peer_v1_region_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
