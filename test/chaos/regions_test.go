@@ -104,16 +104,16 @@ func beginRegions(t *testing.T) *regionsWorld {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lb-") // short: the path of a socket is bounded
 	must(t, err)
-	t.Cleanup(func() {
-		if t.Failed() && *dirFlag != "" {
-			must(t, os.CopyFS(*dirFlag, os.DirFS(dir)))
-		}
-		must(t, os.RemoveAll(dir))
-	})
+	t.Cleanup(func() { must(t, os.RemoveAll(dir)) })
 	w := &regionsWorld{t: t, dir: dir, canary: "cnry" + ulid.Make().String(), operators: map[string]*client.Client{}, disks: map[string]*disk{}}
 	for _, name := range regionNames {
 		w.disks[name] = mountDisk(t, filepath.Join(dir, name))
 	}
+	t.Cleanup(func() { // before the disks are unmounted
+		if t.Failed() && *dirFlag != "" {
+			must(t, os.CopyFS(*dirFlag, os.DirFS(dir)))
+		}
+	})
 	w.states, w.tokens, w.names, w.counts = map[[2]string][]replicaState{}, map[[2]string]string{}, map[string][]string{}, map[string]int{}
 	w.regions = lifeboattest.StartRegionProcesses(t, os.Args[0], lifeboattest.ProcessOptions{Dir: dir, Controls: 2}, regionNames...)
 	tokens := map[string]client.Value{}
