@@ -16,6 +16,7 @@ import (
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/store"
 	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
 )
@@ -207,7 +208,14 @@ func (s *source) watchDepth(target string) (stop func() uint64) {
 	}
 }
 
-// stored counts what the store itself holds below a prefix.
+// waiting counts the messages for a target that the store itself holds.
+func (s *source) waiting(target string) (messages, bytes int) {
+	s.t.Helper()
+	return s.stored(string(record.MessageKey(secret.RegionName(target), "")))
+}
+
+// stored counts what the store itself holds below a prefix. What it takes grows with
+// the square of that.
 func (s *source) stored(prefix string) (records, bytes int) {
 	s.t.Helper()
 	must(s.t, s.shard.View(s.t.Context()).Scan(record.Key(prefix), record.PrefixEnd(prefix), func(r record.Stored) bool {
