@@ -95,6 +95,19 @@ func (f *fake) PutSecretVersion(_ context.Context, r *connect.Request[lifeboatv1
 	return connect.NewResponse(&lifeboatv1.PutSecretVersionResponse{}), nil
 }
 
+// fakeVaults is the part of a fake region whose mutations carry no request token.
+type fakeVaults struct {
+	lifeboatv1connect.UnimplementedVaultServiceHandler
+	*fake
+}
+
+func (f fakeVaults) DeleteVault(context.Context, *connect.Request[lifeboatv1.DeleteVaultRequest]) (*connect.Response[lifeboatv1.DeleteVaultResponse], error) {
+	if err := f.mutate("delete vault"); err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(&lifeboatv1.DeleteVaultResponse{}), nil
+}
+
 func (f *fake) DeleteSecret(context.Context, *connect.Request[lifeboatv1.DeleteSecretRequest]) (*connect.Response[lifeboatv1.DeleteSecretResponse], error) {
 	if err := f.mutate("delete"); err != nil {
 		return nil, err
@@ -146,6 +159,7 @@ func newWorld(t *testing.T, change func(*client.Config), names ...string) *world
 		f := &fake{name: name, home: names[0]}
 		mux := http.NewServeMux()
 		mux.Handle(lifeboatv1connect.NewSecretServiceHandler(f))
+		mux.Handle(lifeboatv1connect.NewVaultServiceHandler(fakeVaults{fake: f}))
 		mux.HandleFunc("/health/reads", func(http.ResponseWriter, *http.Request) { f.set(func() { f.probes++ }) })
 		server := httptest.NewServer(mux)
 		t.Cleanup(server.Close)
@@ -408,7 +422,7 @@ func TestWhileAHomeMovesAWriteWaits(t *testing.T) {
 	east.home, west.home = "west", "east" // east has given it up, west has not heard of it
 	written := make(chan error, 1)
 	go func() {
-		_, err := w.DeleteSecret(t.Context(), &lifeboatv1.DeleteSecretRequest{Vault: "v", Secret: "s"})
+		_, err := w.DeleteVault(t.Context(), &lifeboatv1.DeleteVaultRequest{Vault: "v"})
 		written <- err
 	}()
 	eventually(t, "both are asked twice", func() bool { return east.count(&east.writes) > 1 && west.count(&west.writes) > 1 })
@@ -423,7 +437,7 @@ func TestAMutationIsNotDoneTwice(t *testing.T) {
 		w := newWorld(t, nil, "east", "west")
 		east, west := w.regions["east"], w.regions["west"]
 		east.breaks, west.home = true, "west"
-		_, err := w.DeleteSecret(t.Context(), &lifeboatv1.DeleteSecretRequest{Vault: "v", Secret: "s"})
+		_, err := w.DeleteVault(t.Context(), &lifeboatv1.DeleteVaultRequest{Vault: "v"})
 		wantCode(t, err, client.CodeUnreachable)
 		if east.count(&east.writes) != 1 || west.count(&west.writes) != 0 {
 			t.Errorf("east was asked %d times, west %d times", east.writes, west.writes)
@@ -445,7 +459,7 @@ func TestAMutationIsNotDoneTwice(t *testing.T) {
 		w.network["east"].Cut() // as soon as it is made, which may be after the request was written
 		w.regions["west"].home = "west"
 		eventually(t, "west does it", func() bool {
-			_, err := w.DeleteSecret(t.Context(), &lifeboatv1.DeleteSecretRequest{Vault: "v", Secret: "s"})
+			_, err := w.DeleteVault(t.Context(), &lifeboatv1.DeleteVaultRequest{Vault: "v"})
 			return err == nil
 		})
 		if west := w.regions["west"]; len(west.done) != 1 {
