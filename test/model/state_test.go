@@ -163,7 +163,7 @@ type budget struct {
 
 // start is a home with one secret that has just been created.
 func start(b budget, targets uint8) state {
-	s := state{contents: 1, left: b, timed: b.collections+b.vaults > 0}
+	s := state{contents: 1, left: b, timed: b.collections > 0}
 	for r := range s.places {
 		s.places[r].holder = nobody
 	}

@@ -319,28 +319,30 @@ func (r *rules) changeVault(s *state, tell func(string, state, error)) {
 		if s.vaultWaits[to] {
 			n := *s
 			n.vaultWaits[to] = false
-			if !n.timed || r.dropsQuietly {
-				r.receiveVault(&n.places[to], *home, to)
-			} else {
-				horizon := &n.places[to].horizons[n.admitted[to]]
-				r.receiveVault(&n.places[to], *home, to)
-				*horizon = max(*horizon, n.now())
-			}
+			r.receiveVault(&n, to)
 			tell("the vault's record reaches "+string(names[to]), n, nil)
 		}
 	}
 }
 
-// receiveVault drops what is no longer meant for the region.
-func (r *rules) receiveVault(to *place, v vault, at int) {
-	to.vault = v
-	for record := range to.has {
-		if c := &to.has[record]; (c.kind == live || c.kind == purged) && !r.meantFor(v, *c, at) {
-			to.forget(record)
-			if to.holder == uint8(record) {
-				to.holder = nobody
-			}
+// receiveVault has a region hear of the vault, and drop what is no longer meant for it.
+func (r *rules) receiveVault(s *state, to int) {
+	p := &s.places[to]
+	p.vault = s.places[east].vault
+	for record, c := range p.has {
+		if c.kind != live && c.kind != purged || r.meantFor(p.vault, c, to) {
+			continue
 		}
+		p.has[record] = copied{}
+		if s.timed {
+			p.forgotten[record] = max(p.forgotten[record], c.seq)
+		}
+		if p.holder == uint8(record) {
+			p.holder = nobody
+		}
+	}
+	if s.timed && !r.dropsQuietly {
+		p.horizons[s.admitted[to]] = max(p.horizons[s.admitted[to]], s.now())
 	}
 }
 
