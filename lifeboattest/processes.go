@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -30,6 +31,8 @@ type ProcessOptions struct {
 	// Controls is how many control processes each region has, 1 to 3; default 1. One
 	// alone also is the store, several have it in a process of its own.
 	Controls int
+	// Configure is as that of Options.
+	Configure func(process string, c *config.Config)
 }
 
 // StartRegionProcesses is StartRegions with processes of the system, which run
@@ -64,7 +67,7 @@ func OpenRegionProcesses(ctx context.Context, binary string, o ProcessOptions, n
 		regions[i] = secret.RegionName(name)
 	}
 	r.Regions, err = localregion.PlanRegions(localregion.Options{
-		Dir: r.dir, Hosts: max(o.Hosts, 1), Controls: o.Controls, Via: func(from, to secret.RegionName, target string) (string, error) {
+		Dir: r.dir, Hosts: max(o.Hosts, 1), Controls: o.Controls, Configure: o.Configure, Via: func(from, to secret.RegionName, target string) (string, error) {
 			return r.links.add(string(from), string(to), target)
 		},
 	}, regions...)

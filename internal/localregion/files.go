@@ -78,6 +78,14 @@ func fresh(path string) bool {
 
 // config is the process's configuration.
 func (p *Process) config() *config.Config {
+	c := p.defaultConfig()
+	if configure := p.region.options.Configure; configure != nil {
+		configure(p.ID, c)
+	}
+	return c
+}
+
+func (p *Process) defaultConfig() *config.Config {
 	r, dir := p.region, p.dir()
 	c := config.Default()
 	c.Region.Name = r.options.Name

@@ -51,6 +51,8 @@ type Options struct {
 	// Via, if set, returns where one region reaches another, of which a control
 	// process listens at target: for tests that put something between them.
 	Via func(from, to secret.RegionName, target string) (address string, err error)
+	// Configure, if set, changes a process's configuration before each start.
+	Configure func(process string, c *config.Config)
 
 	// taken are ports that other regions beside this one have.
 	taken map[int]bool

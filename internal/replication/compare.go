@@ -130,7 +130,11 @@ func (s *Sender) judge(found *peerv1.CompareDigestsResponse, result *Comparison)
 			if err != nil {
 				return err
 			}
-			if !waiting && !open {
+			_, here, err := view.Get(key)
+			if err != nil {
+				return err
+			}
+			if here && !waiting && !open { // it may have been deleted and forgotten meanwhile
 				result.Differing = append(result.Differing, key)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +21,7 @@ import (
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/client"
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
@@ -115,7 +117,9 @@ func beginRegions(t *testing.T) *regionsWorld {
 		}
 	})
 	w.states, w.tokens, w.names, w.counts = map[[2]string][]replicaState{}, map[[2]string]string{}, map[string][]string{}, map[string]int{}
-	w.regions = lifeboattest.StartRegionProcesses(t, os.Args[0], lifeboattest.ProcessOptions{Dir: dir, Controls: 2}, regionNames...)
+	w.regions = lifeboattest.StartRegionProcesses(t, os.Args[0], lifeboattest.ProcessOptions{Dir: dir, Controls: 2, Configure: func(_ string, c *config.Config) {
+		c.Keys.BackupsKeptFor, c.Replication.CollectEvery = 0, time.Second // deleted secrets are forgotten meanwhile
+	}}, regionNames...)
 	tokens := map[string]client.Value{}
 	for _, v := range replicatedVaults {
 		tenant, err := w.regions.Region(secret.RegionName(v.home)).Tenant(t.Context(), v.name)
@@ -268,8 +272,11 @@ func (w *regionsWorld) checkEnough() {
 	for _, name := range regionNames {
 		w.counts["writes without room"] += w.refusedWrites(name)
 	}
+	for _, p := range w.processes {
+		w.counts["collection"] += strings.Count(w.logOf(p), "collected what was left of deleted records")
+	}
 	w.t.Logf("provoked and seen: %v", w.counts)
-	if w.counts["put "] < 10 || w.counts["purge "] < 2 || w.counts["read in east"]+w.counts["read in west"] < 50 || w.counts["targets "] < 2 {
+	if w.counts["put "] < 10 || w.counts["purge "] < 2 || w.counts["read in east"]+w.counts["read in west"] < 50 || w.counts["targets "] < 2 || w.counts["collection"] < 2 {
 		w.t.Error("too little was done to show anything")
 	}
 	if w.counts["fault: full disk"] > 0 && w.counts["writes without room"] == 0 {
