@@ -124,6 +124,14 @@ func (p *Process) noteSweep(err error) {
 	p.sweeps.WithLabelValues(outcome).Inc()
 }
 
+// timeHeld tells why what is due is not purged.
+func (p *Process) timeHeld() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lifeboat_sweep_time_held_seconds",
+		Help: "How much of the time of day the sweep of this process does not count yet, because it may have come by a jump of the clock.",
+	}, func() float64 { return p.service.TimeHeld().Seconds() })
+}
+
 // newSweeps counts sweeps by how they ended.
 func newSweeps() *prometheus.CounterVec {
 	sweeps := prometheus.NewCounterVec(prometheus.CounterOpts{

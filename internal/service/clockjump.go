@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -28,6 +29,7 @@ const (
 // off, it judges by the record that the sweep left: if nothing tells how much of
 // the difference really passed, all of it counts as a jump.
 type clockWatch struct {
+	held atomic.Int64 // what the last sweep did not count
 	mu   sync.Mutex
 	last moment
 	// revision is that of the record when the last sweep of this process ended.
@@ -71,12 +73,17 @@ func (s *Service) soundTime(ctx context.Context) (time.Time, error) {
 		}
 	}
 	w.last, w.revision = now, revision
-	sound := now.wall
+	held := int64(0)
 	for _, j := range after.GetJumps() {
-		sound = sound.Add(-time.Duration(j.GetBy()))
+		held += j.GetBy()
 	}
-	return sound, nil
+	w.held.Store(held)
+	return now.wall.Add(-time.Duration(held)), nil
 }
+
+// TimeHeld is how much of the time of day the last sweep of this process did not
+// count, because it may have come by a jump of the clock.
+func (s *Service) TimeHeld() time.Duration { return time.Duration(s.clock.held.Load()) }
 
 func apart(a, b int64) time.Duration { return time.Duration(max(a, b) - min(a, b)) }
 
@@ -112,15 +119,19 @@ func (w *clockWatch) judge(now moment, before *recordpb.Clock, revision int64) (
 
 // ahead is how much further the time of day has advanced than the time that passed.
 func (w *clockWatch) ahead(now moment, before *recordpb.Clock) time.Duration {
-	if !w.last.wall.IsZero() {
-		return now.wall.Sub(w.last.wall) - (now.passed - w.last.passed)
+	last := w.last
+	if last.wall.IsZero() && before != nil {
+		last = moment{wall: record.FromNanos(before.GetWall()), boot: before.GetBoot(), up: time.Duration(before.GetUp())}
 	}
-	if before == nil {
+	if last.wall.IsZero() {
 		return 0
 	}
-	difference := now.wall.Sub(record.FromNanos(before.GetWall()))
-	if up := time.Duration(before.GetUp()); now.boot != "" && now.boot == before.GetBoot() && now.up >= up {
-		return difference - (now.up - up)
+	difference := now.wall.Sub(last.wall)
+	switch {
+	case now.boot != "" && now.boot == last.boot && now.up >= last.up: // also while the machine was suspended
+		return difference - (now.up - last.up)
+	case !w.last.wall.IsZero():
+		return difference - (now.passed - last.passed)
 	}
 	if difference >= 0 && difference <= gapAllowed {
 		return 0

@@ -85,6 +85,14 @@ func TestClockJumpsAcrossRestarts(t *testing.T) {
 			m.restart(time.Hour)
 			m.jump(20 * day)
 		}, 20 * day},
+		"the machine is suspended": {func(m *machine) {
+			m.h.pass(20 * day)
+			m.up += 20 * day
+		}, 0},
+		"the machine is suspended, and the clock jumps": {func(m *machine) {
+			m.h.pass(20 * day)
+			m.up += time.Hour
+		}, 20*day - time.Hour},
 		"another process takes over": {func(m *machine) { m.reboot(time.Hour + 50*time.Minute) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,8 +108,11 @@ func TestClockJumpsAcrossRestarts(t *testing.T) {
 			if held := m.held(); held != c.held {
 				t.Errorf("within a day %s does not count, want %s", held, c.held)
 			}
+			if held := m.h.TimeHeld(); held != c.held {
+				t.Errorf("it tells of %s", held)
+			}
 			m.run(time.Second)
-			if held := m.held(); held != 0 {
+			if held := m.held(); held != 0 || m.h.TimeHeld() != 0 {
 				t.Errorf("after a day %s does not count", held)
 			}
 		})
