@@ -21,6 +21,7 @@ type Client struct {
 	lifeboatv1connect.KeyServiceClient
 	lifeboatv1connect.IdentityServiceClient
 	lifeboatv1connect.ReplicationServiceClient
+	lifeboatv1connect.OwnershipServiceClient
 	// URL is the process's, Token what the client presents, HTTP what it sends
 	// requests with, which trusts the region and adds no token by itself.
 	URL, Token string
@@ -50,6 +51,7 @@ func (r *Region) CertificateClient(p *Process, certificate tls.Certificate, opti
 func newClient(h *http.Client, url, token string, options []connect.ClientOption) *Client {
 	return &Client{
 		IdentityServiceClient:    lifeboatv1connect.NewIdentityServiceClient(h, url, options...),
+		OwnershipServiceClient:   lifeboatv1connect.NewOwnershipServiceClient(h, url, options...),
 		KeyServiceClient:         lifeboatv1connect.NewKeyServiceClient(h, url, options...),
 		AccountServiceClient:     lifeboatv1connect.NewAccountServiceClient(h, url, options...),
 		VaultServiceClient:       lifeboatv1connect.NewVaultServiceClient(h, url, options...),

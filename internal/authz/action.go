@@ -84,6 +84,17 @@ const (
 	RotateMasterKey Action = "RotateMasterKey"
 )
 
+// The actions on homes of records, and on what was held past a fork.
+const (
+	TakeOverRegion  Action = "TakeOverRegion"
+	ListTakeovers   Action = "ListTakeovers"
+	MoveVault       Action = "MoveVault"
+	ListMoves       Action = "ListMoves"
+	ListConflicts   Action = "ListConflicts"
+	GetConflict     Action = "GetConflict"
+	DiscardConflict Action = "DiscardConflict"
+)
+
 // Group is a set of actions that policies can name at once: action in
 // Action::"read".
 type Group string
@@ -150,6 +161,11 @@ func definitions() []definition {
 	add(groups(GroupManage), kinds(AccountResource), ListTrusts, ListIssuers)
 	add(groups(GroupManage), kinds(AccountResource), GetAccount)
 	add(groups(GroupManage), kinds(VaultResource, AccountResource), RotateDataKey, GetDataKeys)
+	add(groups(GroupManage), kinds(VaultResource), MoveVault)
+	add(groups(GroupRead, GroupManage), kinds(VaultResource), ListConflicts)
+	add(groups(GroupRead), kinds(SecretResource), GetConflict)
+	add(groups(GroupPurge), kinds(SecretResource), DiscardConflict)
+	add(groups(GroupOperate), kinds(RegionResource), TakeOverRegion, ListTakeovers, ListMoves)
 	add(groups(GroupShred), kinds(VaultResource), ShredVault)
 	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,

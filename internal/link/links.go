@@ -67,6 +67,9 @@ type Options struct {
 	// Current, if set, is told that all that a peer had cleared by a time is here. It
 	// must not block.
 	Current func(peer secret.RegionName, at time.Time)
+	// TakenOver reports whether this region has taken a peer over that has not caught up
+	// since; nil means never.
+	TakenOver func(secret.RegionName) bool
 	// StatusOf maps the typed error of a refusal to the protocol's code.
 	StatusOf func(error) connect.Code
 	Logger   *slog.Logger

@@ -41,6 +41,14 @@ const (
 	ControlPrefix           = "control/"
 )
 
+// Prefixes of what is known of moves of ownership.
+const (
+	TakeoverPrefix        = "takeover/"
+	MovePrefix            = "move/"
+	ConflictPrefix        = "conflict/"
+	ConflictVersionPrefix = "conflict-version/"
+)
+
 // Keys of the single records.
 const (
 	RegionKey  Key = "region"
@@ -218,6 +226,20 @@ func HostKey(id string) Key { return Key(HostPrefix + id) }
 
 // ControlKey is the key of a control process that is not a host too.
 func ControlKey(id string) Key { return Key(ControlPrefix + id) }
+
+// TakeoverKey is the key of the takeover of a region by this one.
+func TakeoverKey(region secret.RegionName) Key { return TakeoverPrefix + Key(region) }
+
+// MoveKey is the key of the move of a vault or an account.
+func MoveKey(record Key) Key { return MovePrefix + record }
+
+// ConflictKey is the key of a conflict.
+func ConflictKey(id string) Key { return Key(ConflictPrefix + id) }
+
+// ConflictVersionKey is the key of a value that a conflict keeps.
+func ConflictVersionKey(conflict string, version secret.VersionID) Key {
+	return Key(ConflictVersionPrefix + conflict + "/" + string(version))
+}
 
 // Kind returns the name of the kind of record that has the key.
 func (k Key) Kind() string {

@@ -209,6 +209,13 @@ var (
 	Shreddings       = newKind("shredding", 1, own[recordpb.Shredding], own[recordpb.Shredding])
 )
 
+// The kinds of records about moves of ownership. What a conflict keeps are versions.
+var (
+	Takeovers = newKind("takeover", 1, own[recordpb.Takeover], own[recordpb.Takeover])
+	Moves     = newKind("move", 1, own[recordpb.Move], own[recordpb.Move])
+	Conflicts = newKind("conflict", 1, own[recordpb.Conflict], own[recordpb.Conflict])
+)
+
 type checker interface {
 	Check([]byte) error
 	format() uint32
@@ -224,6 +231,7 @@ var checkers = map[string]checker{
 	"tombstone": Tombstones, "synchronisation": Synchronisations,
 	"message": Messages, "queue": Queues, "resynchronisation": Resynchronisations,
 	"control": Controls, "formats": Gates, "clock": Clocks,
+	"takeover": Takeovers, "move": Moves, "conflict": Conflicts, "conflict-version": Versions,
 	"trust": TrustBundles, "binding": Bindings, "issuer": Issuers, "issuer-keys": IssuerKeySets,
 	"binding-uri": reference{}, "issuer-url": reference{},
 	"account-name": reference{}, "principal-name": reference{}, "vault-name": reference{},

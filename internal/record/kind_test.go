@@ -107,6 +107,10 @@ var kinds = map[string]tested{
 	"binding":           test(record.Bindings, bindings),
 	"issuer":            test(record.Issuers, issuers),
 	"issuer-keys":       test(record.IssuerKeySets, issuerKeys),
+	"takeover":          test(record.Takeovers, takeovers),
+	"move":              test(record.Moves, moves),
+	"conflict":          test(record.Conflicts, conflicts),
+	"conflict-version":  test(record.Versions, versions),
 }
 
 var indexes = []string{"account-name", "purge", "principal-name", "vault-name", "secret-name", "credential-of", "binding-uri", "issuer-url"}

@@ -34,7 +34,7 @@ func (p *Process) startFrontDoor(ctx context.Context) error {
 		MaxMessageBytes: int(limits.MaxRequestBytes),
 	}
 	if p.isControl() {
-		api.Replication = replications{p}
+		api.Replication, api.Ownership = replications{p}, ownerships{p}
 	}
 	dialect := native.New(api)
 	options := frontdoor.Options{

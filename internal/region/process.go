@@ -26,6 +26,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/kms"
 	"github.com/lifeboat-secrets/lifeboat/internal/link"
 	"github.com/lifeboat-secrets/lifeboat/internal/logring"
+	"github.com/lifeboat-secrets/lifeboat/internal/ownership"
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
@@ -60,14 +61,18 @@ type Process struct {
 	// queueCap bounds the messages that wait for a peer; 0 means the default.
 	queueCap int
 
-	store      *lateStore
-	gate       *formatgate.Gate
-	local      *replica.Local
-	events     *event.Hub
-	authn      *authn.Authenticator
-	authz      *authz.Authorizer
-	pipeline   *pipeline.Pipeline    // nil without the role control
-	outbound   *replication.Outbound // nil without the role control
+	store     *lateStore
+	gate      *formatgate.Gate
+	local     *replica.Local
+	events    *event.Hub
+	authn     *authn.Authenticator
+	authz     *authz.Authorizer
+	pipeline  *pipeline.Pipeline     // nil without the role control
+	outbound  *replication.Outbound  // nil without the role control
+	survivors *replication.Survivors // nil without the role control
+	keeper    *ownership.Keeper      // nil without the role control
+	// asked is set once the peers were asked whether one has taken the region over.
+	asked      atomic.Bool
 	replicated *replicationMetrics
 	service    *service.Service
 	limiter    *throttle.Limiter
@@ -176,6 +181,7 @@ func (p *Process) steps() []step {
 		{"service", p.startService},
 		{"links", p.startLinks},
 		{"replication", p.startReplication},
+		{"ownership", p.startOwnership},
 		{"pipeline", p.startPipeline},
 		{"issuers", p.startIssuers},
 		{"front door", p.startFrontDoor},

@@ -33,6 +33,7 @@ type Incoming interface {
 	RaiseHorizon(ctx context.Context, peer secret.RegionName, said secret.Moment) (revision int64, err error)
 	LiveOf(view record.View, keys []record.Key) (live []record.Key, at secret.Moment, err error)
 	ForgottenOf(view record.View, peer secret.RegionName, keys []record.Key) (forgotten []record.Key, at secret.Moment, err error)
+	ShipReplica(ctx context.Context, view record.View, key record.Key, lost, heir secret.RegionName, values []secret.VersionID) (*service.Shipment, error)
 }
 
 // ReceiverOptions of a Receiver; all are required.
@@ -87,17 +88,38 @@ func (r *Receiver) Deliver(ctx context.Context, req *connect.Request[peerv1.Deli
 		return nil, r.fail(secret.Invalid("shipments", "has %d entries; the limit is %d", len(shipments), maxShipments))
 	}
 	answer := &peerv1.DeliverResponse{Receipts: make([]*peerv1.Receipt, len(shipments))}
-	var receiving sync.WaitGroup
-	atOnce := make(chan struct{}, receivedAtOnce)
-	for i, shipment := range shipments {
-		atOnce <- struct{}{}
-		receiving.Go(func() {
-			defer func() { <-atOnce }()
-			answer.Receipts[i] = r.receive(ctx, from, shipment)
-		})
+	for _, wave := range waves(shipments) {
+		var receiving sync.WaitGroup
+		atOnce := make(chan struct{}, receivedAtOnce)
+		for _, i := range wave {
+			atOnce <- struct{}{}
+			receiving.Go(func() {
+				defer func() { <-atOnce }()
+				answer.Receipts[i] = r.receive(ctx, from, shipments[i])
+			})
+		}
+		receiving.Wait()
 	}
-	receiving.Wait()
 	return connect.NewResponse(answer), nil
+}
+
+// waves returns the places of shipments, those of records that others belong to
+// before those others.
+func waves(shipments []*peerv1.Shipment) [][]int {
+	all := make([][]int, 4)
+	for i, s := range shipments {
+		n := 1
+		switch record.Key(s.GetRecord()).Kind() + "/" {
+		case record.AccountPrefix:
+			n = 0
+		case record.CredentialPrefix, record.BindingPrefix, record.IssuerKeysPrefix:
+			n = 2
+		case record.SecretPrefix:
+			n = 3
+		}
+		all[n] = append(all[n], i)
+	}
+	return all
 }
 
 // enter finds out who calls, and tells a caller to slow down if too much is under

@@ -18,15 +18,23 @@ type Routes struct {
 
 	mu     sync.RWMutex
 	vaults map[secret.VaultID]route
+	// replicated counts the vaults that another region holds too.
+	replicated int
 }
 
-// route is where the records of a vault whose home is this region go.
+// route is which regions hold a vault, and its record.
 type route struct {
 	account secret.AccountID
-	// targets get every secret; holders also the vault's record, for some secrets.
-	targets, holders []secret.RegionName
-	// partial is set if secrets may have targets of their own.
-	partial bool
+	home    secret.RegionName
+	// holders have the vault's record besides its home, some of them for single
+	// secrets only.
+	holders     []secret.RegionName
+	replication secret.Replication
+}
+
+// heldIn reports whether a region has the vault's record.
+func (t route) heldIn(region secret.RegionName) bool {
+	return t.home == region || slices.Contains(t.holders, region)
 }
 
 // NewRoutes returns the routes of a region that has no vaults yet.
@@ -51,6 +59,9 @@ func (r *Routes) Changed(changes []record.Change) error {
 
 func (r *Routes) note(c record.Change) error {
 	id := secret.VaultID(c.Key[len(record.VaultPrefix):])
+	if old, ok := r.vaults[id]; ok && len(old.holders) > 0 {
+		r.replicated--
+	}
 	delete(r.vaults, id)
 	if c.Deleted {
 		return nil
@@ -59,15 +70,11 @@ func (r *Routes) note(c record.Change) error {
 	if err != nil {
 		return err
 	}
-	holders := v.Replication.Holders()
-	if v.Ownership.Home != r.region || len(holders) == 0 {
-		return nil
-	}
-	to := route{account: v.Account, holders: holders, partial: len(v.Replication.Partial) > 0}
-	for _, t := range v.Replication.Targets {
-		to.targets = append(to.targets, t.Region)
-	}
+	to := route{account: v.Account, home: v.Ownership.Home, holders: v.Replication.Holders(), replication: v.Replication}
 	r.vaults[id] = to
+	if len(to.holders) > 0 {
+		r.replicated++
+	}
 	return nil
 }
 
@@ -76,6 +83,7 @@ func (r *Routes) Load(view record.View) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	clear(r.vaults)
+	r.replicated = 0
 	var noteErr error
 	err := view.Scan(record.VaultPrefix, record.PrefixEnd(record.VaultPrefix), func(s record.Stored) bool {
 		noteErr = r.note(record.Change{Stored: s})
@@ -88,7 +96,7 @@ func (r *Routes) Load(view record.View) error {
 // what the view holds of it. Errors: those of the view and of decoding.
 func (r *Routes) Targets(view record.View, key record.Key) ([]secret.RegionName, error) {
 	r.mu.RLock()
-	none := len(r.vaults) == 0
+	none := r.replicated == 0
 	r.mu.RUnlock()
 	if id := record.SecretIDOf(key); id != "" {
 		if none {
@@ -114,23 +122,33 @@ func (r *Routes) ofSecret(view record.View, key record.Key, vault secret.VaultID
 	r.mu.RLock()
 	to, ok := r.vaults[vault]
 	r.mu.RUnlock()
-	if !ok || !to.partial {
-		return to.targets, nil
+	if !ok || len(to.holders) == 0 {
+		return nil, nil
 	}
 	sec, _, err := record.Load(view, record.Secrets, key)
 	if errors.Is(err, record.ErrNotFound) {
-		return to.targets, nil
+		return nil, nil // given up, or of a vault that is being deleted
 	}
 	if err != nil {
 		return nil, err
 	}
-	targets := slices.Clone(to.targets)
-	for _, t := range sec.Targets {
-		if !slices.Contains(targets, t.Region) {
-			targets = append(targets, t.Region)
-		}
+	if sec.Ownership.Home != r.region {
+		return r.handedOver(view, sec.Ownership)
 	}
-	return targets, nil
+	return secret.Destinations(to.home, to.replication, r.region, sec.Targets), nil
+}
+
+// handedOver returns the new home of a record that this region has handed over: it
+// must hear of it from here, everybody else hears of it from there.
+func (r *Routes) handedOver(view record.View, o secret.Ownership) ([]secret.RegionName, error) {
+	if !o.MaySend(r.region) {
+		return nil, nil
+	}
+	region, _, err := record.LoadShared(view, record.Regions, record.RegionKey)
+	if err != nil || region.GetIncarnation() != string(o.Incarnation) {
+		return nil, err // the new home took it by itself
+	}
+	return []secret.RegionName{o.Home}, nil
 }
 
 // ofVault returns who holds a vault, or held it when it was deleted.
@@ -138,8 +156,15 @@ func (r *Routes) ofVault(view record.View, id secret.VaultID) ([]secret.RegionNa
 	r.mu.RLock()
 	to, ok := r.vaults[id]
 	r.mu.RUnlock()
-	if ok {
+	if ok && to.home == r.region {
 		return to.holders, nil
+	}
+	if ok {
+		_, o, err := ownerOf(view, record.VaultKey(id))
+		if err != nil {
+			return nil, err
+		}
+		return r.handedOver(view, o)
 	}
 	grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(record.VaultKey(id)))
 	if errors.Is(err, record.ErrNotFound) {
@@ -153,26 +178,31 @@ func (r *Routes) ofVault(view record.View, id secret.VaultID) ([]secret.RegionNa
 
 // ofIdentity returns the regions that hold a vault of the record's account.
 func (r *Routes) ofIdentity(view record.View, key record.Key) ([]secret.RegionName, error) {
-	account, home, err := ownerOf(view, key)
-	if err != nil || home != r.region {
+	account, o, err := ownerOf(view, key)
+	if err != nil {
 		return nil, err
+	}
+	if o.Home != r.region {
+		return r.handedOver(view, o)
 	}
 	return r.Holders(account), nil
 }
 
-// Holders returns the regions that hold a vault of the account whose home is this
-// region, sorted.
+// Holders returns the other regions that hold a vault of the account, sorted.
 func (r *Routes) Holders(account secret.AccountID) []secret.RegionName {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	holders := map[secret.RegionName]bool{}
 	for _, to := range r.vaults {
-		if to.account == account {
-			for _, region := range to.holders {
-				holders[region] = true
-			}
+		if to.account != account {
+			continue
+		}
+		holders[to.home] = true
+		for _, region := range to.holders {
+			holders[region] = true
 		}
 	}
+	delete(holders, r.region)
 	return slices.Sorted(maps.Keys(holders))
 }
 
@@ -184,7 +214,7 @@ func (r *Routes) Concerns(view record.View, region secret.RegionName, key record
 	if id := record.SecretIDOf(key); id != "" {
 		r.mu.RLock()
 		defer r.mu.RUnlock()
-		return slices.Contains(r.vaults[id.Vault()].holders, region), nil
+		return r.vaults[id.Vault()].heldIn(region), nil
 	}
 	if key.HasPrefix(record.VaultPrefix) {
 		return true, nil
@@ -193,38 +223,51 @@ func (r *Routes) Concerns(view record.View, region secret.RegionName, key record
 	return slices.Contains(targets, region), err
 }
 
-// HeldBy returns the vaults whose home is this region and which the peer holds,
-// sorted by age.
+// HeldBy returns the vaults of which the peer should have what this region is the
+// home of, sorted by age: those whose home is this region, and those it holds for
+// single secrets, which it may be the home of.
 func (r *Routes) HeldBy(peer secret.RegionName) []secret.VaultID {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	var held []secret.VaultID
-	for id, to := range r.vaults {
-		if slices.Contains(to.holders, peer) {
-			held = append(held, id)
-		}
-	}
-	slices.Sort(held)
-	return held
+	return r.vaultsOf(func(to route) bool {
+		return to.heldIn(peer) && (to.home == r.region || slices.Contains(to.replication.Partial, r.region))
+	})
 }
 
-// ownerOf returns the account and the home of a record of an identity, or of its
+// SharedWith returns the vaults that the peer holds too, sorted by age: those of
+// HeldBy, and those which this region may have secrets of that it hands over.
+func (r *Routes) SharedWith(peer secret.RegionName) []secret.VaultID {
+	return r.vaultsOf(func(to route) bool { return to.heldIn(peer) })
+}
+
+func (r *Routes) vaultsOf(wanted func(route) bool) []secret.VaultID {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var all []secret.VaultID
+	for id, to := range r.vaults {
+		if wanted(to) {
+			all = append(all, id)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// ownerOf returns the account and the ownership of a record of an identity, or of its
 // tombstone.
-func ownerOf(view record.View, key record.Key) (secret.AccountID, secret.RegionName, error) {
+func ownerOf(view record.View, key record.Key) (secret.AccountID, secret.Ownership, error) {
 	stored, ok, err := view.Get(key)
 	if err != nil {
-		return "", "", err
+		return "", secret.Ownership{}, err
 	}
 	if !ok {
 		grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(key))
 		if errors.Is(err, record.ErrNotFound) {
-			return "", "", nil
+			return "", secret.Ownership{}, nil
 		}
 		if err != nil {
-			return "", "", err
+			return "", secret.Ownership{}, err
 		}
-		return grave.Account, grave.Ownership.Home, nil
+		return grave.Account, grave.Ownership, nil
 	}
 	o, err := record.OwnerOf(key, stored.Value)
-	return o.Account, o.Ownership.Home, err
+	return o.Account, o.Ownership, err
 }

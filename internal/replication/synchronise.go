@@ -340,7 +340,7 @@ func (s *Sender) resynchronise(ctx context.Context) error {
 // sendLacking sends everything of which the target has another order.
 func (s *Sender) sendLacking(ctx context.Context) (sent int, err error) {
 	limit := rate.NewLimiter(rate.Limit(s.SynchronisePerSecond), syncPage)
-	for _, vault := range s.Routes.HeldBy(s.Target) {
+	for _, vault := range s.Routes.SharedWith(s.Target) {
 		if err := s.sendAccountOf(ctx, record.VaultKey(vault)); err != nil {
 			return sent, err
 		}

@@ -488,3 +488,11 @@ func (s *Secret) Purge(m Mutation) ([]VersionID, error) {
 	s.advance(m)
 	return versions, nil
 }
+
+// MoveHome moves the home of a secret of any state to a region that it is meant
+// for; if that is one of its own targets, the former home becomes one.
+func (s *Secret) MoveHome(m Mutation, to RegionName) {
+	s.Targets = moveTargets(s.Targets, s.Ownership.Home, to, "")
+	s.Ownership = s.Ownership.MovedTo(to)
+	s.advance(m)
+}

@@ -60,6 +60,17 @@ func (l Lineage) PastFork(held Order) bool {
 	return false
 }
 
+// Successor returns the region that took the record over from the one of an epoch,
+// empty if the lineage names none.
+func (l Lineage) Successor(of Epoch) RegionName {
+	for _, fork := range l {
+		if fork.Epoch.Compare(of) > 0 {
+			return fork.Epoch.Region
+		}
+	}
+	return ""
+}
+
 // Ownership says which region may mutate a record and where in its history the
 // record stands. Every record that replicates carries one.
 type Ownership struct {
@@ -84,6 +95,32 @@ func NewOwnership(home RegionName, incarnation Incarnation) Ownership {
 func (o *Ownership) Advance(incarnation Incarnation) {
 	o.Order.Seq++
 	o.Incarnation = incarnation
+}
+
+// MovedTo returns the ownership after the record's home has moved to another
+// region: the next epoch, which builds on the present order. It is no mutation yet:
+// whoever moves the record also advances it.
+func (o Ownership) MovedTo(home RegionName) Ownership {
+	moved := o.clone()
+	epoch := Epoch{Counter: o.Order.Epoch.Counter + 1, Region: home}
+	moved.Lineage = append(moved.Lineage, Fork{Epoch: epoch, Began: o.Order})
+	moved.Home, moved.Order.Epoch = home, epoch
+	return moved
+}
+
+// WasIn reports whether the record's home was in a region before.
+func (o Ownership) WasIn(region RegionName) bool {
+	return slices.ContainsFunc(o.Lineage, func(f Fork) bool { return f.Began.Epoch.Region == region })
+}
+
+// Check returns CodeInvalid if the home is not the region of the epoch, which is
+// so in every history: who takes a record begins an epoch of its own.
+func (o Ownership) Check() error {
+	n := len(o.Lineage)
+	if o.Order.Epoch.Region != o.Home || n > 0 && o.Lineage[n-1].Epoch != o.Order.Epoch {
+		return Invalid("ownership", "has the home %s and the order %s, which do not belong together", o.Home, o.Order)
+	}
+	return nil
 }
 
 func (o Ownership) clone() Ownership {

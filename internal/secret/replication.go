@@ -109,7 +109,8 @@ const (
 )
 
 // Judge decides what becomes of an incoming state where held is the present one.
-// A copy that holds nothing, not even a tombstone, applies anything.
+// A copy that holds nothing, not even a tombstone, applies anything. Who succeeds
+// the home of what is held is judged like the home itself: its epoch is newer.
 func Judge(held, incoming Ownership) Verdict {
 	switch c := incoming.Order.Compare(held.Order); {
 	case c == 0:
@@ -140,6 +141,15 @@ func (o Ownership) handedOverBy(region RegionName) bool {
 	return last.Epoch == o.Order.Epoch && o.Order.Seq == last.Began.Seq+1 && last.Began.Epoch.Region == region
 }
 
+// Inherit is Judge at a region that has taken over the home of what is held, and has
+// not yet moved the record: it is effectively in an epoch of the region already.
+func Inherit(held, incoming Ownership, heir RegionName) Verdict {
+	if incoming.Order.Compare(held.MovedTo(heir).Order) < 0 {
+		return Refuse
+	}
+	return Judge(held, incoming)
+}
+
 // MayMutate reports whether a region may mutate the record: its home alone.
 func (o Ownership) MayMutate(in RegionName) bool { return o.Home == in }
 
@@ -162,16 +172,48 @@ func Depart(o Ownership, from RegionName, open bool) Departure {
 	switch {
 	case open:
 		return Waits
-	case o.Home != from:
+	case !o.MaySend(from):
 		return Stays
 	}
 	return Leaves
 }
 
-// MeantFor reports whether a secret with those targets of its own, in a vault of
-// that replication, is meant for a region.
-func MeantFor(vault Replication, own []Target, region RegionName) bool {
+// MeantFor reports whether a secret of that home and with those targets of its own, in
+// a vault of that home and replication, is meant for a region: besides its targets the
+// vault's home has it, unless the secret's home holds the vault for single secrets only.
+func MeantFor(vaultHome RegionName, vault Replication, home RegionName, own []Target, region RegionName) bool {
+	if region == vaultHome && (home == vaultHome || TargetIn(vault.Targets, home) != nil) {
+		return true
+	}
 	return TargetIn(vault.Targets, region) != nil || TargetIn(own, region) != nil
+}
+
+// Destinations returns the regions that the home of a secret tells of it, sorted:
+// all that it is meant for but the home itself.
+func Destinations(vaultHome RegionName, vault Replication, home RegionName, own []Target) (to []RegionName) {
+	if MeantFor(vaultHome, vault, home, nil, vaultHome) {
+		to = append(to, vaultHome)
+	}
+	for _, targets := range [][]Target{vault.Targets, own} {
+		for _, t := range targets {
+			to = append(to, t.Region)
+		}
+	}
+	slices.Sort(to)
+	return slices.DeleteFunc(slices.Compact(to), func(r RegionName) bool { return r == home })
+}
+
+// moveTargets returns the targets after the home has moved from a region to
+// another, which was one of them: the former home becomes a target.
+func moveTargets(targets []Target, from, to RegionName, key string) []Target {
+	old := TargetIn(targets, to)
+	if old == nil {
+		return targets
+	}
+	moved := slices.DeleteFunc(slices.Clone(targets), func(t Target) bool { return t.Region == to || t.Region == from })
+	moved = append(moved, Target{Region: from, Key: key})
+	slices.SortFunc(moved, func(a, b Target) int { return cmp.Compare(a.Region, b.Region) })
+	return moved
 }
 
 // ComesBack reports whether a state that a region has given up is wanted after all:

@@ -2,6 +2,7 @@ package secret
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -55,6 +56,28 @@ func (v *Vault) Update(m Mutation, description *string, setTags map[string]strin
 		v.Description = *description
 	}
 	v.Tags = tags
+	v.Ownership.Advance(m.Incarnation)
+	v.UpdatedAt = m.At
+	return nil
+}
+
+// MoveHome moves the vault's home to a region that is a target of it; the former
+// home becomes a target, under the key that it has there. Errors: CodeInvalid if
+// the region is not a target of the whole vault.
+func (v *Vault) MoveHome(m Mutation, to RegionName) error {
+	target := TargetIn(v.Replication.Targets, to)
+	if target == nil {
+		return Invalid("region", "%s is not a target of the vault", to).WithHint("replicate the vault to it first")
+	}
+	from := v.Ownership.Home
+	key := target.Key
+	v.Replication.Targets = moveTargets(v.Replication.Targets, from, to, v.Key)
+	v.Key = key
+	if allowed := v.Replication.AllowedRegions; len(allowed) > 0 && !slices.Contains(allowed, from) {
+		v.Replication.AllowedRegions = append(slices.Clone(allowed), from)
+		slices.Sort(v.Replication.AllowedRegions)
+	}
+	v.Ownership = v.Ownership.MovedTo(to)
 	v.Ownership.Advance(m.Incarnation)
 	v.UpdatedAt = m.At
 	return nil

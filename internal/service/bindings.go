@@ -64,7 +64,7 @@ func (s *Service) BindPrincipal(ctx context.Context, n NewBinding) (b *secret.Bi
 }
 
 func (s *Service) newBinding(c *call, view record.View, p *secret.Principal, revision int64, n NewBinding, made **secret.Binding) (*record.Txn, error) {
-	txn, region, err := newTxnAt(view, "principal", p.Ownership)
+	txn, region, err := newTxnAt(view, record.PrincipalKey(p.Account, p.ID), p.Ownership)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (s *Service) UnbindPrincipal(ctx context.Context, accountRef, principalRef,
 		if err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "binding", b.Ownership)
+		txn, region, err := newTxnAt(view, record.BindingKey(b.Account, b.Principal, b.ID), b.Ownership)
 		if err != nil {
 			return nil, err
 		}

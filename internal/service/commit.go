@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -42,7 +41,15 @@ func (s *Service) commit(ctx context.Context, plan planner) (int64, error) {
 			pause(ctx, attempt)
 		}
 		if err != nil || txn == nil {
-			if txn, err = s.planOnStore(ctx, plan); err != nil || txn == nil {
+			txn, err = s.planOnStore(ctx, plan)
+			if inherited, failed := s.inherit(ctx, err); failed != nil || inherited {
+				err = failed
+				if err == nil {
+					txn = nil
+					continue
+				}
+			}
+			if err != nil || txn == nil {
 				return 0, err
 			}
 		}
@@ -114,24 +121,13 @@ func newTxn(view record.View) (*record.Txn, *recordpb.Region, error) {
 }
 
 // newTxnAt is newTxn for a mutation of a record, or of what belongs to it: only
-// the record's home region may do it. what names the record to people.
-func newTxnAt(view record.View, what string, o secret.Ownership) (*record.Txn, *recordpb.Region, error) {
+// the record's home region may do it.
+func newTxnAt(view record.View, key record.Key, o secret.Ownership) (*record.Txn, *recordpb.Region, error) {
 	txn, region, err := newTxn(view)
 	if err == nil {
-		err = refuseReplica(what, o, secret.RegionName(region.GetName()))
+		err = refuseReplica(view, key, o, secret.RegionName(region.GetName()))
 	}
 	return txn, region, err
-}
-
-// refuseReplica returns CodeNotHome if the record's home is another region.
-func refuseReplica(what string, o secret.Ownership, region secret.RegionName) error {
-	if o.MayMutate(region) {
-		return nil
-	}
-	return &secret.Error{
-		Code: secret.CodeNotHome, Message: fmt.Sprintf("the %s is a replica; its home region is %s", what, o.Home),
-		Hint: "change it in " + string(o.Home), Home: o.Home,
-	}
 }
 
 // bury adds what is left of a deleted record: its order, so that no older state

@@ -89,7 +89,7 @@ func (s *Service) createCredential(ctx context.Context, action authz.Action, n N
 			return nil, secret.Errorf(secret.CodeLimit, "the principal has %d credentials, the limit", len(ids)).
 				WithHint("revoke those that are no longer used; they are removed a day later")
 		}
-		txn, region, err := newTxnAt(view, "principal", p.Ownership)
+		txn, region, err := newTxnAt(view, record.PrincipalKey(p.Account, p.ID), p.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +178,7 @@ func (s *Service) RevokeCredential(ctx context.Context, id secret.CredentialID) 
 		if !found.RevokedAt.IsZero() {
 			return nil, nil
 		}
-		txn, region, err := newTxnAt(view, "credential", found.Ownership)
+		txn, region, err := newTxnAt(view, record.CredentialKey(found.ID), found.Ownership)
 		if err != nil {
 			return nil, err
 		}

@@ -31,7 +31,7 @@ func (s *Service) HoldsVault(id secret.VaultID) (held, home bool) {
 			return err
 		}
 		held = vault.State == secret.Active
-		home = held && refuseReplica("vault", vault.Ownership, secret.RegionName(region.GetName())) == nil
+		home = held && refuseReplica(view, record.VaultKey(id), vault.Ownership, secret.RegionName(region.GetName())) == nil
 		return nil
 	})
 	return held && err == nil, home && err == nil

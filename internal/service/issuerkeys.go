@@ -79,7 +79,14 @@ func (s *Service) KeepIssuerKeys(ctx context.Context, account secret.AccountID, 
 
 // refresh fetches keys and stores them, or why that failed.
 func (s *Service) refresh(ctx context.Context, c *call, i *secret.Issuer) (state IssuerState, revision int64, err error) {
-	if err := refuseReplica("issuer", i.Ownership, s.Region); err != nil {
+	err = s.Local.View(func(view record.View) error {
+		taken, err := hasTakenOver(view, i.Ownership.Home)
+		if err != nil || taken {
+			return err
+		}
+		return refuseReplica(view, record.IssuerKey(i.Account, i.Name), i.Ownership, s.Region)
+	})
+	if err != nil {
 		return state, 0, err
 	}
 	if s.IssuerKeys == nil {
@@ -101,7 +108,7 @@ func (s *Service) refresh(ctx context.Context, c *call, i *secret.Issuer) (state
 		if err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "issuer", current.Ownership)
+		txn, region, err := newTxnAt(view, record.IssuerKey(current.Account, current.Name), current.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -129,7 +136,7 @@ func (c *call) replaceKeys(view record.View, txn *record.Txn, i *secret.Issuer, 
 		return nil, err
 	default:
 		k = k.Clone()
-		k.Ownership.Advance(m.Incarnation)
+		advance(&k.Ownership, c.service.Region, m.Incarnation)
 	}
 	if k.Issuer != i.ID { // of an earlier issuer of this name
 		k.Issuer, k.Set = i.ID, nil

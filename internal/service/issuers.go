@@ -96,7 +96,7 @@ func (s *Service) CreateIssuer(ctx context.Context, n NewIssuer) (state IssuerSt
 		if err := n.fits(view, account.ID); err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "account", account.Ownership)
+		txn, region, err := newTxnAt(view, record.AccountKey(account.ID), account.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -275,7 +275,7 @@ func (s *Service) UpdateIssuer(ctx context.Context, u IssuerUpdate) (state Issue
 		if err := u.apply(view, i); err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "issuer", i.Ownership)
+		txn, region, err := newTxnAt(view, record.IssuerKey(i.Account, i.Name), i.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -305,7 +305,7 @@ func (s *Service) DeleteIssuer(ctx context.Context, account, name string) error 
 		if err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "issuer", i.Ownership)
+		txn, region, err := newTxnAt(view, record.IssuerKey(i.Account, i.Name), i.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -338,7 +338,7 @@ func (c *call) removeIssuerKeys(view record.View, txn *record.Txn, i *secret.Iss
 	txn.Require(key, revision)
 	txn.Delete(key)
 	ownership := k.Ownership
-	ownership.Advance(i.Ownership.Incarnation)
+	advance(&ownership, c.service.Region, i.Ownership.Incarnation)
 	c.bury(txn, key, i.Account, ownership, nil)
 	c.track(txn, key, mutationDelete, issuerEvent(i, "issuer_keys_deleted"), ownership)
 	return nil

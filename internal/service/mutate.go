@@ -123,7 +123,7 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 		if err != nil {
 			return nil, err
 		}
-		if err := refuseReplica("vault", vault.Ownership, secret.RegionName(e.region.GetName())); err != nil && !n.InReplica {
+		if err := refuseReplica(view, record.VaultKey(vault.ID), vault.Ownership, secret.RegionName(e.region.GetName())); err != nil && !n.InReplica {
 			return nil, err
 		}
 		if err := e.ack(n.AckTargets); err != nil {
@@ -471,7 +471,7 @@ func (c *call) mutateTarget(ctx context.Context, view record.View, t target, ref
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseReplica("secret", t.secret.Ownership, secret.RegionName(e.region.GetName())); err != nil {
+	if err := refuseReplica(view, record.SecretKey(t.secret.ID), t.secret.Ownership, secret.RegionName(e.region.GetName())); err != nil {
 		return nil, err
 	}
 	e.before, e.revision, e.vaultRevision = t.secret, t.revision, t.vaultRevision

@@ -67,7 +67,10 @@ func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy,
 		if n.Expected != nil && (*n.Expected != at && (old != nil || n.Expected.Seq != 0)) {
 			return nil, staleOrder(at)
 		}
-		txn, region, err := newTxnAt(view, "account", account.Ownership)
+		txn, region, err := newTxnAt(view, record.AccountKey(account.ID), account.Ownership)
+		if err == nil && old != nil {
+			err = refuseReplica(view, record.PolicyKey(account.ID, n.Name), old.Ownership, s.Region)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -105,9 +108,9 @@ func continueOrder(view record.View, txn *record.Txn, of record.Key, o *secret.O
 	}
 	txn.Require(key, revision)
 	txn.Delete(key)
-	incarnation := o.Incarnation
+	incarnation, home := o.Incarnation, o.Home
 	*o = grave.Ownership
-	o.Advance(incarnation)
+	advance(o, home, incarnation)
 	return nil
 }
 
@@ -161,7 +164,7 @@ func (s *Service) DeletePolicy(ctx context.Context, account, name string) error 
 		if p == nil {
 			return nil, notFound("name", "policy")
 		}
-		txn, region, err := newTxnAt(view, "policy", p.Ownership)
+		txn, region, err := newTxnAt(view, record.PolicyKey(p.Account, p.Name), p.Ownership)
 		if err != nil {
 			return nil, err
 		}

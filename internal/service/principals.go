@@ -61,7 +61,7 @@ func (s *Service) CreatePrincipal(ctx context.Context, n NewPrincipal) (p *secre
 		if !secret.HasCode(err, secret.CodeNotFound) {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "account", account.Ownership)
+		txn, region, err := newTxnAt(view, record.AccountKey(account.ID), account.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +157,7 @@ func (s *Service) UpdatePrincipal(ctx context.Context, u PrincipalUpdate) (p *se
 		if err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "principal", old.Ownership)
+		txn, region, err := newTxnAt(view, record.PrincipalKey(old.Account, old.ID), old.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +197,7 @@ func (s *Service) DeletePrincipal(ctx context.Context, account, ref string) erro
 		if p.ID == c.caller.Principal.ID {
 			return nil, secret.Errorf(secret.CodeWrongState, "a principal cannot delete itself")
 		}
-		txn, region, err := newTxnAt(view, "principal", p.Ownership)
+		txn, region, err := newTxnAt(view, record.PrincipalKey(p.Account, p.ID), p.Ownership)
 		if err != nil {
 			return nil, err
 		}

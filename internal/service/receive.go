@@ -18,6 +18,9 @@ import (
 // admitted incarnation prove.
 type Source struct {
 	Region secret.RegionName
+	// Survivor is set if the source does not send, but was asked for its replicas of
+	// a region that this one takes over.
+	Survivor bool
 }
 
 // Receipt says what became of a shipment.
@@ -115,8 +118,9 @@ func (a *arrival) receive(ctx context.Context) error {
 	return err
 }
 
-// commit plans on the local copy, and on the store if that was too old. What the
-// local copy alone decides is safe: it never has more than the store.
+// commit plans on the local copy, and on the store if that was too old or lacks what
+// the record belongs to, which may just have come. What else the local copy alone
+// decides is safe: it never has more than the store.
 func (a *arrival) commit(ctx context.Context, plan planner) error {
 	s := a.service
 	var txn *record.Txn
@@ -124,7 +128,7 @@ func (a *arrival) commit(ctx context.Context, plan planner) error {
 		txn, err = plan(view)
 		return err
 	})
-	if secret.HasCode(err, secret.CodeUnavailable) {
+	if secret.HasCode(err, secret.CodeUnavailable) || secret.HasCode(err, secret.CodeNotFound) {
 		txn, err = plan(s.Store.View(ctx))
 	}
 	for attempt := 0; err == nil && txn != nil; attempt++ {
@@ -161,8 +165,11 @@ func (a *arrival) check() error {
 
 // admit reports whether the source may send a state of that ownership.
 func (a *arrival) admit(o secret.Ownership, account secret.AccountID) error {
+	if err := o.Check(); err != nil {
+		return err
+	}
 	switch {
-	case !o.MaySend(a.from.Region):
+	case !o.MaySend(a.from.Region) && !a.from.Survivor:
 		return secret.Errorf(secret.CodeDenied, "%s may not send a record whose home is %s", a.from.Region, o.Home)
 	case account == secret.SystemAccount:
 		return secret.Errorf(secret.CodeDenied, "the system account belongs to its region alone")
@@ -180,35 +187,10 @@ func (a *arrival) admitIn(view record.View, incoming identity) error {
 	if errors.Is(err, record.ErrNotFound) {
 		return nil // it must be there before the record is applied
 	}
-	if err == nil && account.Ownership.Home != incoming.ownership.Home {
+	if err == nil && account.Ownership.Home != incoming.ownership.Home && !a.from.Survivor {
 		err = secret.Errorf(secret.CodeDenied, "the home of the account is %s, not %s", account.Ownership.Home, incoming.ownership.Home)
 	}
 	return err
-}
-
-// settle ends the plan of a state that is not newer than what is held. same says
-// whether the contents are equal.
-func (a *arrival) settle(held secret.Ownership, incoming secret.Ownership, same func() (bool, error)) (done bool, err error) {
-	a.receipt.Held = held.Order
-	if held.Home != incoming.Home {
-		// No region of this release takes over what is another's: whoever says so is
-		// wrong, or hostile.
-		return true, secret.Errorf(secret.CodeDenied, "the record's home is %s, not %s", held.Home, incoming.Home)
-	}
-	switch secret.Judge(held, incoming) {
-	case secret.Refuse:
-		return true, secret.Errorf(secret.CodeStale, "this region holds the newer order %s", held.Order)
-	case secret.Diverge:
-		return true, secret.Errorf(secret.CodeWrongState, "this region holds order %s, past the point where the history of %s begins", held.Order, incoming.Order)
-	case secret.Keep:
-		equal, err := same()
-		if err == nil && !equal {
-			a.service.Logger.Error("two regions have different content under the same order", "record", a.shipment.Key, "order", held.Order.String(), "source", a.from.Region)
-			err = secret.Errorf(secret.CodeCorrupt, "this region has other content under the same order %s", held.Order)
-		}
-		return true, err
-	}
-	return false, nil
 }
 
 // planIdentity plans the arrival of anything but a secret.
@@ -223,18 +205,26 @@ func (a *arrival) planIdentity(ctx context.Context, view record.View) (*record.T
 	if err := a.admit(incoming.ownership, incoming.account); err != nil {
 		return nil, err
 	}
-	if err := a.admitIn(view, incoming); err != nil {
-		return nil, err
-	}
 	held, err := heldIdentity(view, p.Key)
 	if err != nil {
 		return nil, err
 	}
-	if held.revision+held.graveRevision > 0 {
-		done, err := a.settle(held.ownership, incoming.ownership, func() (bool, error) { return a.sameIdentity(ctx, view, held) })
-		if done || err != nil {
+	if held.revision+held.graveRevision == 0 {
+		err = firstError(a.admitNew(view, incoming.ownership), a.admitIn(view, incoming))
+	} else {
+		var done bool
+		done, err = a.settle(view, held.ownership, incoming.ownership, settlement{
+			same:    func() (bool, error) { return a.sameIdentity(ctx, view, held) },
+			admit:   func() error { return a.admitIn(view, incoming) },
+			succeed: func(heir secret.RegionName) (bool, error) { return maySucceed(view, held, heir) },
+			keep:    func() error { return a.keepIdentity(ctx, held, incoming) },
+		})
+		if done {
 			return nil, err
 		}
+	}
+	if err != nil {
+		return nil, err
 	}
 	txn, _, err := newTxn(view)
 	if err != nil {
@@ -386,6 +376,9 @@ func (a *arrival) putIdentity(ctx context.Context, view record.View, txn *record
 		state = sealed
 	}
 	txn.Put(p.Key, state)
+	if err := a.retarget(txn, held); err != nil {
+		return err
+	}
 	if incoming.listed != "" {
 		txn.Put(incoming.listed, record.EncodeReference(incoming.refersTo))
 	}

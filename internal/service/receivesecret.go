@@ -22,7 +22,7 @@ func holds(v *secret.Vault, region secret.RegionName) bool {
 
 // meantFor reports whether a secret of the vault is meant for the region.
 func meantFor(v *secret.Vault, sec *secret.Secret, region secret.RegionName) bool {
-	return secret.MeantFor(v.Replication, sec.Targets, region)
+	return secret.MeantFor(v.Ownership.Home, v.Replication, sec.Ownership.Home, sec.Targets, region)
 }
 
 // planSecret plans the arrival of a secret's state.
@@ -44,8 +44,17 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 	}
 	meant := meantFor(vault, incoming, a.service.Region)
 	back := graveRevision > 0 && secret.ComesBack(held.Ownership, incoming.Ownership, meant)
-	if revision+graveRevision > 0 && !back {
-		done, err := a.settle(held.Ownership, incoming.Ownership, func() (bool, error) { return a.sameSecret(ctx, view, held, incoming) })
+	switch {
+	case revision+graveRevision == 0:
+		if err := a.admitNew(view, incoming.Ownership); err != nil {
+			return nil, err
+		}
+	case !back:
+		done, err := a.settle(view, held.Ownership, incoming.Ownership, settlement{
+			same:    func() (bool, error) { return a.sameSecret(ctx, view, held, incoming) },
+			succeed: func(heir secret.RegionName) (bool, error) { return meantFor(vault, held, heir), nil },
+			keep:    func() error { return a.keepSecret(ctx, view, held, incoming) },
+		})
 		if done || err != nil {
 			return nil, err
 		}

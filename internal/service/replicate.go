@@ -175,10 +175,6 @@ func (e *edit) retarget(c *call, sec *secret.Secret, asked []secret.Target) erro
 	if e.nothing = slices.Equal(targets, sec.Targets); e.nothing {
 		return nil
 	}
-	// Where a vault is held is for its home to say, and so is where its secrets go.
-	if err := refuseReplica("vault", e.vault.Ownership, secret.RegionName(e.region.GetName())); err != nil && len(targets) > 0 {
-		return err
-	}
 	if err := sec.Retarget(c.mutationIn(e.region), targets); err != nil {
 		return err
 	}
@@ -213,6 +209,9 @@ func (e *edit) enrolHolders(c *call, targets []secret.Target) error {
 	}
 	if len(vault.Replication.Partial) == len(e.vault.Replication.Partial) {
 		return nil
+	}
+	if !vault.Ownership.MayMutate(c.service.Region) {
+		return notHome(record.VaultKey(vault.ID), vault.Ownership.Home)
 	}
 	if n := len(vault.Replication.Holders()); n > secret.MaxTargets {
 		return secret.Invalid("targets", "the vault would be held by %d other regions; the limit is %d", n, secret.MaxTargets)

@@ -83,8 +83,29 @@ func (s *Service) begin(ctx context.Context, action authz.Action, mutation bool)
 		if err := s.Audit.Ready(); err != nil {
 			return c, err
 		}
+		if r.Authenticate != nil { // not by the region itself
+			return c, s.waitPeersAsked(ctx)
+		}
 	}
 	return c, nil
+}
+
+// waitPeersAsked holds the first mutations after a start until it is known whether
+// another region has taken this one over: it may not have noticed that it was lost.
+func (s *Service) waitPeersAsked(ctx context.Context) error {
+	if s.PeersAsked == nil || s.PeersAsked() {
+		return nil
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !s.PeersAsked() {
+		select {
+		case <-ctx.Done():
+			return secret.Wrap(secret.CodeUnavailable, ctx.Err(), "the peers are being asked whether one has taken this region over")
+		case <-tick.C:
+		}
+	}
+	return nil
 }
 
 // authenticate finds out who calls, once.

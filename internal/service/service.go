@@ -80,6 +80,15 @@ type Options struct {
 	// hosts of another one had, false if that is not known; nil means never known. It is
 	// called for each read of a replica.
 	ReplicaAge func(home secret.RegionName) (time.Duration, bool)
+	// PeersAsked reports whether the peers were asked if one has taken this region
+	// over, or need not be; until then what is replicated is not mutated here. Nil
+	// means that they were.
+	PeersAsked func() bool
+	// Survivors is nil where other regions cannot be asked.
+	Survivors Survivors
+	// InheritPerSecond bounds the records of a region that was taken over which are
+	// moved here in the background; default 2000.
+	InheritPerSecond int
 	// Peers are the regions that this one can replicate to; nil means none.
 	Peers func() []secret.RegionName
 	// Tracer is nil where steps are not recorded.
@@ -146,6 +155,9 @@ func New(o Options) *Service {
 	}
 	if o.Formats == nil {
 		o.Formats = firstFormats{}
+	}
+	if o.InheritPerSecond == 0 {
+		o.InheritPerSecond = 2000
 	}
 	if o.WaitReceived == 0 {
 		o.WaitReceived = 10 * time.Second

@@ -65,14 +65,32 @@ var (
 // whoever drives it, gets what it sends from here. Errors: ErrNotCleared,
 // ErrNotShipped, those of the view and of keyring.Keyring.Open.
 func (s *Service) Ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*Shipment, error) {
-	p, err := s.ship(ctx, view, key, values)
+	return s.shipAs(ctx, view, key, s.Region, values)
+}
+
+// ShipReplica is Ship of a replica whose home is lost, for a region that takes it
+// over and is meant to hold it; of another it is ErrNotShipped.
+func (s *Service) ShipReplica(ctx context.Context, view record.View, key record.Key, lost, heir secret.RegionName, values []secret.VersionID) (*Shipment, error) {
+	held, err := heldIn(view, key, heir)
+	if errors.Is(err, record.ErrNotFound) || err == nil && !held {
+		return nil, ErrNotShipped
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.shipAs(ctx, view, key, lost, values)
+}
+
+// shipAs is Ship of what a region may send.
+func (s *Service) shipAs(ctx context.Context, view record.View, key record.Key, as secret.RegionName, values []secret.VersionID) (*Shipment, error) {
+	p, err := s.ship(ctx, view, key, as, values)
 	if err == nil {
 		p.Read, err = momentOf(view)
 	}
 	return p, err
 }
 
-func (s *Service) ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*Shipment, error) {
+func (s *Service) ship(ctx context.Context, view record.View, key record.Key, as secret.RegionName, values []secret.VersionID) (*Shipment, error) {
 	_, open, err := view.Get(record.WorkKey(key))
 	if err != nil {
 		return nil, err
@@ -82,19 +100,19 @@ func (s *Service) ship(ctx context.Context, view record.View, key record.Key, va
 		return nil, err
 	}
 	if !ok {
-		return s.shipTombstone(view, key, open)
+		return s.shipTombstone(view, key, as, open)
 	}
 	switch {
 	case key.HasPrefix(record.SecretPrefix):
-		return s.shipSecret(ctx, view, stored, open, values)
+		return s.shipSecret(ctx, view, stored, as, open, values)
 	case key.HasPrefix(record.CredentialPrefix):
-		return s.shipCredential(ctx, view, stored, open)
+		return s.shipCredential(ctx, view, stored, as, open)
 	}
 	identity, err := identityOf(key, stored.Value)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.departs(identity.ownership, open); err != nil {
+	if err := departs(identity.ownership, as, open); err != nil {
 		return nil, err
 	}
 	p := &Shipment{Key: key, State: slices.Clone(stored.Value), Order: identity.ownership.Order}
@@ -105,8 +123,8 @@ func (s *Service) ship(ctx context.Context, view record.View, key record.Key, va
 }
 
 // departs returns why a state does not leave the region.
-func (s *Service) departs(o secret.Ownership, open bool) error {
-	switch secret.Depart(o, s.Region, open) {
+func departs(o secret.Ownership, as secret.RegionName, open bool) error {
+	switch secret.Depart(o, as, open) {
 	case secret.Waits:
 		return ErrNotCleared
 	case secret.Stays:
@@ -115,7 +133,7 @@ func (s *Service) departs(o secret.Ownership, open bool) error {
 	return nil
 }
 
-func (s *Service) shipTombstone(view record.View, key record.Key, open bool) (*Shipment, error) {
+func (s *Service) shipTombstone(view record.View, key record.Key, as secret.RegionName, open bool) (*Shipment, error) {
 	stored, ok, err := view.Get(record.TombstoneKey(key))
 	if err != nil {
 		return nil, err
@@ -127,18 +145,18 @@ func (s *Service) shipTombstone(view record.View, key record.Key, open bool) (*S
 	if err != nil {
 		return nil, err
 	}
-	if err := s.departs(grave.Ownership, open); err != nil {
+	if err := departs(grave.Ownership, as, open); err != nil {
 		return nil, err
 	}
 	return &Shipment{Key: key, State: slices.Clone(stored.Value), Buried: true, Order: grave.Ownership.Order}, nil
 }
 
-func (s *Service) shipCredential(ctx context.Context, view record.View, stored record.Stored, open bool) (*Shipment, error) {
+func (s *Service) shipCredential(ctx context.Context, view record.View, stored record.Stored, as secret.RegionName, open bool) (*Shipment, error) {
 	c, err := record.Credentials.Decode(stored.Value)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.departs(c.Ownership, open); err != nil {
+	if err := departs(c.Ownership, as, open); err != nil {
 		return nil, err
 	}
 	p := &Shipment{Key: stored.Key, Order: c.Ownership.Order}
@@ -152,12 +170,12 @@ func (s *Service) shipCredential(ctx context.Context, view record.View, stored r
 	return p, nil
 }
 
-func (s *Service) shipSecret(ctx context.Context, view record.View, stored record.Stored, pending bool, values []secret.VersionID) (*Shipment, error) {
+func (s *Service) shipSecret(ctx context.Context, view record.View, stored record.Stored, as secret.RegionName, pending bool, values []secret.VersionID) (*Shipment, error) {
 	sec, err := record.Secrets.Decode(stored.Value)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.departs(sec.Ownership, pending); err != nil {
+	if err := departs(sec.Ownership, as, pending); err != nil {
 		return nil, err
 	}
 	p := &Shipment{Key: stored.Key, Order: sec.Ownership.Order}

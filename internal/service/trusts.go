@@ -70,7 +70,7 @@ func (s *Service) CreateTrust(ctx context.Context, n NewTrust) (t *secret.TrustB
 		if err := atMost(view, string(record.TrustKey(account.ID, "")), maxTrusts, "trust bundles"); err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "account", account.Ownership)
+		txn, region, err := newTxnAt(view, record.AccountKey(account.ID), account.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +125,7 @@ func (s *Service) UpdateTrust(ctx context.Context, accountRef, name, caPEM strin
 		if _, err := secret.Authorities("ca_pem", caPEM); err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "trust bundle", old.Ownership)
+		txn, region, err := newTxnAt(view, record.TrustKey(old.Account, old.Name), old.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +167,7 @@ func (s *Service) DeleteTrust(ctx context.Context, accountRef, name string) erro
 		if t == nil {
 			return nil, notFound("name", "trust bundle")
 		}
-		txn, region, err := newTxnAt(view, "trust bundle", t.Ownership)
+		txn, region, err := newTxnAt(view, record.TrustKey(t.Account, t.Name), t.Ownership)
 		if err != nil {
 			return nil, err
 		}

@@ -187,7 +187,7 @@ func (s *Service) editVault(ctx context.Context, action authz.Action, ref string
 		if err := c.authorize(view, vaultResource(old)); err != nil {
 			return nil, err
 		}
-		txn, region, err := newTxnAt(view, "vault", old.Ownership)
+		txn, region, err := newTxnAt(view, record.VaultKey(old.ID), old.Ownership)
 		if err != nil {
 			return nil, err
 		}
@@ -278,7 +278,7 @@ func (s *Service) deleteVault(ctx context.Context, c *call, ref string) (int64, 
 			return nil, err
 		}
 		id, marked = vault.ID, revision
-		if err := refuseReplica("vault", vault.Ownership, s.Region); err != nil {
+		if err := refuseReplica(view, record.VaultKey(vault.ID), vault.Ownership, s.Region); err != nil {
 			return nil, err
 		}
 		if vault.State != secret.PendingDeletion {
@@ -316,7 +316,7 @@ func (c *call) setVaultState(view record.View, id secret.VaultID, state secret.S
 	if err != nil || vault.State == state {
 		return nil, err
 	}
-	txn, region, err := newTxnAt(view, "vault", vault.Ownership)
+	txn, region, err := newTxnAt(view, record.VaultKey(vault.ID), vault.Ownership)
 	if err != nil {
 		return nil, err
 	}
@@ -335,7 +335,7 @@ func (c *call) removeVault(view record.View, id secret.VaultID, marked int64) (*
 	if err != nil {
 		return nil, err
 	}
-	txn, region, err := newTxnAt(view, "vault", vault.Ownership)
+	txn, region, err := newTxnAt(view, record.VaultKey(vault.ID), vault.Ownership)
 	if err != nil {
 		return nil, err
 	}

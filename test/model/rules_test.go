@@ -56,9 +56,14 @@ var later = time.Unix(1, 0)
 func production() rules {
 	return rules{
 		judge: secret.Judge, maySend: secret.Ownership.MaySend, mayMutate: secret.Ownership.MayMutate, depart: secret.Depart,
-		meant: secret.MeantFor, comesBack: secret.ComesBack, yields: secret.Yields,
+		meant: meant, comesBack: secret.ComesBack, yields: secret.Yields,
 		understands: replication.Understands, admits: link.Pin.Admits,
 		collectable: func(g secret.Grave, confirmed []secret.RegionName) bool { return g.Collectable(later, confirmed) },
 		confirms:    secret.Confirms, forgettable: secret.Forgettable, mayBring: secret.MayBring, mayReturn: secret.MayReturn,
 	}
+}
+
+// meant is secret.MeantFor of vaults whose home is east.
+func meant(vault secret.Replication, own []secret.Target, region secret.RegionName) bool {
+	return secret.MeantFor(names[east], vault, names[east], own, region)
 }

@@ -99,3 +99,7 @@ func (l *link) ConfirmDeleted(ctx context.Context, req *connect.Request[peerv1.C
 func (l *link) GetForgotten(ctx context.Context, req *connect.Request[peerv1.GetForgottenRequest]) (*connect.Response[peerv1.GetForgottenResponse], error) {
 	return carry(ctx, l, req, (*replication.Receiver).GetForgotten)
 }
+
+func (l *link) PullReplicas(ctx context.Context, req *connect.Request[peerv1.PullReplicasRequest]) (*connect.Response[peerv1.PullReplicasResponse], error) {
+	return carry(ctx, l, req, (*replication.Receiver).PullReplicas)
+}

@@ -24,7 +24,9 @@ type Options struct {
 	// Replication is nil where its service is not served: in a process that forwards
 	// what is asked of it.
 	Replication Replication
-	Region      secret.RegionName
+	// Ownership goes with Replication.
+	Ownership Ownership
+	Region    secret.RegionName
 	// StatusOf maps a typed error to the protocol's code.
 	StatusOf func(error) connect.Code
 	// MaxMessageBytes bounds a decoded message.
@@ -51,6 +53,7 @@ func New(o Options) http.Handler {
 	mux.Handle(lifeboatv1connect.NewIdentityServiceHandler(identityHandler{d}, options))
 	if o.Replication != nil {
 		mux.Handle(lifeboatv1connect.NewReplicationServiceHandler(replicationHandler{d}, options))
+		mux.Handle(lifeboatv1connect.NewOwnershipServiceHandler(ownershipHandler{d}, options))
 	}
 	return newUnary(d, mux)
 }

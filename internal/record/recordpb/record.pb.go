@@ -2382,10 +2382,16 @@ func (x *Region) GetOrigins() []*Moment {
 
 // Who may acknowledge mutations in this shard; compared by every mutation.
 type Fence struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Incarnation   string                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // SERVING, FENCED or RESTORING
-	RestoreEpoch  uint64                 `protobuf:"varint,3,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Incarnation  string                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Role         string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // SERVING, FENCED or RESTORING
+	RestoreEpoch uint64                 `protobuf:"varint,3,opt,name=restore_epoch,json=restoreEpoch,proto3" json:"restore_epoch,omitempty"`
+	// Regions that this one has taken over, until all of their records that it holds
+	// have moved here.
+	TakenOver []string `protobuf:"bytes,4,rep,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
+	// Regions that have taken this one over, until it holds what they made of its
+	// records.
+	SupersededBy  []string `protobuf:"bytes,5,rep,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2441,6 +2447,321 @@ func (x *Fence) GetRestoreEpoch() uint64 {
 	return 0
 }
 
+func (x *Fence) GetTakenOver() []string {
+	if x != nil {
+		return x.TakenOver
+	}
+	return nil
+}
+
+func (x *Fence) GetSupersededBy() []string {
+	if x != nil {
+		return x.SupersededBy
+	}
+	return nil
+}
+
+// The takeover of another region. Its record stays until that region has caught up,
+// or is forgotten.
+type Takeover struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"` // that was taken over
+	At     int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Record after which moving goes on; empty means from the start.
+	Bookmark string `protobuf:"bytes,3,opt,name=bookmark,proto3" json:"bookmark,omitempty"`
+	Moved    uint64 `protobuf:"varint,4,opt,name=moved,proto3" json:"moved,omitempty"` // records so far
+	// When the last record had moved; 0 until then.
+	MovedAt int64 `protobuf:"varint,5,opt,name=moved_at,json=movedAt,proto3" json:"moved_at,omitempty"`
+	// The other region was reachable.
+	Unfenced      bool `protobuf:"varint,6,opt,name=unfenced,proto3" json:"unfenced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Takeover) Reset() {
+	*x = Takeover{}
+	mi := &file_recordpb_record_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Takeover) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Takeover) ProtoMessage() {}
+
+func (x *Takeover) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
+func (*Takeover) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Takeover) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Takeover) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Takeover) GetBookmark() string {
+	if x != nil {
+		return x.Bookmark
+	}
+	return ""
+}
+
+func (x *Takeover) GetMoved() uint64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *Takeover) GetMovedAt() int64 {
+	if x != nil {
+		return x.MovedAt
+	}
+	return 0
+}
+
+func (x *Takeover) GetUnfenced() bool {
+	if x != nil {
+		return x.Unfenced
+	}
+	return false
+}
+
+// A planned move of a vault, or of an account, with everything in it whose home is
+// this region.
+type Move struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Record        string                 `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"` // key of the vault or account
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	StartedAt     int64                  `protobuf:"varint,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`             // ID of the principal
+	Bookmark      string                 `protobuf:"bytes,5,opt,name=bookmark,proto3" json:"bookmark,omitempty"` // as in Takeover
+	Moved         uint64                 `protobuf:"varint,6,opt,name=moved,proto3" json:"moved,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Move) Reset() {
+	*x = Move{}
+	mi := &file_recordpb_record_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Move) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Move) ProtoMessage() {}
+
+func (x *Move) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Move.ProtoReflect.Descriptor instead.
+func (*Move) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Move) GetRecord() string {
+	if x != nil {
+		return x.Record
+	}
+	return ""
+}
+
+func (x *Move) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *Move) GetStartedAt() int64 {
+	if x != nil {
+		return x.StartedAt
+	}
+	return 0
+}
+
+func (x *Move) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Move) GetBookmark() string {
+	if x != nil {
+		return x.Bookmark
+	}
+	return ""
+}
+
+func (x *Move) GetMoved() uint64 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+// What a region held of a record past the point where the history that won leaves
+// it.
+type Conflict struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"` // key of the record
+	Account       string                 `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	Vault         string                 `protobuf:"bytes,4,opt,name=vault,proto3" json:"vault,omitempty"` // empty if the record is not of a vault
+	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	State         []byte                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`                                   // as it was stored
+	Versions      []string               `protobuf:"bytes,7,rep,name=versions,proto3" json:"versions,omitempty"`                             // whose values were kept
+	Order         *Order                 `protobuf:"bytes,8,opt,name=order,proto3" json:"order,omitempty"`                                   // of state
+	CollidesWith  *Order                 `protobuf:"bytes,9,opt,name=collides_with,json=collidesWith,proto3" json:"collides_with,omitempty"` // of the state that won
+	From          string                 `protobuf:"bytes,10,opt,name=from,proto3" json:"from,omitempty"`                                    // region that sent it
+	At            int64                  `protobuf:"varint,11,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Conflict) Reset() {
+	*x = Conflict{}
+	mi := &file_recordpb_record_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Conflict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Conflict) ProtoMessage() {}
+
+func (x *Conflict) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
+func (*Conflict) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Conflict) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Conflict) GetRecord() string {
+	if x != nil {
+		return x.Record
+	}
+	return ""
+}
+
+func (x *Conflict) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *Conflict) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *Conflict) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Conflict) GetState() []byte {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *Conflict) GetVersions() []string {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *Conflict) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *Conflict) GetCollidesWith() *Order {
+	if x != nil {
+		return x.CollidesWith
+	}
+	return nil
+}
+
+func (x *Conflict) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *Conflict) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
 // What is still to be done for a record after its last mutation committed.
 type WorkItem struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -2457,7 +2778,7 @@ type WorkItem struct {
 
 func (x *WorkItem) Reset() {
 	*x = WorkItem{}
-	mi := &file_recordpb_record_proto_msgTypes[28]
+	mi := &file_recordpb_record_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2790,7 @@ func (x *WorkItem) String() string {
 func (*WorkItem) ProtoMessage() {}
 
 func (x *WorkItem) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[28]
+	mi := &file_recordpb_record_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2803,7 @@ func (x *WorkItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkItem.ProtoReflect.Descriptor instead.
 func (*WorkItem) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{28}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *WorkItem) GetRecord() string {
@@ -2539,7 +2860,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_recordpb_record_proto_msgTypes[29]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2872,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[29]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2885,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Event) GetId() string {
@@ -2653,7 +2974,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_recordpb_record_proto_msgTypes[30]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2665,7 +2986,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[30]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2678,7 +2999,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Host) GetId() string {
@@ -2737,7 +3058,7 @@ type Quarantine struct {
 
 func (x *Quarantine) Reset() {
 	*x = Quarantine{}
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +3070,7 @@ func (x *Quarantine) String() string {
 func (*Quarantine) ProtoMessage() {}
 
 func (x *Quarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +3083,7 @@ func (x *Quarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
 func (*Quarantine) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Quarantine) GetRecord() string {
@@ -2814,7 +3135,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_recordpb_record_proto_msgTypes[32]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2826,7 +3147,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[32]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2839,7 +3160,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Tombstone) GetRecord() string {
@@ -2898,7 +3219,7 @@ type Synchronisation struct {
 
 func (x *Synchronisation) Reset() {
 	*x = Synchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[33]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2910,7 +3231,7 @@ func (x *Synchronisation) String() string {
 func (*Synchronisation) ProtoMessage() {}
 
 func (x *Synchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[33]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2923,7 +3244,7 @@ func (x *Synchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synchronisation.ProtoReflect.Descriptor instead.
 func (*Synchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Synchronisation) GetTarget() string {
@@ -2999,7 +3320,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_recordpb_record_proto_msgTypes[34]
+	mi := &file_recordpb_record_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3011,7 +3332,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[34]
+	mi := &file_recordpb_record_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3024,7 +3345,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Message) GetTarget() string {
@@ -3099,7 +3420,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_recordpb_record_proto_msgTypes[35]
+	mi := &file_recordpb_record_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3111,7 +3432,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[35]
+	mi := &file_recordpb_record_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3124,7 +3445,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Queue) GetTarget() string {
@@ -3190,7 +3511,7 @@ type Resynchronisation struct {
 
 func (x *Resynchronisation) Reset() {
 	*x = Resynchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[36]
+	mi := &file_recordpb_record_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3523,7 @@ func (x *Resynchronisation) String() string {
 func (*Resynchronisation) ProtoMessage() {}
 
 func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[36]
+	mi := &file_recordpb_record_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3536,7 @@ func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resynchronisation.ProtoReflect.Descriptor instead.
 func (*Resynchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Resynchronisation) GetTarget() string {
@@ -3266,7 +3587,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_recordpb_record_proto_msgTypes[37]
+	mi := &file_recordpb_record_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3278,7 +3599,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[37]
+	mi := &file_recordpb_record_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3291,7 +3612,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{37}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Control) GetId() string {
@@ -3339,7 +3660,7 @@ type Formats struct {
 
 func (x *Formats) Reset() {
 	*x = Formats{}
-	mi := &file_recordpb_record_proto_msgTypes[38]
+	mi := &file_recordpb_record_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3672,7 @@ func (x *Formats) String() string {
 func (*Formats) ProtoMessage() {}
 
 func (x *Formats) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[38]
+	mi := &file_recordpb_record_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3685,7 @@ func (x *Formats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Formats.ProtoReflect.Descriptor instead.
 func (*Formats) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{38}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Formats) GetWritten() map[string]uint32 {
@@ -3413,7 +3734,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_recordpb_record_proto_msgTypes[39]
+	mi := &file_recordpb_record_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3425,7 +3746,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[39]
+	mi := &file_recordpb_record_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3438,7 +3759,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{39}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Peer) GetRegion() string {
@@ -3487,7 +3808,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_recordpb_record_proto_msgTypes[40]
+	mi := &file_recordpb_record_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3499,7 +3820,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[40]
+	mi := &file_recordpb_record_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3512,7 +3833,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Moment) GetIncarnation() string {
@@ -3790,11 +4111,42 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"master_key\x18\x06 \x01(\tR\tmasterKey\x12\x1f\n" +
 	"\vrestored_at\x18\a \x01(\x03R\n" +
 	"restoredAt\x124\n" +
-	"\aorigins\x18\b \x03(\v2\x1a.lifeboat.record.v1.MomentR\aorigins\"b\n" +
+	"\aorigins\x18\b \x03(\v2\x1a.lifeboat.record.v1.MomentR\aorigins\"\xa6\x01\n" +
 	"\x05Fence\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12#\n" +
-	"\rrestore_epoch\x18\x03 \x01(\x04R\frestoreEpoch\"\xb4\x01\n" +
+	"\rrestore_epoch\x18\x03 \x01(\x04R\frestoreEpoch\x12\x1d\n" +
+	"\n" +
+	"taken_over\x18\x04 \x03(\tR\ttakenOver\x12#\n" +
+	"\rsuperseded_by\x18\x05 \x03(\tR\fsupersededBy\"\x9b\x01\n" +
+	"\bTakeover\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x1a\n" +
+	"\bbookmark\x18\x03 \x01(\tR\bbookmark\x12\x14\n" +
+	"\x05moved\x18\x04 \x01(\x04R\x05moved\x12\x19\n" +
+	"\bmoved_at\x18\x05 \x01(\x03R\amovedAt\x12\x1a\n" +
+	"\bunfenced\x18\x06 \x01(\bR\bunfenced\"\x8f\x01\n" +
+	"\x04Move\x12\x16\n" +
+	"\x06record\x18\x01 \x01(\tR\x06record\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1d\n" +
+	"\n" +
+	"started_at\x18\x03 \x01(\x03R\tstartedAt\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02by\x12\x1a\n" +
+	"\bbookmark\x18\x05 \x01(\tR\bbookmark\x12\x14\n" +
+	"\x05moved\x18\x06 \x01(\x04R\x05moved\"\xbd\x02\n" +
+	"\bConflict\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06record\x18\x02 \x01(\tR\x06record\x12\x18\n" +
+	"\aaccount\x18\x03 \x01(\tR\aaccount\x12\x14\n" +
+	"\x05vault\x18\x04 \x01(\tR\x05vault\x12\x12\n" +
+	"\x04name\x18\x05 \x01(\tR\x04name\x12\x14\n" +
+	"\x05state\x18\x06 \x01(\fR\x05state\x12\x1a\n" +
+	"\bversions\x18\a \x03(\tR\bversions\x12/\n" +
+	"\x05order\x18\b \x01(\v2\x19.lifeboat.record.v1.OrderR\x05order\x12>\n" +
+	"\rcollides_with\x18\t \x01(\v2\x19.lifeboat.record.v1.OrderR\fcollidesWith\x12\x12\n" +
+	"\x04from\x18\n" +
+	" \x01(\tR\x04from\x12\x0e\n" +
+	"\x02at\x18\v \x01(\x03R\x02at\"\xb4\x01\n" +
 	"\bWorkItem\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12/\n" +
 	"\x05order\x18\x02 \x01(\v2\x19.lifeboat.record.v1.OrderR\x05order\x12!\n" +
@@ -3912,7 +4264,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -3942,26 +4294,29 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*ActiveDataKey)(nil),     // 25: lifeboat.record.v1.ActiveDataKey
 	(*Region)(nil),            // 26: lifeboat.record.v1.Region
 	(*Fence)(nil),             // 27: lifeboat.record.v1.Fence
-	(*WorkItem)(nil),          // 28: lifeboat.record.v1.WorkItem
-	(*Event)(nil),             // 29: lifeboat.record.v1.Event
-	(*Host)(nil),              // 30: lifeboat.record.v1.Host
-	(*Quarantine)(nil),        // 31: lifeboat.record.v1.Quarantine
-	(*Tombstone)(nil),         // 32: lifeboat.record.v1.Tombstone
-	(*Synchronisation)(nil),   // 33: lifeboat.record.v1.Synchronisation
-	(*Message)(nil),           // 34: lifeboat.record.v1.Message
-	(*Queue)(nil),             // 35: lifeboat.record.v1.Queue
-	(*Resynchronisation)(nil), // 36: lifeboat.record.v1.Resynchronisation
-	(*Control)(nil),           // 37: lifeboat.record.v1.Control
-	(*Formats)(nil),           // 38: lifeboat.record.v1.Formats
-	(*Peer)(nil),              // 39: lifeboat.record.v1.Peer
-	(*Moment)(nil),            // 40: lifeboat.record.v1.Moment
-	nil,                       // 41: lifeboat.record.v1.MappingRule.ClaimsEntry
-	nil,                       // 42: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 43: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 44: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 45: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 46: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 47: lifeboat.record.v1.Formats.WrittenEntry
+	(*Takeover)(nil),          // 28: lifeboat.record.v1.Takeover
+	(*Move)(nil),              // 29: lifeboat.record.v1.Move
+	(*Conflict)(nil),          // 30: lifeboat.record.v1.Conflict
+	(*WorkItem)(nil),          // 31: lifeboat.record.v1.WorkItem
+	(*Event)(nil),             // 32: lifeboat.record.v1.Event
+	(*Host)(nil),              // 33: lifeboat.record.v1.Host
+	(*Quarantine)(nil),        // 34: lifeboat.record.v1.Quarantine
+	(*Tombstone)(nil),         // 35: lifeboat.record.v1.Tombstone
+	(*Synchronisation)(nil),   // 36: lifeboat.record.v1.Synchronisation
+	(*Message)(nil),           // 37: lifeboat.record.v1.Message
+	(*Queue)(nil),             // 38: lifeboat.record.v1.Queue
+	(*Resynchronisation)(nil), // 39: lifeboat.record.v1.Resynchronisation
+	(*Control)(nil),           // 40: lifeboat.record.v1.Control
+	(*Formats)(nil),           // 41: lifeboat.record.v1.Formats
+	(*Peer)(nil),              // 42: lifeboat.record.v1.Peer
+	(*Moment)(nil),            // 43: lifeboat.record.v1.Moment
+	nil,                       // 44: lifeboat.record.v1.MappingRule.ClaimsEntry
+	nil,                       // 45: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 46: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 47: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 48: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 49: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 50: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -3975,37 +4330,39 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 9: lifeboat.record.v1.TrustBundle.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 10: lifeboat.record.v1.Binding.ownership:type_name -> lifeboat.record.v1.Ownership
-	41, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
+	44, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
 	10, // 12: lifeboat.record.v1.Issuer.rules:type_name -> lifeboat.record.v1.MappingRule
 	3,  // 13: lifeboat.record.v1.Issuer.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 14: lifeboat.record.v1.IssuerKeys.ownership:type_name -> lifeboat.record.v1.Ownership
 	15, // 15: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 16: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	42, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	45, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	13, // 18: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	16, // 19: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	20, // 20: lifeboat.record.v1.Clock.jumps:type_name -> lifeboat.record.v1.ClockJump
 	3,  // 21: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	43, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	46, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	14, // 23: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	13, // 24: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	18, // 25: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	44, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	47, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	21, // 27: lifeboat.record.v1.Secret.requests:type_name -> lifeboat.record.v1.Request
 	15, // 28: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
-	40, // 29: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
-	1,  // 30: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
-	1,  // 31: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	45, // 32: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
-	3,  // 33: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	46, // 34: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	47, // 35: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
-	40, // 36: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	43, // 29: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
+	1,  // 30: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
+	1,  // 31: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
+	1,  // 32: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
+	1,  // 33: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
+	48, // 34: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	3,  // 35: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
+	49, // 36: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	50, // 37: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	43, // 38: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -4019,7 +4376,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -79,6 +79,8 @@ type HelloResponse struct {
 	// How long ago the oldest cleared mutation committed that the region which asks is
 	// meant to have and lacks; 0 if it lacks none, absent if that is not known.
 	BehindSeconds *float64 `protobuf:"fixed64,9,opt,name=behind_seconds,json=behindSeconds,proto3,oneof" json:"behind_seconds,omitempty"`
+	// The region has taken over the one that asks, which has not caught up since.
+	TakenOver     bool `protobuf:"varint,10,opt,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -176,6 +178,13 @@ func (x *HelloResponse) GetBehindSeconds() float64 {
 	return 0
 }
 
+func (x *HelloResponse) GetTakenOver() bool {
+	if x != nil {
+		return x.TakenOver
+	}
+	return false
+}
+
 // Origin is a backup that was restored: up to which revision of which life.
 type Origin struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -234,7 +243,7 @@ var File_lifeboat_peer_v1_region_proto protoreflect.FileDescriptor
 const file_lifeboat_peer_v1_region_proto_rawDesc = "" +
 	"\n" +
 	"\x1dlifeboat/peer/v1/region.proto\x12\x10lifeboat.peer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
-	"\fHelloRequest\"\xf2\x02\n" +
+	"\fHelloRequest\"\x91\x03\n" +
 	"\rHelloResponse\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12#\n" +
@@ -244,7 +253,10 @@ const file_lifeboat_peer_v1_region_proto_rawDesc = "" +
 	"\x03now\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12-\n" +
 	"\x12replication_schema\x18\a \x01(\rR\x11replicationSchema\x122\n" +
 	"\aorigins\x18\b \x03(\v2\x18.lifeboat.peer.v1.OriginR\aorigins\x12*\n" +
-	"\x0ebehind_seconds\x18\t \x01(\x01H\x00R\rbehindSeconds\x88\x01\x01B\x11\n" +
+	"\x0ebehind_seconds\x18\t \x01(\x01H\x00R\rbehindSeconds\x88\x01\x01\x12\x1d\n" +
+	"\n" +
+	"taken_over\x18\n" +
+	" \x01(\bR\ttakenOverB\x11\n" +
 	"\x0f_behind_seconds\"F\n" +
 	"\x06Origin\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +

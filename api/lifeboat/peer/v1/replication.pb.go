@@ -544,6 +544,192 @@ func (x *Held) GetCleared() bool {
 	return false
 }
 
+type PullReplicasRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The home of the records.
+	LostRegion string `protobuf:"bytes,1,opt,name=lost_region,json=lostRegion,proto3" json:"lost_region,omitempty"`
+	// At most 256.
+	Records       []*WantedReplica `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullReplicasRequest) Reset() {
+	*x = PullReplicasRequest{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullReplicasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullReplicasRequest) ProtoMessage() {}
+
+func (x *PullReplicasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullReplicasRequest.ProtoReflect.Descriptor instead.
+func (*PullReplicasRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PullReplicasRequest) GetLostRegion() string {
+	if x != nil {
+		return x.LostRegion
+	}
+	return ""
+}
+
+func (x *PullReplicasRequest) GetRecords() []*WantedReplica {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+type WantedReplica struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Record string                 `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
+	// What the caller has, as in Held; empty if it has nothing.
+	Epoch       uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	EpochRegion string `protobuf:"bytes,3,opt,name=epoch_region,json=epochRegion,proto3" json:"epoch_region,omitempty"`
+	Seq         uint64 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	// Versions whose values it lacks; none means the newest one.
+	Versions      []string `protobuf:"bytes,5,rep,name=versions,proto3" json:"versions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WantedReplica) Reset() {
+	*x = WantedReplica{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WantedReplica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WantedReplica) ProtoMessage() {}
+
+func (x *WantedReplica) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WantedReplica.ProtoReflect.Descriptor instead.
+func (*WantedReplica) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WantedReplica) GetRecord() string {
+	if x != nil {
+		return x.Record
+	}
+	return ""
+}
+
+func (x *WantedReplica) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *WantedReplica) GetEpochRegion() string {
+	if x != nil {
+		return x.EpochRegion
+	}
+	return ""
+}
+
+func (x *WantedReplica) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *WantedReplica) GetVersions() []string {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+type PullReplicasResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Shipments []*Shipment            `protobuf:"bytes,1,rep,name=shipments,proto3" json:"shipments,omitempty"`
+	// The answer would have been too large: records after that of the last shipment
+	// must be asked for again.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PullReplicasResponse) Reset() {
+	*x = PullReplicasResponse{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PullReplicasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PullReplicasResponse) ProtoMessage() {}
+
+func (x *PullReplicasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PullReplicasResponse.ProtoReflect.Descriptor instead.
+func (*PullReplicasResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PullReplicasResponse) GetShipments() []*Shipment {
+	if x != nil {
+		return x.Shipments
+	}
+	return nil
+}
+
+func (x *PullReplicasResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type CompareDigestsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Vault string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
@@ -558,7 +744,7 @@ type CompareDigestsRequest struct {
 
 func (x *CompareDigestsRequest) Reset() {
 	*x = CompareDigestsRequest{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[8]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +756,7 @@ func (x *CompareDigestsRequest) String() string {
 func (*CompareDigestsRequest) ProtoMessage() {}
 
 func (x *CompareDigestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[8]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +769,7 @@ func (x *CompareDigestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareDigestsRequest.ProtoReflect.Descriptor instead.
 func (*CompareDigestsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{8}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CompareDigestsRequest) GetVault() string {
@@ -624,7 +810,7 @@ type SecretDigest struct {
 
 func (x *SecretDigest) Reset() {
 	*x = SecretDigest{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[9]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -636,7 +822,7 @@ func (x *SecretDigest) String() string {
 func (*SecretDigest) ProtoMessage() {}
 
 func (x *SecretDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[9]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -649,7 +835,7 @@ func (x *SecretDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretDigest.ProtoReflect.Descriptor instead.
 func (*SecretDigest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{9}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SecretDigest) GetRecord() string {
@@ -680,7 +866,7 @@ type CompareDigestsResponse struct {
 
 func (x *CompareDigestsResponse) Reset() {
 	*x = CompareDigestsResponse{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[10]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +878,7 @@ func (x *CompareDigestsResponse) String() string {
 func (*CompareDigestsResponse) ProtoMessage() {}
 
 func (x *CompareDigestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[10]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +891,7 @@ func (x *CompareDigestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareDigestsResponse.ProtoReflect.Descriptor instead.
 func (*CompareDigestsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{10}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CompareDigestsResponse) GetBuckets() []uint32 {
@@ -742,7 +928,7 @@ type ConfirmDeletedRequest struct {
 
 func (x *ConfirmDeletedRequest) Reset() {
 	*x = ConfirmDeletedRequest{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +940,7 @@ func (x *ConfirmDeletedRequest) String() string {
 func (*ConfirmDeletedRequest) ProtoMessage() {}
 
 func (x *ConfirmDeletedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +953,7 @@ func (x *ConfirmDeletedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmDeletedRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmDeletedRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConfirmDeletedRequest) GetIncarnation() string {
@@ -804,7 +990,7 @@ type ConfirmDeletedResponse struct {
 
 func (x *ConfirmDeletedResponse) Reset() {
 	*x = ConfirmDeletedResponse{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -816,7 +1002,7 @@ func (x *ConfirmDeletedResponse) String() string {
 func (*ConfirmDeletedResponse) ProtoMessage() {}
 
 func (x *ConfirmDeletedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -829,7 +1015,7 @@ func (x *ConfirmDeletedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmDeletedResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmDeletedResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ConfirmDeletedResponse) GetIncarnation() string {
@@ -863,7 +1049,7 @@ type GetForgottenRequest struct {
 
 func (x *GetForgottenRequest) Reset() {
 	*x = GetForgottenRequest{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -875,7 +1061,7 @@ func (x *GetForgottenRequest) String() string {
 func (*GetForgottenRequest) ProtoMessage() {}
 
 func (x *GetForgottenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -888,7 +1074,7 @@ func (x *GetForgottenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetForgottenRequest.ProtoReflect.Descriptor instead.
 func (*GetForgottenRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetForgottenRequest) GetRecords() []string {
@@ -911,7 +1097,7 @@ type GetForgottenResponse struct {
 
 func (x *GetForgottenResponse) Reset() {
 	*x = GetForgottenResponse{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1109,7 @@ func (x *GetForgottenResponse) String() string {
 func (*GetForgottenResponse) ProtoMessage() {}
 
 func (x *GetForgottenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1122,7 @@ func (x *GetForgottenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetForgottenResponse.ProtoReflect.Descriptor instead.
 func (*GetForgottenResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetForgottenResponse) GetIncarnation() string {
@@ -1002,7 +1188,20 @@ const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\x04Held\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x14\n" +
 	"\x05order\x18\x02 \x01(\tR\x05order\x12\x18\n" +
-	"\acleared\x18\x03 \x01(\bR\acleared\"\x99\x01\n" +
+	"\acleared\x18\x03 \x01(\bR\acleared\"q\n" +
+	"\x13PullReplicasRequest\x12\x1f\n" +
+	"\vlost_region\x18\x01 \x01(\tR\n" +
+	"lostRegion\x129\n" +
+	"\arecords\x18\x02 \x03(\v2\x1f.lifeboat.peer.v1.WantedReplicaR\arecords\"\x8e\x01\n" +
+	"\rWantedReplica\x12\x16\n" +
+	"\x06record\x18\x01 \x01(\tR\x06record\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
+	"\fepoch_region\x18\x03 \x01(\tR\vepochRegion\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x1a\n" +
+	"\bversions\x18\x05 \x03(\tR\bversions\"d\n" +
+	"\x14PullReplicasResponse\x128\n" +
+	"\tshipments\x18\x01 \x03(\v2\x1a.lifeboat.peer.v1.ShipmentR\tshipments\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\x99\x01\n" +
 	"\x15CompareDigestsRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x18\n" +
 	"\abuckets\x18\x02 \x03(\fR\abuckets\x12\x16\n" +
@@ -1028,13 +1227,14 @@ const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\x14GetForgottenResponse\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
-	"\arecords\x18\x03 \x03(\tR\arecords2\xe2\x03\n" +
+	"\arecords\x18\x03 \x03(\tR\arecords2\xc1\x04\n" +
 	"\x12ReplicationService\x12N\n" +
 	"\aDeliver\x12 .lifeboat.peer.v1.DeliverRequest\x1a!.lifeboat.peer.v1.DeliverResponse\x12c\n" +
 	"\x0eCompareDigests\x12'.lifeboat.peer.v1.CompareDigestsRequest\x1a(.lifeboat.peer.v1.CompareDigestsResponse\x12N\n" +
 	"\aGetHeld\x12 .lifeboat.peer.v1.GetHeldRequest\x1a!.lifeboat.peer.v1.GetHeldResponse\x12c\n" +
 	"\x0eConfirmDeleted\x12'.lifeboat.peer.v1.ConfirmDeletedRequest\x1a(.lifeboat.peer.v1.ConfirmDeletedResponse\x12b\n" +
-	"\fGetForgotten\x12%.lifeboat.peer.v1.GetForgottenRequest\x1a&.lifeboat.peer.v1.GetForgottenResponse\"\x03\x90\x02\x01BBZ@github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1;peerv1b\x06proto3"
+	"\fGetForgotten\x12%.lifeboat.peer.v1.GetForgottenRequest\x1a&.lifeboat.peer.v1.GetForgottenResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\fPullReplicas\x12%.lifeboat.peer.v1.PullReplicasRequest\x1a&.lifeboat.peer.v1.PullReplicasResponseBBZ@github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_lifeboat_peer_v1_replication_proto_rawDescOnce sync.Once
@@ -1048,7 +1248,7 @@ func file_lifeboat_peer_v1_replication_proto_rawDescGZIP() []byte {
 	return file_lifeboat_peer_v1_replication_proto_rawDescData
 }
 
-var file_lifeboat_peer_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_lifeboat_peer_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_lifeboat_peer_v1_replication_proto_goTypes = []any{
 	(*DeliverRequest)(nil),         // 0: lifeboat.peer.v1.DeliverRequest
 	(*Shipment)(nil),               // 1: lifeboat.peer.v1.Shipment
@@ -1058,13 +1258,16 @@ var file_lifeboat_peer_v1_replication_proto_goTypes = []any{
 	(*GetHeldRequest)(nil),         // 5: lifeboat.peer.v1.GetHeldRequest
 	(*GetHeldResponse)(nil),        // 6: lifeboat.peer.v1.GetHeldResponse
 	(*Held)(nil),                   // 7: lifeboat.peer.v1.Held
-	(*CompareDigestsRequest)(nil),  // 8: lifeboat.peer.v1.CompareDigestsRequest
-	(*SecretDigest)(nil),           // 9: lifeboat.peer.v1.SecretDigest
-	(*CompareDigestsResponse)(nil), // 10: lifeboat.peer.v1.CompareDigestsResponse
-	(*ConfirmDeletedRequest)(nil),  // 11: lifeboat.peer.v1.ConfirmDeletedRequest
-	(*ConfirmDeletedResponse)(nil), // 12: lifeboat.peer.v1.ConfirmDeletedResponse
-	(*GetForgottenRequest)(nil),    // 13: lifeboat.peer.v1.GetForgottenRequest
-	(*GetForgottenResponse)(nil),   // 14: lifeboat.peer.v1.GetForgottenResponse
+	(*PullReplicasRequest)(nil),    // 8: lifeboat.peer.v1.PullReplicasRequest
+	(*WantedReplica)(nil),          // 9: lifeboat.peer.v1.WantedReplica
+	(*PullReplicasResponse)(nil),   // 10: lifeboat.peer.v1.PullReplicasResponse
+	(*CompareDigestsRequest)(nil),  // 11: lifeboat.peer.v1.CompareDigestsRequest
+	(*SecretDigest)(nil),           // 12: lifeboat.peer.v1.SecretDigest
+	(*CompareDigestsResponse)(nil), // 13: lifeboat.peer.v1.CompareDigestsResponse
+	(*ConfirmDeletedRequest)(nil),  // 14: lifeboat.peer.v1.ConfirmDeletedRequest
+	(*ConfirmDeletedResponse)(nil), // 15: lifeboat.peer.v1.ConfirmDeletedResponse
+	(*GetForgottenRequest)(nil),    // 16: lifeboat.peer.v1.GetForgottenRequest
+	(*GetForgottenResponse)(nil),   // 17: lifeboat.peer.v1.GetForgottenResponse
 }
 var file_lifeboat_peer_v1_replication_proto_depIdxs = []int32{
 	1,  // 0: lifeboat.peer.v1.DeliverRequest.shipments:type_name -> lifeboat.peer.v1.Shipment
@@ -1072,22 +1275,26 @@ var file_lifeboat_peer_v1_replication_proto_depIdxs = []int32{
 	1,  // 2: lifeboat.peer.v1.Shipment.predecessor:type_name -> lifeboat.peer.v1.Shipment
 	4,  // 3: lifeboat.peer.v1.DeliverResponse.receipts:type_name -> lifeboat.peer.v1.Receipt
 	7,  // 4: lifeboat.peer.v1.GetHeldResponse.held:type_name -> lifeboat.peer.v1.Held
-	9,  // 5: lifeboat.peer.v1.CompareDigestsRequest.secrets:type_name -> lifeboat.peer.v1.SecretDigest
-	0,  // 6: lifeboat.peer.v1.ReplicationService.Deliver:input_type -> lifeboat.peer.v1.DeliverRequest
-	8,  // 7: lifeboat.peer.v1.ReplicationService.CompareDigests:input_type -> lifeboat.peer.v1.CompareDigestsRequest
-	5,  // 8: lifeboat.peer.v1.ReplicationService.GetHeld:input_type -> lifeboat.peer.v1.GetHeldRequest
-	11, // 9: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:input_type -> lifeboat.peer.v1.ConfirmDeletedRequest
-	13, // 10: lifeboat.peer.v1.ReplicationService.GetForgotten:input_type -> lifeboat.peer.v1.GetForgottenRequest
-	3,  // 11: lifeboat.peer.v1.ReplicationService.Deliver:output_type -> lifeboat.peer.v1.DeliverResponse
-	10, // 12: lifeboat.peer.v1.ReplicationService.CompareDigests:output_type -> lifeboat.peer.v1.CompareDigestsResponse
-	6,  // 13: lifeboat.peer.v1.ReplicationService.GetHeld:output_type -> lifeboat.peer.v1.GetHeldResponse
-	12, // 14: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:output_type -> lifeboat.peer.v1.ConfirmDeletedResponse
-	14, // 15: lifeboat.peer.v1.ReplicationService.GetForgotten:output_type -> lifeboat.peer.v1.GetForgottenResponse
-	11, // [11:16] is the sub-list for method output_type
-	6,  // [6:11] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	9,  // 5: lifeboat.peer.v1.PullReplicasRequest.records:type_name -> lifeboat.peer.v1.WantedReplica
+	1,  // 6: lifeboat.peer.v1.PullReplicasResponse.shipments:type_name -> lifeboat.peer.v1.Shipment
+	12, // 7: lifeboat.peer.v1.CompareDigestsRequest.secrets:type_name -> lifeboat.peer.v1.SecretDigest
+	0,  // 8: lifeboat.peer.v1.ReplicationService.Deliver:input_type -> lifeboat.peer.v1.DeliverRequest
+	11, // 9: lifeboat.peer.v1.ReplicationService.CompareDigests:input_type -> lifeboat.peer.v1.CompareDigestsRequest
+	5,  // 10: lifeboat.peer.v1.ReplicationService.GetHeld:input_type -> lifeboat.peer.v1.GetHeldRequest
+	14, // 11: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:input_type -> lifeboat.peer.v1.ConfirmDeletedRequest
+	16, // 12: lifeboat.peer.v1.ReplicationService.GetForgotten:input_type -> lifeboat.peer.v1.GetForgottenRequest
+	8,  // 13: lifeboat.peer.v1.ReplicationService.PullReplicas:input_type -> lifeboat.peer.v1.PullReplicasRequest
+	3,  // 14: lifeboat.peer.v1.ReplicationService.Deliver:output_type -> lifeboat.peer.v1.DeliverResponse
+	13, // 15: lifeboat.peer.v1.ReplicationService.CompareDigests:output_type -> lifeboat.peer.v1.CompareDigestsResponse
+	6,  // 16: lifeboat.peer.v1.ReplicationService.GetHeld:output_type -> lifeboat.peer.v1.GetHeldResponse
+	15, // 17: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:output_type -> lifeboat.peer.v1.ConfirmDeletedResponse
+	17, // 18: lifeboat.peer.v1.ReplicationService.GetForgotten:output_type -> lifeboat.peer.v1.GetForgottenResponse
+	10, // 19: lifeboat.peer.v1.ReplicationService.PullReplicas:output_type -> lifeboat.peer.v1.PullReplicasResponse
+	14, // [14:20] is the sub-list for method output_type
+	8,  // [8:14] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_peer_v1_replication_proto_init() }
@@ -1101,7 +1308,7 @@ func file_lifeboat_peer_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_peer_v1_replication_proto_rawDesc), len(file_lifeboat_peer_v1_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -49,6 +49,9 @@ const (
 	// ReplicationServiceGetForgottenProcedure is the fully-qualified name of the ReplicationService's
 	// GetForgotten RPC.
 	ReplicationServiceGetForgottenProcedure = "/lifeboat.peer.v1.ReplicationService/GetForgotten"
+	// ReplicationServicePullReplicasProcedure is the fully-qualified name of the ReplicationService's
+	// PullReplicas RPC.
+	ReplicationServicePullReplicasProcedure = "/lifeboat.peer.v1.ReplicationService/PullReplicas"
 )
 
 // ReplicationServiceClient is a client for the lifeboat.peer.v1.ReplicationService service.
@@ -68,6 +71,9 @@ type ReplicationServiceClient interface {
 	// GetForgotten answers of which records, whose home this region is, the caller's
 	// may forget what is left of them.
 	GetForgotten(context.Context, *connect.Request[v1.GetForgottenRequest]) (*connect.Response[v1.GetForgottenResponse], error)
+	// PullReplicas answers the states of records of a third region, which the caller
+	// takes over, that are newer here than there.
+	PullReplicas(context.Context, *connect.Request[v1.PullReplicasRequest]) (*connect.Response[v1.PullReplicasResponse], error)
 }
 
 // NewReplicationServiceClient constructs a client for the lifeboat.peer.v1.ReplicationService
@@ -112,6 +118,12 @@ func NewReplicationServiceClient(httpClient connect.HTTPClient, baseURL string, 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		pullReplicas: connect.NewClient[v1.PullReplicasRequest, v1.PullReplicasResponse](
+			httpClient,
+			baseURL+ReplicationServicePullReplicasProcedure,
+			connect.WithSchema(replicationServiceMethods.ByName("PullReplicas")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -122,6 +134,7 @@ type replicationServiceClient struct {
 	getHeld        *connect.Client[v1.GetHeldRequest, v1.GetHeldResponse]
 	confirmDeleted *connect.Client[v1.ConfirmDeletedRequest, v1.ConfirmDeletedResponse]
 	getForgotten   *connect.Client[v1.GetForgottenRequest, v1.GetForgottenResponse]
+	pullReplicas   *connect.Client[v1.PullReplicasRequest, v1.PullReplicasResponse]
 }
 
 // Deliver calls lifeboat.peer.v1.ReplicationService.Deliver.
@@ -149,6 +162,11 @@ func (c *replicationServiceClient) GetForgotten(ctx context.Context, req *connec
 	return c.getForgotten.CallUnary(ctx, req)
 }
 
+// PullReplicas calls lifeboat.peer.v1.ReplicationService.PullReplicas.
+func (c *replicationServiceClient) PullReplicas(ctx context.Context, req *connect.Request[v1.PullReplicasRequest]) (*connect.Response[v1.PullReplicasResponse], error) {
+	return c.pullReplicas.CallUnary(ctx, req)
+}
+
 // ReplicationServiceHandler is an implementation of the lifeboat.peer.v1.ReplicationService
 // service.
 type ReplicationServiceHandler interface {
@@ -167,6 +185,9 @@ type ReplicationServiceHandler interface {
 	// GetForgotten answers of which records, whose home this region is, the caller's
 	// may forget what is left of them.
 	GetForgotten(context.Context, *connect.Request[v1.GetForgottenRequest]) (*connect.Response[v1.GetForgottenResponse], error)
+	// PullReplicas answers the states of records of a third region, which the caller
+	// takes over, that are newer here than there.
+	PullReplicas(context.Context, *connect.Request[v1.PullReplicasRequest]) (*connect.Response[v1.PullReplicasResponse], error)
 }
 
 // NewReplicationServiceHandler builds an HTTP handler from the service implementation. It returns
@@ -207,6 +228,12 @@ func NewReplicationServiceHandler(svc ReplicationServiceHandler, opts ...connect
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	replicationServicePullReplicasHandler := connect.NewUnaryHandler(
+		ReplicationServicePullReplicasProcedure,
+		svc.PullReplicas,
+		connect.WithSchema(replicationServiceMethods.ByName("PullReplicas")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lifeboat.peer.v1.ReplicationService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReplicationServiceDeliverProcedure:
@@ -219,6 +246,8 @@ func NewReplicationServiceHandler(svc ReplicationServiceHandler, opts ...connect
 			replicationServiceConfirmDeletedHandler.ServeHTTP(w, r)
 		case ReplicationServiceGetForgottenProcedure:
 			replicationServiceGetForgottenHandler.ServeHTTP(w, r)
+		case ReplicationServicePullReplicasProcedure:
+			replicationServicePullReplicasHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -246,4 +275,8 @@ func (UnimplementedReplicationServiceHandler) ConfirmDeleted(context.Context, *c
 
 func (UnimplementedReplicationServiceHandler) GetForgotten(context.Context, *connect.Request[v1.GetForgottenRequest]) (*connect.Response[v1.GetForgottenResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.peer.v1.ReplicationService.GetForgotten is not implemented"))
+}
+
+func (UnimplementedReplicationServiceHandler) PullReplicas(context.Context, *connect.Request[v1.PullReplicasRequest]) (*connect.Response[v1.PullReplicasResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.peer.v1.ReplicationService.PullReplicas is not implemented"))
 }

@@ -1,0 +1,129 @@
+package native
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// Ownership is what an operator does with the homes of records. Its methods are called
+// once the caller was authorised.
+type Ownership interface {
+	TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, error)
+	Takeovers(ctx context.Context) (takeovers []*recordpb.Takeover, supersededBy []secret.RegionName, err error)
+	Moves(ctx context.Context) ([]*recordpb.Move, error)
+}
+
+type ownershipHandler struct{ dialect }
+
+func takeover(t *recordpb.Takeover) *lifeboatv1.Takeover {
+	return &lifeboatv1.Takeover{
+		Region: t.GetRegion(), At: timestamp(record.FromNanos(t.GetAt())), Moved: t.GetMoved(), MovedAt: timestamp(record.FromNanos(t.GetMovedAt())),
+		Unfenced: t.GetUnfenced(),
+	}
+}
+
+// TakeOverRegion implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) TakeOverRegion(ctx context.Context, req *connect.Request[lifeboatv1.TakeOverRegionRequest]) (*connect.Response[lifeboatv1.TakeOverRegionResponse], error) {
+	answer := &lifeboatv1.TakeOverRegionResponse{}
+	err := h.Service.Operate(ctx, authz.TakeOverRegion, true, req.Msg.GetRegion(), func(ctx context.Context) error {
+		t, err := h.Ownership.TakeOver(ctx, req.Msg)
+		answer.Takeover = takeover(t)
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+// ListTakeovers implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) ListTakeovers(ctx context.Context, _ *connect.Request[lifeboatv1.ListTakeoversRequest]) (*connect.Response[lifeboatv1.ListTakeoversResponse], error) {
+	answer := &lifeboatv1.ListTakeoversResponse{}
+	err := h.Service.Operate(ctx, authz.ListTakeovers, false, "", func(ctx context.Context) error {
+		takeovers, by, err := h.Ownership.Takeovers(ctx)
+		answer.Takeovers, answer.SupersededBy = each(takeovers, takeover), regionNames(by)
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+func move(m *recordpb.Move) *lifeboatv1.Move {
+	if m == nil {
+		return nil
+	}
+	kind, id, _ := strings.Cut(m.GetRecord(), "/")
+	return &lifeboatv1.Move{Id: id, Kind: strings.ToUpper(kind), To: m.GetTo(), StartedAt: timestamp(record.FromNanos(m.GetStartedAt())), Moved: m.GetMoved()}
+}
+
+// MoveVault implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) MoveVault(ctx context.Context, req *connect.Request[lifeboatv1.MoveVaultRequest]) (*connect.Response[lifeboatv1.MoveVaultResponse], error) {
+	m, err := h.Service.MoveVault(ctx, req.Msg.GetVault(), secret.RegionName(req.Msg.GetTo()))
+	return reply(ctx, h.dialect, &lifeboatv1.MoveVaultResponse{Move: move(m)}, err)
+}
+
+// ListMoves implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) ListMoves(ctx context.Context, _ *connect.Request[lifeboatv1.ListMovesRequest]) (*connect.Response[lifeboatv1.ListMovesResponse], error) {
+	answer := &lifeboatv1.ListMovesResponse{}
+	err := h.Service.Operate(ctx, authz.ListMoves, false, "", func(ctx context.Context) error {
+		moves, err := h.Ownership.Moves(ctx)
+		answer.Moves = each(moves, move)
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+// AbortMove implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) AbortMove(ctx context.Context, req *connect.Request[lifeboatv1.AbortMoveRequest]) (*connect.Response[lifeboatv1.AbortMoveResponse], error) {
+	return reply(ctx, h.dialect, &lifeboatv1.AbortMoveResponse{}, h.Service.AbortMove(ctx, req.Msg.GetVault()))
+}
+
+func conflict(c service.Conflict) *lifeboatv1.Conflict {
+	all := &lifeboatv1.Conflict{
+		Id: c.GetId(), SecretId: string(c.Secret.ID), VaultId: c.GetVault(), Name: c.GetName(), Order: order(record.OrderFromProto(c.GetOrder())),
+		CollidesWith: order(record.OrderFromProto(c.GetCollidesWith())), FromRegion: c.GetFrom(), At: timestamp(record.FromNanos(c.GetAt())),
+	}
+	for _, id := range c.GetVersions() {
+		v := &lifeboatv1.ConflictVersion{Id: id}
+		if info := c.Secret.Version(secret.VersionID(id)); info != nil {
+			v.Number, v.CreatedAt, v.CreatedBy = info.Number, timestamp(info.CreatedAt), string(info.CreatedBy)
+		}
+		for stage, at := range c.Secret.Stages {
+			if string(at) == id {
+				v.Stages = append(v.Stages, string(stage))
+			}
+		}
+		slices.Sort(v.Stages)
+		if value, ok := c.Values[secret.VersionID(id)]; ok {
+			v.Value = value.Reveal()
+		}
+		all.Versions = append(all.Versions, v)
+	}
+	return all
+}
+
+// ListConflicts implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) ListConflicts(ctx context.Context, req *connect.Request[lifeboatv1.ListConflictsRequest]) (*connect.Response[lifeboatv1.ListConflictsResponse], error) {
+	found, err := h.Service.ListConflicts(ctx, req.Msg.GetVault())
+	return reply(ctx, h.dialect, &lifeboatv1.ListConflictsResponse{Conflicts: each(found, conflict)}, err)
+}
+
+// GetConflict implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) GetConflict(ctx context.Context, req *connect.Request[lifeboatv1.GetConflictRequest]) (*connect.Response[lifeboatv1.GetConflictResponse], error) {
+	found, err := h.Service.GetConflict(ctx, req.Msg.GetId())
+	if err != nil {
+		return reply(ctx, h.dialect, &lifeboatv1.GetConflictResponse{}, err)
+	}
+	return reply(ctx, h.dialect, &lifeboatv1.GetConflictResponse{Conflict: conflict(found)}, nil)
+}
+
+// DiscardConflict implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) DiscardConflict(ctx context.Context, req *connect.Request[lifeboatv1.DiscardConflictRequest]) (*connect.Response[lifeboatv1.DiscardConflictResponse], error) {
+	return reply(ctx, h.dialect, &lifeboatv1.DiscardConflictResponse{}, h.Service.DiscardConflict(ctx, req.Msg.GetId()))
+}

@@ -1,0 +1,135 @@
+package ownership
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// Service is what the keeper needs of the service.
+type Service interface {
+	InheritAll(ctx context.Context, lost secret.RegionName) error
+	EndTakeover(ctx context.Context, lost secret.RegionName) error
+	Supersede(ctx context.Context, by secret.RegionName, superseded bool) error
+	ContinueMove(ctx context.Context, key record.Key) error
+}
+
+// Peer is another region as it answered last.
+type Peer struct {
+	Region secret.RegionName
+	// Known is set if the accepted life of the region has answered, now.
+	Known bool
+	// TookOver is set if it says that it has taken this region over.
+	TookOver bool
+}
+
+// Options of a Keeper. Those without a default are required.
+type Options struct {
+	Service Service
+	// Local runs fn on this process's copy of the shard.
+	Local func(fn func(record.View) error) error
+	Peers func() []Peer
+	// OldestUntold returns when the oldest mutation committed that a region has not
+	// received; zero if it lacks none.
+	OldestUntold func(secret.RegionName) (time.Time, error)
+	Logger       *slog.Logger
+	// Every is how often it looks; default 1 s.
+	Every time.Duration
+}
+
+// Keeper is one region's part. One process should run it at a time, which saves work.
+type Keeper struct{ Options }
+
+// New returns a Keeper.
+func New(o Options) *Keeper {
+	o.Every = cmp.Or(o.Every, time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Keeper{o}
+}
+
+// Run looks again and again until ctx ends, and returns its error.
+func (k *Keeper) Run(ctx context.Context) error {
+	tick := time.NewTicker(k.Every)
+	defer tick.Stop()
+	for {
+		if err := k.Look(ctx); err != nil && ctx.Err() == nil {
+			k.Logger.Warn("moves of ownership cannot go on now; they will", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Look does once what is to be done. It returns the first error, after trying the
+// rest.
+func (k *Keeper) Look(ctx context.Context) error {
+	var takeovers []*recordpb.Takeover
+	var superseded []secret.RegionName
+	var moves []record.Key
+	err := k.Local(func(view record.View) (err error) {
+		if takeovers, err = service.Takeovers(view); err != nil {
+			return err
+		}
+		if superseded, err = service.SupersededBy(view); err != nil {
+			return err
+		}
+		moves = nil
+		return view.Scan(record.MovePrefix, record.PrefixEnd(record.MovePrefix), func(s record.Stored) bool {
+			moves = append(moves, s.Key[len(record.MovePrefix):])
+			return true
+		})
+	})
+	if err != nil {
+		return err
+	}
+	err = k.learn(ctx, superseded)
+	for _, t := range takeovers {
+		err = cmp.Or(err, k.goOn(ctx, t))
+	}
+	for _, key := range moves {
+		err = cmp.Or(err, k.Service.ContinueMove(ctx, key))
+	}
+	return err
+}
+
+// learn notes which peers have taken this region over.
+func (k *Keeper) learn(ctx context.Context, superseded []secret.RegionName) (err error) {
+	for _, p := range k.Peers() {
+		if !p.Known || p.TookOver == slices.Contains(superseded, p.Region) {
+			continue
+		}
+		if p.TookOver {
+			k.Logger.Error("a peer has taken this region over; what it holds is changed there from now on", "peer", p.Region)
+		} else {
+			k.Logger.Info("this region has caught up with the peer that took it over", "peer", p.Region)
+		}
+		err = cmp.Or(err, k.Service.Supersede(ctx, p.Region, p.TookOver))
+	}
+	return err
+}
+
+// goOn moves the records of a region that was taken over. When all have moved, and
+// the region has received them, the takeover is over.
+func (k *Keeper) goOn(ctx context.Context, t *recordpb.Takeover) error {
+	lost := secret.RegionName(t.GetRegion())
+	if t.GetMovedAt() == 0 {
+		return k.Service.InheritAll(ctx, lost)
+	}
+	untold, err := k.OldestUntold(lost)
+	if err != nil || !untold.IsZero() && !untold.After(record.FromNanos(t.GetMovedAt())) {
+		return err
+	}
+	return k.Service.EndTakeover(ctx, lost)
+}

@@ -1,0 +1,181 @@
+package region
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/link"
+	"github.com/lifeboat-secrets/lifeboat/internal/ownership"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/replication"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+// askPeersFor bounds how long after its start a process waits for peers to say
+// whether one has taken the region over.
+const askPeersFor = 5 * time.Second
+
+// startOwnership makes what moves records between regions.
+func (p *Process) startOwnership(context.Context) error {
+	if !p.isControl() {
+		return nil
+	}
+	log := p.log.With("part", "ownership")
+	p.survivors = &replication.Survivors{
+		Local: completeCopy{p}, Service: p.service, Clients: map[secret.RegionName]peerv1connect.ReplicationServiceClient{}, Logger: log,
+	}
+	for _, peer := range p.links.Peers() {
+		client, err := p.links.Client(peer)
+		if err != nil {
+			return err
+		}
+		p.survivors.Clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
+	}
+	p.keeper = ownership.New(ownership.Options{
+		Service: p.service, Local: p.synced, Peers: p.ownershipPeers, OldestUntold: p.oldestUntold, Logger: log,
+	})
+	return nil
+}
+
+// runOwnership runs the keeper while this process holds its lease.
+func (p *Process) runOwnership(ctx context.Context) {
+	p.run(ctx, "ownership", func(ctx context.Context) error { return p.store.Hold(ctx, "ownership", p.keeper.Run) })
+}
+
+// survivors implements service.Survivors.
+type survivors struct{ p *Process }
+
+// Pull implements service.Survivors.
+func (s survivors) Pull(ctx context.Context, lost secret.RegionName, keys []record.Key) {
+	if s.p.survivors != nil {
+		s.p.survivors.Pull(ctx, lost, keys)
+	}
+}
+
+func (p *Process) ownershipPeers() (all []ownership.Peer) {
+	for _, s := range p.links.Status() {
+		all = append(all, ownership.Peer{
+			Region: s.Region, Known: s.Reachable && s.Pin.Admits(s.Life.Incarnation), TookOver: s.TookOver,
+		})
+	}
+	return all
+}
+
+// hasTakenOver reports whether this region has taken over a peer that has not caught
+// up since.
+func (p *Process) hasTakenOver(peer secret.RegionName) (taken bool) {
+	_ = p.synced(func(view record.View) error {
+		var err error
+		_, taken, err = view.Get(record.TakeoverKey(peer))
+		return err
+	})
+	return taken
+}
+
+// oldestUntold returns when the oldest mutation committed that a region has not
+// received, or may not have.
+func (p *Process) oldestUntold(peer secret.RegionName) (time.Time, error) {
+	var oldest time.Time
+	note := func(at time.Time) {
+		if !at.IsZero() && (oldest.IsZero() || at.Before(oldest)) {
+			oldest = at
+		}
+	}
+	// What is cleared in between has a message by the time the queue is asked.
+	if s := p.pipeline.Status(); s.Open > 0 {
+		note(time.Now().Add(-s.OldestAge))
+	}
+	queued := p.outbound.Queue.Status(peer)
+	note(queued.Since)
+	if queued.Resynchronisation != nil {
+		note(record.FromNanos(queued.Resynchronisation.GetWantedAt()))
+	}
+	prefix := record.SynchronisationPrefix + string(peer) + "/"
+	err := p.synced(func(view record.View) error {
+		var inner error
+		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+			var sync *recordpb.Synchronisation
+			if sync, inner = record.Synchronisations.Decode(stored.Value); inner != nil {
+				return false
+			}
+			note(record.FromNanos(sync.GetStartedAt()))
+			return true
+		})
+		return errors.Join(err, inner)
+	})
+	return oldest, err
+}
+
+// peersAsked reports whether every peer was asked if it has taken this region over,
+// and the fence says so of those that have; or that the wait for it is over.
+func (p *Process) peersAsked() bool {
+	if p.asked.Load() || p.links == nil {
+		return true
+	}
+	asked := time.Since(p.startedAt) > askPeersFor || p.allAnswered()
+	if asked {
+		p.asked.Store(true)
+	}
+	return asked
+}
+
+func (p *Process) allAnswered() bool {
+	superseded := map[secret.RegionName]bool{}
+	err := p.synced(func(view record.View) error {
+		by, err := service.SupersededBy(view)
+		for _, region := range by {
+			superseded[region] = true
+		}
+		return err
+	})
+	if err != nil {
+		return false
+	}
+	for _, s := range p.links.Status() {
+		if s.Since.IsZero() || s.Reachable && s.TookOver && !superseded[s.Region] {
+			return false
+		}
+	}
+	return true
+}
+
+// ownerships implements native.Ownership.
+type ownerships struct{ p *Process }
+
+// TakeOver implements native.Ownership. A region that is reachable is taken over only
+// if the operator says so twice.
+func (o ownerships) TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, error) {
+	region := secret.RegionName(req.GetRegion())
+	s, ok := o.p.links.PeerStatus(region)
+	if !ok {
+		return nil, link.NotPeer(region)
+	}
+	if s.Reachable && !req.GetAcceptUnfenced() {
+		return nil, secret.Errorf(secret.CodeWrongState, "region %s is reachable since %s", region, s.Since.UTC().Format(time.RFC3339)).
+			WithHint("move its vaults, or cut it off first; if neither can be, accept that it goes on to take writes until it learns of this")
+	}
+	if err := o.p.service.TakeOver(ctx, region, s.Reachable); err != nil {
+		return nil, err
+	}
+	t, _, err := record.Load(o.p.records().View(ctx), record.Takeovers, record.TakeoverKey(region))
+	return t, err
+}
+
+// Takeovers implements native.Ownership.
+func (o ownerships) Takeovers(ctx context.Context) (takeovers []*recordpb.Takeover, by []secret.RegionName, err error) {
+	view := o.p.records().View(ctx)
+	if takeovers, err = service.Takeovers(view); err == nil {
+		by, err = service.SupersededBy(view)
+	}
+	return takeovers, by, err
+}
+
+// Moves implements native.Ownership.
+func (o ownerships) Moves(ctx context.Context) ([]*recordpb.Move, error) {
+	return service.Moves(o.p.records().View(ctx))
+}

@@ -1,0 +1,142 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// conflictID names what a region held of a record at an order. It is the same
+// however often the same state is kept.
+func conflictID(key record.Key, order secret.Order) string {
+	sum := sha256.Sum256([]byte(string(key) + "@" + order.String()))
+	return hex.EncodeToString(sum[:8])
+}
+
+// keepSecret keeps a secret that is past the fork at which the incoming history
+// leaves it as a conflict, before the incoming state replaces it: the record, and
+// the values of the versions that the incoming state does not have. A state that
+// differs in its ownership alone is not worth keeping.
+func (a *arrival) keepSecret(ctx context.Context, view record.View, held, incoming *secret.Secret) error {
+	if held.Account == "" { // given up here
+		return nil
+	}
+	same, err := a.sameButOwnership(ctx, view, held, incoming)
+	if err != nil || same {
+		return err
+	}
+	stored, _, err := view.Get(record.SecretKey(held.ID))
+	if err != nil {
+		return err
+	}
+	c := &recordpb.Conflict{Account: string(held.Account), Vault: string(held.ID.Vault()), Name: held.Name, State: stored.Value}
+	var values []record.Write
+	id := conflictID(stored.Key, held.Ownership.Order)
+	for i := range held.Versions {
+		version := held.Versions[i].ID
+		if incoming.Version(version) != nil {
+			continue
+		}
+		value, ok, err := view.Get(record.VersionKey(held.ID, version))
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		c.Versions = append(c.Versions, string(version))
+		values = append(values, record.Write{Key: record.ConflictVersionKey(id, version), Value: bytes.Clone(value.Value)})
+	}
+	return a.keep(ctx, c, stored, held.Ownership, incoming.Ownership, values)
+}
+
+// sameButOwnership reports whether two states of a secret say the same, but for
+// where it is mutated and where it goes.
+func (a *arrival) sameButOwnership(ctx context.Context, view record.View, held, incoming *secret.Secret) (bool, error) {
+	content := func(s *secret.Secret) []byte {
+		c := *s
+		c.Ownership, c.Targets, c.UpdatedAt = secret.Ownership{}, nil, s.CreatedAt
+		return bareState(&c)
+	}
+	if !bytes.Equal(content(held), content(incoming)) {
+		return false, nil
+	}
+	return a.sameText(ctx, view, held)
+}
+
+// keepIdentity is keepSecret for any other record.
+func (a *arrival) keepIdentity(ctx context.Context, held heldRecord, incoming identity) error {
+	if held.revision == 0 {
+		return nil
+	}
+	same, err := sameButOwnership(held, a.shipment)
+	if err != nil || same {
+		return err
+	}
+	c := &recordpb.Conflict{Account: string(held.account), Name: string(held.name), State: held.stored.Value}
+	if held.key.HasPrefix(record.VaultPrefix) {
+		c.Vault = string(held.key[len(record.VaultPrefix):])
+	}
+	return a.keep(ctx, c, held.stored, held.ownership, incoming.ownership, nil)
+}
+
+// sameButOwnership reports whether a shipped state of anything but a secret says
+// what is held, but for where the record is mutated and where it goes.
+func sameButOwnership(held heldRecord, p *Shipment) (bool, error) {
+	if p.Buried {
+		return false, nil
+	}
+	a, err := record.WithoutOwnership(held.key, held.stored.Value)
+	if err != nil {
+		return false, err
+	}
+	b, err := record.WithoutOwnership(held.key, p.State)
+	return err == nil && bytes.Equal(a, b), err
+}
+
+// keep commits a conflict: first the values, then the record that lists them, both
+// only as long as what is held has not changed.
+func (a *arrival) keep(ctx context.Context, c *recordpb.Conflict, stored record.Stored, held, incoming secret.Ownership, values []record.Write) error {
+	c.Id = conflictID(stored.Key, held.Order)
+	c.Record, c.From, c.At = string(stored.Key), string(a.from.Region), a.now.UnixNano()
+	c.Order, c.CollidesWith = record.OrderToProto(held.Order), record.OrderToProto(incoming.Order)
+	view := a.service.Store.View(ctx)
+	if _, kept, err := view.Get(record.ConflictKey(c.GetId())); err != nil || kept {
+		return err
+	}
+	commit := func(writes []record.Write) error {
+		txn, _, err := newTxn(view)
+		if err != nil {
+			return err
+		}
+		txn.Require(stored.Key, stored.Revision)
+		txn.Writes = writes
+		_, err = a.service.Store.Commit(ctx, *txn)
+		if secret.HasCode(err, secret.CodeStale) {
+			err = secret.Wrap(secret.CodeUnavailable, err, "the record changed while its conflict was kept")
+		}
+		return err
+	}
+	for len(values) > 0 {
+		n, size := 0, 0
+		for n < len(values) && n < stagedOps && size <= stagedBytes {
+			size += len(values[n].Value)
+			n++
+		}
+		if err := commit(values[:n]); err != nil {
+			return err
+		}
+		values = values[n:]
+	}
+	if err := commit([]record.Write{{Key: record.ConflictKey(c.GetId()), Value: record.Conflicts.Encode(c)}}); err != nil {
+		return err
+	}
+	a.service.Logger.Warn("what this region held of a record past a fork is kept as a conflict", "conflict", c.GetId(), "record", stored.Key,
+		"held", held.Order.String(), "collides_with", incoming.Order.String(), "source", a.from.Region)
+	return nil
+}

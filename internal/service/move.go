@@ -1,0 +1,97 @@
+package service
+
+import (
+	"context"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// planMove plans one more mutation of a record of any kind: its home moves from one
+// region to another. It returns nil if the record is gone or its home is not from.
+// Errors: CodeInvalid for a vault of which the new home is not a target.
+func (c *call) planMove(view record.View, key record.Key, from, to secret.RegionName) (*record.Txn, error) {
+	stored, ok, err := view.Get(key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	owner, err := record.OwnerOf(key, stored.Value)
+	if err != nil || owner.Ownership.Home != from || owner.Account == secret.SystemAccount {
+		return nil, err
+	}
+	txn, region, err := newTxn(view)
+	if err != nil {
+		return nil, err
+	}
+	txn.Require(key, stored.Revision)
+	event := &recordpb.Event{Type: "home_moved", Account: string(owner.Account), Subject: string(key), Name: string(to)}
+	moved, o, err := c.moved(key, stored.Value, owner.Ownership, to, c.mutationIn(region), event)
+	if err != nil {
+		return nil, err
+	}
+	txn.Put(key, moved)
+	c.track(txn, key, mutationUpdate, event, o)
+	return txn, nil
+}
+
+// moved returns the stored form of a record after its home has moved.
+func (c *call) moved(key record.Key, value []byte, o secret.Ownership, to secret.RegionName, m secret.Mutation, event *recordpb.Event) ([]byte, secret.Ownership, error) {
+	switch {
+	case key.HasPrefix(record.SecretPrefix):
+		sec, err := record.Secrets.Decode(value)
+		if err != nil {
+			return nil, o, err
+		}
+		sec.MoveHome(m, to)
+		sec.Next.Mutate(c.service.Formats.Writes(key.Kind()))
+		event.Vault, event.Subject = string(sec.ID.Vault()), string(sec.ID)
+		return record.Secrets.Encode(sec), sec.Ownership, nil
+	case key.HasPrefix(record.VaultPrefix):
+		v, err := record.Vaults.Decode(value)
+		if err != nil {
+			return nil, o, err
+		}
+		if err := v.MoveHome(m, to); err != nil {
+			return nil, o, err
+		}
+		event.Vault, event.Subject = string(v.ID), string(v.ID)
+		return record.Vaults.Encode(v), v.Ownership, nil
+	}
+	o = o.MovedTo(to)
+	o.Advance(m.Incarnation)
+	moved, err := record.WithOwnership(key, value, o)
+	return moved, o, err
+}
+
+// handOverName is as whom a planned move acts.
+const handOverName = "lifeboat-move"
+
+const actionHandOver authz.Action = "HandOver"
+
+// HandOver moves the home of a record from this region to another, which holds it:
+// one more ordered mutation, which the ordinary replication brings there. From its
+// commit on mutations are refused here, and accepted there when it has arrived. It
+// does nothing if the record is gone or its home is not here. Errors: CodeInvalid for
+// a region that is not meant to hold the record.
+func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.RegionName) error {
+	ctx, c, err := s.systemCall(ctx, actionHandOver, handOverName)
+	if err != nil {
+		return c.end(err)
+	}
+	c.entry.Resource.Kind, c.entry.Resource.ID = "Record", string(key)
+	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
+		txn, err := c.planMove(view, key, s.Region, to)
+		if err != nil || txn == nil {
+			return nil, err
+		}
+		held, err := heldIn(view, key, to)
+		if err == nil && !held {
+			err = secret.Invalid("region", "%s is not meant to hold the record", to)
+		}
+		return txn, err
+	})
+	c.entry.Committed = revision > 0
+	return c.end(err)
+}

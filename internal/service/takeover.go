@@ -1,0 +1,284 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/authz"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+const (
+	// takeoverName is as whom a takeover moves records.
+	takeoverName                     = "lifeboat-takeover"
+	actionInheritRecord authz.Action = "InheritRecord"
+	// inheritPage is how many records are looked at together, and how many are moved
+	// between two notes of how far it came.
+	inheritPage = 256
+	// inheritedAtOnce bounds the records that are moved side by side.
+	inheritedAtOnce = 16
+	// askSurvivorsFor bounds how long a record waits for what other regions hold of
+	// it. What one that does not answer holds becomes a conflict there.
+	askSurvivorsFor = 2 * time.Second
+)
+
+// Survivors are the other regions that hold replicas of one that was taken over.
+type Survivors interface {
+	// Pull has the states of records that survivors hold newer than this region
+	// received. What cannot be had within the context is left out.
+	Pull(ctx context.Context, lost secret.RegionName, keys []record.Key)
+}
+
+// TakeOver makes this region the home of everything whose home is the lost region
+// and of which it holds a replica: by one write, whatever the number of records.
+// From then on mutations of them are accepted here, each of which first moves its
+// record to the next epoch; InheritAll moves the rest. It is called by Operate, which
+// authorises and audits. Errors: CodeExists if it was taken over before.
+func (s *Service) TakeOver(ctx context.Context, lost secret.RegionName, unfenced bool) error {
+	if lost == s.Region {
+		return secret.Invalid("region", "is this region")
+	}
+	key := record.TakeoverKey(lost)
+	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
+		_, _, err := record.Load(view, record.Takeovers, key)
+		if err == nil {
+			return nil, secret.Errorf(secret.CodeExists, "region %s was taken over before, and is not back", lost)
+		}
+		if !errors.Is(err, record.ErrNotFound) {
+			return nil, err
+		}
+		txn, fence, err := s.changeFence(view)
+		if err != nil {
+			return nil, err
+		}
+		fence.TakenOver = append(fence.TakenOver, string(lost))
+		txn.Put(record.FenceKey, record.Fences.Encode(fence))
+		txn.Require(key, 0)
+		txn.Put(key, record.Takeovers.Encode(&recordpb.Takeover{Region: string(lost), At: s.Now().UnixNano(), Unfenced: unfenced}))
+		return txn, nil
+	})
+	if err == nil {
+		s.cleared(ctx, "", revision)
+	}
+	return err
+}
+
+// changeFence returns a transaction, and a fence record to be put in it.
+func (s *Service) changeFence(view record.View) (*record.Txn, *recordpb.Fence, error) {
+	txn, _, err := newTxn(view)
+	if err != nil {
+		return nil, nil, err
+	}
+	fence, _, err := record.Load(view, record.Fences, record.FenceKey)
+	return txn, fence, err
+}
+
+// inherit moves the record that a plan was refused for here, if its home was taken
+// over by this region. inherited says that the plan is to be made again.
+func (s *Service) inherit(ctx context.Context, refused error) (inherited bool, err error) {
+	e, ok := errors.AsType[*notHomeError](refused)
+	if !ok {
+		return false, nil
+	}
+	taken, err := hasTakenOver(s.Store.View(ctx), e.home)
+	if err != nil || !taken {
+		return false, err
+	}
+	s.pull(ctx, e.home, []record.Key{e.key})
+	return true, s.inheritOne(ctx, e.home, e.key)
+}
+
+func (s *Service) pull(ctx context.Context, lost secret.RegionName, keys []record.Key) {
+	if s.Survivors == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askSurvivorsFor)
+	defer cancel()
+	s.Survivors.Pull(ctx, lost, keys)
+}
+
+// inheritOne moves a record of a region that was taken over here.
+func (s *Service) inheritOne(ctx context.Context, lost secret.RegionName, key record.Key) error {
+	ctx, c, err := s.systemCall(ctx, actionInheritRecord, takeoverName)
+	if err != nil {
+		return c.end(err)
+	}
+	c.entry.Resource.Kind, c.entry.Resource.ID = "Record", string(key)
+	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
+		if taken, err := hasTakenOver(view, lost); err != nil || !taken {
+			return nil, err
+		}
+		return c.planMove(view, key, lost, s.Region)
+	})
+	c.entry.Committed = revision > 0
+	return c.end(err)
+}
+
+// inheritedPrefixes are the kinds of records that move, each after what it belongs to.
+func inheritedPrefixes() []string {
+	return []string{
+		record.AccountPrefix, record.PrincipalPrefix, record.CredentialPrefix, record.PolicyPrefix, record.TrustPrefix,
+		record.BindingPrefix, record.IssuerPrefix, record.IssuerKeysPrefix, record.VaultPrefix, record.SecretPrefix,
+	}
+}
+
+// InheritAll moves what is left of the records of a region that was taken over here,
+// from the bookmark on. One process should run it at a time, which saves work. When
+// all have moved it takes the region off the fence. It returns at once if there is
+// nothing to do. Errors: those of the stores; what could not be moved is tried again
+// by the next call.
+func (s *Service) InheritAll(ctx context.Context, lost secret.RegionName) error {
+	takeover, _, err := record.Load(s.Store.View(ctx), record.Takeovers, record.TakeoverKey(lost))
+	if errors.Is(err, record.ErrNotFound) || err == nil && takeover.GetMovedAt() != 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	i := &inheritance{service: s, lost: lost, limit: rate.NewLimiter(rate.Limit(s.InheritPerSecond), inheritPage)}
+	prefixes, start := inheritedPrefixes(), record.Key(takeover.GetBookmark())
+	if at := slices.IndexFunc(prefixes, start.HasPrefix); at >= 0 {
+		prefixes = prefixes[at:]
+	}
+	for _, prefix := range prefixes {
+		if !start.HasPrefix(prefix) {
+			start = record.Key(prefix)
+		}
+		if err := i.moveRange(ctx, start, record.PrefixEnd(prefix)); err != nil {
+			return err
+		}
+	}
+	return s.endInheritance(ctx, lost)
+}
+
+// inheritance is what InheritAll does for one region.
+type inheritance struct {
+	service *Service
+	lost    secret.RegionName
+	limit   *rate.Limiter
+}
+
+func (i *inheritance) moveRange(ctx context.Context, start, end record.Key) error {
+	for {
+		mine, next, err := i.page(start, end)
+		if err != nil {
+			return err
+		}
+		if len(mine) > 0 {
+			if err := i.limit.WaitN(ctx, len(mine)); err != nil {
+				return err
+			}
+			if err := i.move(ctx, mine); err != nil {
+				return err
+			}
+			if err := i.note(ctx, mine[len(mine)-1]+"\x00", len(mine)); err != nil {
+				return err
+			}
+		}
+		if next == "" {
+			return nil
+		}
+		start = next
+	}
+}
+
+// page returns the keys of records whose home is the lost region, out of the next
+// ones of a range, and where to go on; empty if there are no more.
+func (i *inheritance) page(start, end record.Key) (mine []record.Key, next record.Key, err error) {
+	err = i.service.Local.View(func(view record.View) error {
+		taken, err := hasTakenOver(view, i.lost)
+		if err != nil {
+			return err
+		}
+		if !taken {
+			return secret.Errorf(secret.CodeUnavailable, "the local store does not know of the takeover yet")
+		}
+		mine, next = nil, ""
+		looked := 0
+		var inner error
+		err = view.Scan(start, end, func(stored record.Stored) bool {
+			if looked++; looked > 8*inheritPage || len(mine) == inheritPage {
+				next = stored.Key
+				return false
+			}
+			moves, err := i.moves(stored)
+			if inner = err; err != nil {
+				return false
+			}
+			if moves {
+				mine = append(mine, stored.Key)
+			}
+			return true
+		})
+		return errors.Join(err, inner)
+	})
+	return mine, next, err
+}
+
+// moves reports whether a record moves: its home is the lost region, and this one is
+// meant to have all of it. Of a vault of which it holds single secrets only it does
+// not become the home.
+func (i *inheritance) moves(stored record.Stored) (bool, error) {
+	if stored.Key.HasPrefix(record.VaultPrefix) {
+		v, err := record.Vaults.Decode(stored.Value)
+		return err == nil && v.Ownership.Home == i.lost && secret.TargetIn(v.Replication.Targets, i.service.Region) != nil, err
+	}
+	owner, err := record.OwnerOf(stored.Key, stored.Value)
+	return err == nil && owner.Ownership.Home == i.lost && owner.Account != secret.SystemAccount, err
+}
+
+func (i *inheritance) move(ctx context.Context, keys []record.Key) error {
+	i.service.pull(ctx, i.lost, keys)
+	return sideBySide(keys, inheritedAtOnce, func(key record.Key) error { return i.service.inheritOne(ctx, i.lost, key) })
+}
+
+// note stores how far the inheritance came.
+func (i *inheritance) note(ctx context.Context, bookmark record.Key, moved int) error {
+	key := record.TakeoverKey(i.lost)
+	_, err := i.service.commit(ctx, func(view record.View) (*record.Txn, error) {
+		takeover, revision, err := record.Load(view, record.Takeovers, key)
+		if err != nil {
+			return nil, err
+		}
+		txn, _, err := newTxn(view)
+		if err != nil {
+			return nil, err
+		}
+		takeover.Bookmark = string(bookmark)
+		takeover.Moved += uint64(moved) //nolint:gosec // a count
+		txn.Require(key, revision)
+		txn.Put(key, record.Takeovers.Encode(takeover))
+		return txn, nil
+	})
+	return err
+}
+
+// endInheritance takes a region off the fence: nothing here has its home there any
+// more but what it sends from now on.
+func (s *Service) endInheritance(ctx context.Context, lost secret.RegionName) error {
+	key := record.TakeoverKey(lost)
+	_, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
+		takeover, revision, err := record.Load(view, record.Takeovers, key)
+		if err != nil || takeover.GetMovedAt() != 0 {
+			return nil, err
+		}
+		txn, fence, err := s.changeFence(view)
+		if err != nil {
+			return nil, err
+		}
+		fence.TakenOver = slices.DeleteFunc(fence.GetTakenOver(), func(r string) bool { return r == string(lost) })
+		txn.Put(record.FenceKey, record.Fences.Encode(fence))
+		takeover.MovedAt = s.Now().UnixNano()
+		txn.Require(key, revision)
+		txn.Put(key, record.Takeovers.Encode(takeover))
+		s.Logger.Info("all records of the region have their home here now", "region", lost, "records", takeover.GetMoved())
+		return txn, nil
+	})
+	return err
+}
