@@ -121,31 +121,42 @@ func TestDeletedRecordsAreForgottenOnceEveryRegionHasHeardOfIt(t *testing.T) {
 	s.wantValue("south", "db", "anew")
 }
 
-// A backup of the home that was made before a deletion holds what the other regions
-// have forgotten.
+// A backup that was made before a deletion holds what the other regions have forgotten.
 func TestALifeOutOfABackupThatIsTooOldIsNotAdmitted(t *testing.T) {
 	s := startShop(t, forgetful(), "east", "west")
 	s.openShards("east", "west")
 	s.create("east", "db", "one")
 	s.wantValue("west", "db", "one")
-	old, late := filepath.Join(t.TempDir(), "old"), filepath.Join(t.TempDir(), "late")
+	dir := t.TempDir()
+	old, late := filepath.Join(dir, "old"), filepath.Join(dir, "late")
+	oldTarget, lateTarget := filepath.Join(dir, "old-target"), filepath.Join(dir, "late-target")
 	s.backup("east", old)
+	s.backup("west", oldTarget)
 	s.purge("east", "db")
 	s.wantGraves("east")
 	s.wantGraves("west")
 	s.backup("east", late)
+	s.backup("west", lateTarget)
 
-	s.restore("east", late)
-	must(t, s.admit("west", "east", false))
+	// Neither may a target come back that has what its home has forgotten.
+	if err := s.admit("east", "west", s.restore("west", oldTarget), false); codeOf(err) != secret.CodeWrongState {
+		t.Fatalf("a target that has what was deleted is admitted: %v", err)
+	}
+	west := s.restore("west", lateTarget)
+	must(t, s.admit("east", "west", west, false))
+
+	must(t, s.admit("west", "east", s.restore("east", late), false))
+	must(t, s.admit("east", "west", west, false)) // the backup names the life before
 	s.create("east", "other", "two")
 	s.wantValue("west", "other", "two")
 
-	s.restore("east", old)
-	if err := s.admit("west", "east", false); codeOf(err) != secret.CodeWrongState {
+	life := s.restore("east", old)
+	if err := s.admit("west", "east", life, false); codeOf(err) != secret.CodeWrongState {
 		t.Fatalf("a life that has what was deleted is admitted: %v", err)
 	}
 	s.wantCode("west", "db", secret.CodeNotFound)
-	must(t, s.admit("west", "east", true))
+	must(t, s.admit("west", "east", life, true))
+	must(t, s.admit("east", "west", west, false))
 	s.put("east", "db", "two")
 	s.wantValue("west", "db", "two")
 }
@@ -168,26 +179,29 @@ func (s *shop) backup(region, path string) {
 	must(s.t, err)
 }
 
-// restore has a region lose its store and come back from a backup.
-func (s *shop) restore(region, path string) {
+// restore has a region lose its store and come back from a backup, and returns its
+// new incarnation.
+func (s *shop) restore(region, path string) (life secret.Incarnation) {
 	s.t.Helper()
 	control := s.regions.Region(region).Control()
 	must(s.t, control.Stop())
 	must(s.t, os.RemoveAll(filepath.Join(control.Dir(), "store")))
 	must(s.t, control.Start(s.t.Context()))
 	until(s.t, region+" is restored", func(ctx context.Context) (bool, any) {
-		_, err := s.socket(region).Restore(ctx, path, nil)
+		report, err := s.socket(region).Restore(ctx, path, nil)
+		life = report.Incarnation
 		return err == nil, err
 	})
+	return life
 }
 
-// admit has a region accept the life of a peer that answers now.
-func (s *shop) admit(region, peer string, older bool) (err error) {
+// admit has a region accept a life of a peer, once that answers.
+func (s *shop) admit(region, peer string, life secret.Incarnation, older bool) (err error) {
 	s.t.Helper()
 	r := s.regions.Region(region)
 	until(s.t, region+" sees another life of "+peer, func(ctx context.Context) (bool, any) {
 		p, peerErr := r.Peer(ctx, peer)
-		if peerErr != nil || p.GetIncarnation() == "" || p.GetIncarnation() == p.GetPinnedIncarnation() {
+		if peerErr != nil || p.GetIncarnation() != string(life) {
 			return false, peerErr
 		}
 		_, err = r.Operator().AdmitPeer(ctx, connect.NewRequest(&lifeboatv1.AdmitPeerRequest{Region: peer, Incarnation: p.GetIncarnation(), OlderBackup: older}))
