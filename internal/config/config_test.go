@@ -73,6 +73,7 @@ func TestRefused(t *testing.T) {
 		{"several processes without peer TLS", minimal + "listen: {peer_address: 'a:1'}\n", "tls.peer: listen.peer_address needs tls.peer"},
 		{"store beyond the loopback without peer TLS", minimal + "store: {embedded: {client_address: '10.0.0.1:2379'}}\n", "tls.peer: store.embedded.client_address"},
 		{"store members without peer TLS", minimal + "store: {embedded: {peer_address: '10.0.0.1:2380'}}\n", "tls.peer: store.embedded.peer_address"},
+		{"deleted records looked for all the time", minimal + "replication: {collect_every: 10ms}\n", "replication.collect_every: is 10ms"},
 		{"half of peer TLS", minimal + "tls: {peer: {cert_file: a}}\n", "tls.peer.ca_file: must not be empty"},
 		{"cluster without this member", minimal + "store: {embedded: {initial_cluster: {b: '127.0.0.1:1'}}}\n", `store.embedded.initial_cluster: lacks this member, "east-1"`},
 		{"cluster with another address", minimal + "store: {embedded: {initial_cluster: {east-1: '127.0.0.1:1'}}}\n", "store.embedded.initial_cluster: says 127.0.0.1:1"},

@@ -3,8 +3,11 @@ package replication_test
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -50,6 +53,23 @@ func (s *shop) wantGraves(region string, want ...string) {
 	until(s.t, region+" has nothing else left of deleted records", func(ctx context.Context) (bool, any) {
 		keys, err := s.graves(ctx, region)
 		return err == nil && slices.Equal(keys, want), []any{keys, err}
+	})
+}
+
+// wantForgotten waits until a region tells that it has forgotten records.
+func (s *shop) wantForgotten(region, of string) {
+	s.t.Helper()
+	series := regexp.MustCompile(`(?m)^lifeboat_collection_forgotten_records_total\{of="` + of + `"\} [1-9]`)
+	until(s.t, region+" tells what it has forgotten", func(ctx context.Context) (bool, any) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.regions.Region(region).Control().AdminURL()+"/metrics", nil)
+		must(s.t, err)
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return false, err
+		}
+		defer func() { _ = answer.Body.Close() }()
+		told, err := io.ReadAll(answer.Body)
+		return err == nil && series.Match(told), err
 	})
 }
 
@@ -105,6 +125,8 @@ func TestDeletedRecordsAreForgottenOnceEveryRegionHasHeardOfIt(t *testing.T) {
 	for _, region := range []string{"east", "west", "south"} {
 		s.wantGraves(region, name) // its name may be used again
 	}
+	s.wantForgotten("east", "own")
+	s.wantForgotten("south", "others")
 	s.create("east", "db", "anew")
 	_, err = admin.PutPolicy(t.Context(), connect.NewRequest(&lifeboatv1.PutPolicyRequest{Name: "none", Text: "forbid(principal, action, resource) when { false };"}))
 	must(t, err)
