@@ -54,6 +54,13 @@ func (f *fake) count(which *int) int {
 	return *which
 }
 
+// did returns the mutations that were done. A connection that breaks orders nothing.
+func (f *fake) did() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.done)
+}
+
 func (f *fake) GetSecretValue(ctx context.Context, _ *connect.Request[lifeboatv1.GetSecretValueRequest]) (*connect.Response[lifeboatv1.GetSecretValueResponse], error) {
 	f.mu.Lock()
 	f.reads++
@@ -365,8 +372,8 @@ func TestWritesGoToTheHome(t *testing.T) {
 		}
 	}
 	east, west, south := w.regions["east"], w.regions["west"], w.regions["south"]
-	if east.count(&east.writes) != 1 || south.count(&south.writes) != 0 || len(west.done) != 3 {
-		t.Errorf("east was asked %d times, south %d times, west did %d", east.writes, south.writes, len(west.done))
+	if east.count(&east.writes) != 1 || south.count(&south.writes) != 0 || len(west.did()) != 3 {
+		t.Errorf("east was asked %d times, south %d times, west did %d", east.writes, south.writes, len(west.did()))
 	}
 	// The home moves: who is asked says so.
 	for _, f := range w.regions {
@@ -377,8 +384,8 @@ func TestWritesGoToTheHome(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if west.count(&west.writes) != 4 || len(south.done) != 2 {
-		t.Errorf("west was asked %d times, south did %d", west.writes, len(south.done))
+	if west.count(&west.writes) != 4 || len(south.did()) != 2 {
+		t.Errorf("west was asked %d times, south did %d", west.writes, len(south.did()))
 	}
 }
 
@@ -400,8 +407,8 @@ func TestAnotherRegionTellsOfTheHomeThatTookOver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(west.done) != 2 {
-		t.Errorf("west did %q", west.done)
+	if len(west.did()) != 2 {
+		t.Errorf("west did %q", west.did())
 	}
 }
 
@@ -427,8 +434,8 @@ func TestWhileAHomeMovesAWriteWaits(t *testing.T) {
 	}()
 	eventually(t, "both are asked twice", func() bool { return east.count(&east.writes) > 1 && west.count(&west.writes) > 1 })
 	west.set(func() { west.home = "west" })
-	if err := <-written; err != nil || len(west.done) != 1 || len(east.done) != 0 {
-		t.Errorf("west did %q, east %q: %v", west.done, east.done, err)
+	if err := <-written; err != nil || len(west.did()) != 1 || len(east.did()) != 0 {
+		t.Errorf("west did %q, east %q: %v", west.did(), east.did(), err)
 	}
 }
 
@@ -450,8 +457,8 @@ func TestAMutationIsNotDoneTwice(t *testing.T) {
 		if err := w.put(t); err != nil {
 			t.Fatal(err)
 		}
-		if len(east.done) == 0 || len(west.done) != 1 || slices.ContainsFunc(east.done, func(d string) bool { return d != west.done[0] }) {
-			t.Errorf("east did %q, west %q", east.done, west.done)
+		if len(east.did()) == 0 || len(west.did()) != 1 || slices.ContainsFunc(east.did(), func(d string) bool { return d != west.did()[0] }) {
+			t.Errorf("east did %q, west %q", east.did(), west.did())
 		}
 	})
 	t.Run("that has not left", func(t *testing.T) {
@@ -462,8 +469,8 @@ func TestAMutationIsNotDoneTwice(t *testing.T) {
 			_, err := w.DeleteVault(t.Context(), &lifeboatv1.DeleteVaultRequest{Vault: "v"})
 			return err == nil
 		})
-		if west := w.regions["west"]; len(west.done) != 1 {
-			t.Errorf("west did %q", west.done)
+		if west := w.regions["west"]; len(west.did()) != 1 {
+			t.Errorf("west did %q", west.did())
 		}
 	})
 }
