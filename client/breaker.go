@@ -120,6 +120,9 @@ func (b *breaker) probed(alive bool) {
 // probeDue starts the probes whose time has come, beside the caller's call: so an
 // endpoint that is dead costs a probe now and then, not each call its time.
 func (c *core) probeDue() {
+	if len(c.regions) == 1 && len(c.regions[0].endpoints) == 1 {
+		return // it is asked in any case
+	}
 	now := time.Now()
 	for _, r := range c.regions {
 		for _, e := range r.endpoints {

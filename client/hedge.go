@@ -184,13 +184,13 @@ func rankOf(e *endpoint, preferred *region) int {
 }
 
 // mayHelp reports whether another region or host may answer a read that this error
-// refused.
+// refused. Who is throttled is to slow down, not to go elsewhere.
 func (g *reading[A]) mayHelp(e *Error) bool {
 	if e.final {
 		return false
 	}
 	switch e.Code {
-	case CodeUnreachable, CodeUnavailable, CodeOutcomeUnknown, CodeThrottled, CodeAuditUnavailable, CodeKeyUnavailable, CodeWrongKey,
+	case CodeUnreachable, CodeUnavailable, CodeOutcomeUnknown, CodeAuditUnavailable, CodeKeyUnavailable, CodeWrongKey,
 		CodeNotReached, CodeTampered, CodeCorrupt, CodeUnknownFormat, CodeInternal:
 		return true
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,6 +35,10 @@ type fake struct {
 	// off once it was carried out.
 	refuses error
 	breaks  bool
+	// ruled, if set, is where the home is for all regions, and heir which one takes over
+	// when one breaks off.
+	ruled *atomic.Pointer[string]
+	heir  string
 	// waits is how long a read takes.
 	waits time.Duration
 
@@ -85,10 +90,16 @@ func (f *fake) mutate(what string) error {
 	if f.refuses != nil {
 		return f.refuses
 	}
+	if f.ruled != nil {
+		f.home = *f.ruled.Load()
+	}
 	if f.home != f.name {
 		return homeRefusal(connect.CodeFailedPrecondition, "not_home", "", f.home)
 	}
 	f.done = append(f.done, what)
+	if f.breaks && f.ruled != nil { // and is lost: another one takes over
+		f.ruled.Store(&f.heir)
+	}
 	if f.breaks {
 		panic(http.ErrAbortHandler)
 	}
@@ -108,8 +119,8 @@ type fakeVaults struct {
 	*fake
 }
 
-func (f fakeVaults) DeleteVault(context.Context, *connect.Request[lifeboatv1.DeleteVaultRequest]) (*connect.Response[lifeboatv1.DeleteVaultResponse], error) {
-	if err := f.mutate("delete vault"); err != nil {
+func (f fakeVaults) DeleteVault(_ context.Context, r *connect.Request[lifeboatv1.DeleteVaultRequest]) (*connect.Response[lifeboatv1.DeleteVaultResponse], error) {
+	if err := f.mutate("delete vault " + r.Msg.GetVault()); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&lifeboatv1.DeleteVaultResponse{}), nil
@@ -322,10 +333,11 @@ func TestWhatOneRegionLacksIsReadInAnother(t *testing.T) {
 		"nowhere":                 {west: noVault, east: missing("east"), want: "not_found", eastReads: 1},
 		"not permitted":           {west: homeRefusal(connect.CodePermissionDenied, "permission_denied", "", ""), want: "permission_denied"},
 		"a state that is too old": {west: behind, want: "east", eastReads: 1},
+		"throttled":               {west: homeRefusal(connect.CodeResourceExhausted, "throttled", "", ""), want: "throttled"},
 		"damaged":                 {west: homeRefusal(connect.CodeDataLoss, "corrupt", "", ""), want: "east", eastReads: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, nil, "west", "east")
+			w := newWorld(t, func(c *client.Config) { c.Timeout = 400 * time.Millisecond }, "west", "east")
 			w.regions["west"].refuses, w.regions["east"].refuses = c.west, c.east
 			w.wantRead(t, c.want)
 			if east := w.regions["east"]; east.count(&east.reads) != c.eastReads {
