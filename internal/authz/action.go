@@ -20,6 +20,7 @@ const (
 	PurgeSecret      Action = "PurgeSecret"
 	RestoreSecret    Action = "RestoreSecret"
 	ReplicateSecret  Action = "ReplicateSecret"
+	RotateSecret     Action = "RotateSecret"
 	GenerateValue    Action = "GenerateValue"
 	WatchSecrets     Action = "WatchSecrets"
 
@@ -142,7 +143,7 @@ func definitions() []definition {
 	add(groups(GroupRead, GroupManage), kinds(VaultResource), GetVault)
 	add(groups(GroupRead, GroupManage), kinds(AccountResource), ListVaults)
 	add(groups(GroupWrite), kinds(SecretResource),
-		PutSecretVersion, UpdateSecret, MoveStage, DeleteSecret, RestoreSecret)
+		PutSecretVersion, UpdateSecret, MoveStage, DeleteSecret, RestoreSecret, RotateSecret)
 	add(groups(GroupWrite), kinds(SecretResource, VaultResource), CreateSecret)
 	add(groups(GroupPurge), kinds(SecretResource), PurgeSecret)
 	add(groups(GroupManage), kinds(VaultResource), UpdateVault, DeleteVault, ReplicateVault)

@@ -45,6 +45,7 @@ type Config struct {
 	Log         Log         `yaml:"log"`
 	Traces      Traces      `yaml:"traces"`
 	AWS         AWS         `yaml:"aws"`
+	Rotators    []Rotator   `yaml:"rotators"`
 }
 
 // Region names the region that the process is a part of.
@@ -377,6 +378,20 @@ type AWS struct {
 	// RegionNames are what regions are called in ARNs and signatures, where that is
 	// not their own name: at most one more than there can be peers, each another.
 	RegionNames map[secret.RegionName]string `yaml:"region_names"`
+}
+
+// Rotator is an HTTP endpoint that makes and sets new values of secrets.
+type Rotator struct {
+	// Name is what secrets name it by, of the form of an ARN: arn:…; required.
+	Name string `yaml:"name"`
+	// URL is where it is asked; required.
+	URL string `yaml:"url"`
+	// KeyFile holds the key that signs what it is asked, at least 32 bytes; required.
+	KeyFile string `yaml:"key_file"`
+	// CAFile has the authorities for https; default: those of the system.
+	CAFile string `yaml:"ca_file"`
+	// Timeout bounds one step; default 1m.
+	Timeout time.Duration `yaml:"timeout"`
 }
 
 // Default returns the defaults; only region.name and process.id are missing.

@@ -31,7 +31,7 @@ func TestReferenceHoldsTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Control.Addresses, want.Peers = []string{}, []Peer{}
+	want.Control.Addresses, want.Peers, want.Rotators = []string{}, []Peer{}, []Rotator{}
 	want.Store.Embedded.InitialCluster = map[string]string{}
 	want.KMS.PKCS11.OlderKeys, want.KMS.Transit.OlderKeys, want.KMS.AWS.OlderKeys = []string{}, []string{}, []string{}
 	if !reflect.DeepEqual(got, want) {

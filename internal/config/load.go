@@ -150,5 +150,8 @@ func (c *Config) files() []*string {
 	for i := range c.Peers {
 		files = append(files, &c.Peers[i].CAFile)
 	}
+	for i := range c.Rotators {
+		files = append(files, &c.Rotators[i].KeyFile, &c.Rotators[i].CAFile)
+	}
 	return files
 }

@@ -57,6 +57,7 @@ func (c *Config) Validate() error {
 	oneOf(&p, "log.format", c.Log.Format, "text", "json")
 	c.Traces.validate(&p)
 	c.AWS.validate(&p)
+	c.validateRotators(&p)
 	return errors.Join(p...)
 }
 

@@ -239,6 +239,13 @@ func secretToProto(s *secret.Secret) *recordpb.Secret {
 			p.Stages[string(stage)] = string(id)
 		}
 	}
+	if r := s.Rotation; r != nil {
+		p.Rotation = &recordpb.Rotation{
+			Rotator: r.Rotator, Enabled: r.Enabled, AfterDays: uint32(r.Schedule.AfterDays), Expression: r.Schedule.Expression, //nolint:gosec // at most MaxRotationDays
+			Window: int64(r.Schedule.Window), LastAt: nanos(r.LastAt), NextAt: nanos(r.NextAt), Version: string(r.Version), Step: string(r.Step),
+			Attempts: uint32(r.Attempts), RetryAt: nanos(r.RetryAt), Failure: r.Failure, //nolint:gosec // a count
+		}
+	}
 	p.RetiredMacs = make([][]byte, len(s.RetiredMACs))
 	for i, mac := range s.RetiredMACs {
 		p.RetiredMacs[i] = mac
@@ -277,6 +284,14 @@ func secretFromProto(p *recordpb.Secret) *secret.Secret {
 		s.Stages = make(map[secret.Stage]secret.VersionID, len(p.GetStages()))
 		for stage, id := range p.GetStages() {
 			s.Stages[secret.Stage(stage)] = secret.VersionID(id)
+		}
+	}
+	if r := p.GetRotation(); r != nil {
+		s.Rotation = &secret.Rotation{
+			Rotator: r.GetRotator(), Enabled: r.GetEnabled(),
+			Schedule: secret.Schedule{AfterDays: int(r.GetAfterDays()), Expression: r.GetExpression(), Window: time.Duration(r.GetWindow())},
+			LastAt:   FromNanos(r.GetLastAt()), NextAt: FromNanos(r.GetNextAt()), Version: secret.VersionID(r.GetVersion()),
+			Step: secret.RotationStep(r.GetStep()), Attempts: int(r.GetAttempts()), RetryAt: FromNanos(r.GetRetryAt()), Failure: r.GetFailure(),
 		}
 	}
 	if len(p.GetRetiredMacs()) > 0 {

@@ -83,6 +83,11 @@ func (c *cursor) versions(s *secret.Secret) {
 		s.Requests = append(s.Requests, c.request())
 	case 30<<3 | wireBytes:
 		c.target(&s.Targets)
+	case 33<<3 | wireBytes:
+		if s.Rotation == nil {
+			s.Rotation = new(secret.Rotation)
+		}
+		c.rotation(s.Rotation)
 	default:
 		c.skip()
 	}
@@ -351,4 +356,39 @@ func field(name string, reads byte, b []byte, tag uint64) (value []byte, err err
 		rest = rest[n:]
 	}
 	return value, nil
+}
+
+func (c *cursor) rotation(r *secret.Rotation) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			r.Rotator = m.string()
+		case 2<<3 | wireVarint:
+			r.Enabled = m.uint() != 0
+		case 3<<3 | wireVarint:
+			r.Schedule.AfterDays = int(uint32(m.uint()))
+		case 4<<3 | wireBytes:
+			r.Schedule.Expression = m.string()
+		case 5<<3 | wireVarint:
+			r.Schedule.Window = time.Duration(m.uint()) //nolint:gosec // signed on the wire
+		case 6<<3 | wireVarint:
+			r.LastAt = m.time()
+		case 7<<3 | wireVarint:
+			r.NextAt = m.time()
+		case 8<<3 | wireBytes:
+			r.Version = secret.VersionID(m.string())
+		case 9<<3 | wireBytes:
+			r.Step = secret.RotationStep(m.string())
+		case 10<<3 | wireVarint:
+			r.Attempts = int(uint32(m.uint()))
+		case 11<<3 | wireVarint:
+			r.RetryAt = m.time()
+		case 12<<3 | wireBytes:
+			r.Failure = m.string()
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
 }

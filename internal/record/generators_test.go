@@ -146,6 +146,21 @@ var (
 			Size: rapid.IntRange(0, secret.MaxValueBytes).Draw(t, "size"), Binary: rapid.Bool().Draw(t, "binary"),
 		}
 	})
+	rotationStates = rapid.Custom(func(t *rapid.T) *secret.Rotation {
+		if rapid.Bool().Draw(t, "none") {
+			return nil
+		}
+		return &secret.Rotation{
+			Rotator: text[string]().Draw(t, "rotator"), Enabled: rapid.Bool().Draw(t, "enabled"),
+			Schedule: secret.Schedule{
+				AfterDays: rapid.IntRange(0, secret.MaxRotationDays).Draw(t, "days"), Expression: text[string]().Draw(t, "expression"),
+				Window: duration.Draw(t, "window"),
+			},
+			LastAt: instant.Draw(t, "last"), NextAt: instant.Draw(t, "next"), Version: text[secret.VersionID]().Draw(t, "rotated"),
+			Step: text[secret.RotationStep]().Draw(t, "step"), Attempts: rapid.IntRange(0, 100).Draw(t, "attempts"),
+			RetryAt: instant.Draw(t, "retry"), Failure: text[string]().Draw(t, "failure"),
+		}
+	})
 	secrets = rapid.Custom(func(t *rapid.T) *secret.Secret {
 		return &secret.Secret{
 			ID: text[secret.ID]().Draw(t, "ID"), Account: text[secret.AccountID]().Draw(t, "account"), Name: text[string]().Draw(t, "name"),
@@ -163,7 +178,7 @@ var (
 			Requests: list(rapid.Custom(func(t *rapid.T) secret.Request {
 				return secret.Request{Token: text[string]().Draw(t, "token"), MAC: content[secret.MAC]().Draw(t, "MAC")}
 			})).Draw(t, "requests"),
-			Targets: targets.Draw(t, "targets"),
+			Targets: targets.Draw(t, "targets"), Rotation: rotationStates.Draw(t, "rotation"),
 		}
 	})
 )

@@ -50,6 +50,7 @@ func (p *Process) startPipeline(ctx context.Context) error {
 		p.startKeyWork(ctx)
 		p.runReplication(ctx)
 		p.runOwnership(ctx)
+		p.runRotation(ctx)
 		p.run(ctx, "sweep", func(ctx context.Context) error { return p.store.Hold(ctx, "sweep", p.sweep) })
 	}
 	if p.isHost() {

@@ -2,7 +2,9 @@ package region
 
 import (
 	"net/http"
+	"slices"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor"
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/aws"
 )
@@ -15,11 +17,7 @@ func (p *Process) withDialects(options frontdoor.Options) http.Handler {
 	if !c.Enabled {
 		return native
 	}
-	dialect := aws.New(aws.Options{
-		Service: p.service, Region: p.config.Region.Name, RegionNames: c.RegionNames, Vault: c.Vault,
-		TypeOf:   func(err error) string { return frontdoor.StatusOf(err).AWS },
-		Replicas: p.replicasOf,
-	})
+	dialect := aws.New(p.awsOptions())
 	options.Dialect, options.Protocol = dialect, dialect
 	if options.Local != nil {
 		options.Local = dialect.ReadOnly
@@ -32,4 +30,16 @@ func (p *Process) withDialects(options frontdoor.Options) http.Handler {
 		}
 		native.ServeHTTP(w, r)
 	})
+}
+
+func (p *Process) awsOptions() aws.Options {
+	c := p.config.AWS
+	return aws.Options{
+		Service: p.service, Region: p.config.Region.Name, RegionNames: c.RegionNames, Vault: c.Vault,
+		TypeOf:   func(err error) string { return frontdoor.StatusOf(err).AWS },
+		Replicas: p.replicasOf,
+		Rotator: func(name string) bool {
+			return slices.ContainsFunc(p.config.Rotators, func(r config.Rotator) bool { return r.Name == name })
+		},
+	}
 }

@@ -142,6 +142,7 @@ func (p *Process) applied(changes []record.Change) {
 			p.log.Error("it is not known where the secrets of a vault go", "error", err)
 		}
 		p.pipeline.Changed(changes)
+		p.rotation.Changed(changes)
 	}
 	for _, c := range changes {
 		if c.Key == record.RegionKey && p.newLife(c) {

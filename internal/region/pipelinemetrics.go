@@ -7,6 +7,7 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // lagBuckets reach from a quick commit to a host that was away for long.
@@ -130,6 +131,18 @@ func (p *Process) timeHeld() prometheus.Collector {
 		Name: "lifeboat_sweep_time_held_seconds",
 		Help: "How much of the time of day the sweep of this process does not count yet, because it may have come by a jump of the clock.",
 	}, func() float64 { return p.service.TimeHeld().Seconds() })
+}
+
+// newRotationSteps counts steps of rotations by how they ended.
+func newRotationSteps() *prometheus.CounterVec {
+	steps := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "lifeboat_rotation_steps_total", Help: "Steps that rotators were asked for, by step and outcome, ok or failed; a failed one is tried again.",
+	}, []string{"step", "outcome"})
+	for _, step := range []secret.RotationStep{secret.CreateStep, secret.SetStep, secret.TestStep, secret.FinishStep} {
+		steps.WithLabelValues(string(step), "ok")
+		steps.WithLabelValues(string(step), "failed")
+	}
+	return steps
 }
 
 // newSweeps counts sweeps by how they ended.

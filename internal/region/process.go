@@ -31,6 +31,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 	"github.com/lifeboat-secrets/lifeboat/internal/replication"
+	"github.com/lifeboat-secrets/lifeboat/internal/rotation"
 	"github.com/lifeboat-secrets/lifeboat/internal/router"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 	"github.com/lifeboat-secrets/lifeboat/internal/throttle"
@@ -72,18 +73,20 @@ type Process struct {
 	survivors *replication.Survivors // nil without the role control
 	keeper    *ownership.Keeper      // nil without the role control
 	// asked is set once the peers were asked whether one has taken the region over.
-	asked      atomic.Bool
-	replicated *replicationMetrics
-	service    *service.Service
-	limiter    *throttle.Limiter
-	requests   *requestMetrics
-	times      *times
-	tracer     *tracing.Tracer // nil if requests are not traced
-	sweeps     *prometheus.CounterVec
-	tombstones *tombstoneMetrics
-	collector  *replication.Collector
-	forward    *router.Forwarder // nil if nothing is forwarded
-	links      *link.Links       // nil without the role control
+	asked         atomic.Bool
+	replicated    *replicationMetrics
+	service       *service.Service
+	limiter       *throttle.Limiter
+	requests      *requestMetrics
+	times         *times
+	tracer        *tracing.Tracer // nil if requests are not traced
+	sweeps        *prometheus.CounterVec
+	rotationSteps *prometheus.CounterVec
+	rotation      *rotation.Worker // nil without the role control
+	tombstones    *tombstoneMetrics
+	collector     *replication.Collector
+	forward       *router.Forwarder // nil if nothing is forwarded
+	links         *link.Links       // nil without the role control
 
 	keysOf issuers
 
@@ -138,7 +141,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
 		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery, now: o.Now, queueCap: o.QueueCap,
-		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), tombstones: newTombstoneMetrics(), retries: newRetries(), keyWork: newKeyWork(),
+		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), rotationSteps: newRotationSteps(), tombstones: newTombstoneMetrics(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	p.gate = formatgate.New(formatgate.Options{

@@ -52,7 +52,7 @@ func (p *Process) startReplication(context.Context) error {
 		Service: p.service, Queue: o.Queue, Store: p.records(), Clients: clients, Every: p.config.Replication.CollectEvery,
 		Collected: p.tombstones.note, Logger: log,
 	})
-	return nil
+	return p.newRotation()
 }
 
 // runReplication runs a sender for each target, and the collector, while this process

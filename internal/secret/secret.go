@@ -58,6 +58,8 @@ type Secret struct {
 	// Targets are regions that the secret is replicated to in addition to those
 	// of its vault.
 	Targets []Target
+	// Rotation is nil unless it was ever set up.
+	Rotation *Rotation
 	// Next is what only a later release keeps here.
 	Next Next
 }
@@ -119,6 +121,7 @@ func (s *Secret) Clone() *Secret {
 	c.RetiredMACs = slices.Clone(s.RetiredMACs)
 	c.Requests = slices.Clone(s.Requests)
 	c.Targets = slices.Clone(s.Targets)
+	c.Rotation = s.Rotation.clone()
 	return &c
 }
 

@@ -139,7 +139,7 @@ var rules = map[string]rule{
 	},
 	"nothing below service knows service": {
 		reason: "data flows one way: front door, service, router, store; what is below can be used without what is above",
-		from: in("internal/store", "internal/replica", "internal/pipeline", "internal/queue", "internal/record", "internal/router",
+		from: in("internal/store", "internal/replica", "internal/pipeline", "internal/queue", "internal/record", "internal/router", "internal/rotation",
 			"internal/keyring", "internal/keycache", "internal/kms", "internal/pki", "internal/link", "internal/topology", "internal/faultpoint"),
 		forbidden: to("internal/service", "internal/frontdoor", "internal/region", "internal/cli", "cmd"),
 		deep:      true,

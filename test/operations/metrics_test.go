@@ -28,7 +28,7 @@ func ours(name string) bool { return strings.HasPrefix(name, "lifeboat_") }
 var labels = map[string]string{
 	"action": "the API's actions", "outcome": "the API's codes", "alarm": "two", "limit": "four",
 	"member": "the store's members", "host": "the registered hosts", "peer": "the peers", "target": "the peers",
-	"master_key": "the region's master keys", "waits_for": "five", "of": "two",
+	"master_key": "the region's master keys", "waits_for": "five", "of": "two", "step": "four",
 	"release": "one", "region": "one", "process": "one",
 }
 

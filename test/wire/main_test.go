@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,18 +29,31 @@ import (
 var shared *lifeboattest.Regions
 
 func TestMain(m *testing.M) {
-	regions, err := lifeboattest.OpenRegions(context.Background(), lifeboattest.Options{Hosts: 1}, "east", "west")
+	code, err := run(m)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	shared = regions
-	code := m.Run()
-	if err := regions.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "wire-")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	configure, err := rotator.start(dir)
+	defer rotator.server.Close()
+	if err != nil {
+		return 1, err
+	}
+	shared, err = lifeboattest.OpenRegions(context.Background(), lifeboattest.Options{Hosts: 1, Configure: configure}, "east", "west")
+	if err != nil {
+		return 1, err
+	}
+	defer func() { err = errors.Join(err, shared.Close()) }()
+	return m.Run(), nil
 }
 
 func must(t testing.TB, err error) {

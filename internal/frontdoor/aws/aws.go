@@ -31,6 +31,8 @@ type Options struct {
 	// Replicas tells how far the replicas of a secret are, which the caller was
 	// permitted to know of, in the order of their regions.
 	Replicas func(*secret.Secret) ([]Replica, error)
+	// Rotator reports whether this region has a rotator of that name.
+	Rotator func(name string) bool
 }
 
 // Replica is a copy of a secret in another region.
@@ -62,6 +64,9 @@ func New(o Options) *Dialect {
 	d.buffers.New = func() any { b := make([]byte, 0, 4<<10); return &b }
 	return d
 }
+
+// ARN returns what a secret is called.
+func (d *Dialect) ARN(s *secret.Secret) string { return d.arnOf(s) }
 
 // nameOf returns what a region is called in the API.
 func (d *Dialect) nameOf(region secret.RegionName) string {

@@ -16,8 +16,9 @@ type described struct {
 	Description     string `json:",omitzero"`
 	LastChangedDate epoch
 	Name            string
-	PrimaryRegion   string   `json:",omitzero"`
-	Tags            []tagOut `json:",omitzero"`
+	PrimaryRegion   string `json:",omitzero"`
+	rotated
+	Tags []tagOut `json:",omitzero"`
 }
 
 type describeOut struct {
@@ -29,7 +30,7 @@ type describeOut struct {
 func (d *Dialect) describe(s *secret.Secret, text secret.Plaintext) described {
 	out := described{
 		ARN: d.arnOf(s), CreatedDate: epochOf(s.CreatedAt), DeletedDate: epochOf(s.DeleteAt), Description: string(text.Reveal()),
-		LastChangedDate: epochOf(s.UpdatedAt), Name: s.Name, Tags: tagList(s.Tags),
+		LastChangedDate: epochOf(s.UpdatedAt), Name: s.Name, Tags: tagList(s.Tags), rotated: rotationOf(s),
 	}
 	if replicated(s, d.Region) {
 		out.PrimaryRegion = d.nameOf(s.Ownership.Home)
