@@ -26,12 +26,12 @@ func (s *Service) HoldsVault(id secret.VaultID) (held, home bool) {
 		if err != nil {
 			return err
 		}
-		region, err := RegionRecord(view)
+		at, err := vaultHome(view, vault, s.Region)
 		if err != nil {
 			return err
 		}
 		held = vault.State == secret.Active
-		home = held && refuseReplica(view, record.VaultKey(id), vault.Ownership, secret.RegionName(region.GetName())) == nil
+		home = held && at == s.Region
 		return nil
 	})
 	return held && err == nil, home && err == nil

@@ -50,6 +50,25 @@ func notHome(key record.Key, home secret.RegionName) error {
 	}
 }
 
+// vaultHome returns the region that accepts mutations of a vault, as far as this one
+// knows: that of its record, or the heir of that.
+func vaultHome(view record.View, vault *secret.Vault, region secret.RegionName) (secret.RegionName, error) {
+	home := vault.Ownership.Home
+	if home == region {
+		heir, err := heirOf(view, record.VaultKey(vault.ID))
+		if err != nil || heir == "" {
+			return home, err
+		}
+		return heir, nil
+	}
+	taken, err := hasTakenOver(view, home)
+	// Of a vault of which it holds single secrets only it does not become the home.
+	if err == nil && taken && secret.TargetIn(vault.Replication.Targets, region) != nil {
+		home = region
+	}
+	return home, err
+}
+
 // heirOf returns the region that has taken this one over and holds the record; empty
 // if there is none.
 func heirOf(view record.View, key record.Key) (secret.RegionName, error) {

@@ -20,7 +20,7 @@ func (s *Service) InspectSecret(ctx context.Context, ref SecretRef, look func(re
 			return err
 		}
 		if t.secret == nil {
-			return t.noSecret()
+			return c.noSecret(view, t.vault)
 		}
 		return look(view, t.secret)
 	})

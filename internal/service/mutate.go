@@ -462,7 +462,7 @@ func (c *call) mutateTarget(ctx context.Context, view record.View, t target, ref
 		return nil, err
 	}
 	if t.secret == nil {
-		return nil, t.noSecret()
+		return nil, c.noSecret(view, t.vault)
 	}
 	if err := ref.checked(t.secret); err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ type Freshness struct {
 
 // freshnessOf returns the freshness of a record that was read with f.
 func (s *Service) freshnessOf(f Freshness, o secret.Ownership) Freshness {
-	if o.Home == s.Region || o.Home == "" {
+	if o.Home == s.Region || o.Home == "" || s.hasTakenOver(o.Home) {
 		return f
 	}
 	f.Home, f.AgeUnknown = o.Home, true
@@ -38,6 +38,15 @@ func (s *Service) freshnessOf(f Freshness, o secret.Ownership) Freshness {
 		}
 	}
 	return f
+}
+
+// hasTakenOver reports whether this region is the home of what had it in another one.
+func (s *Service) hasTakenOver(home secret.RegionName) (taken bool) {
+	err := s.Local.View(func(view record.View) (err error) {
+		taken, err = hasTakenOver(view, home)
+		return err
+	})
+	return taken && err == nil
 }
 
 // read runs fn on the local store, and on the store if the local store cannot
@@ -236,7 +245,7 @@ func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (V
 		return Value{}, err
 	}
 	if t.secret == nil {
-		return Value{}, t.noSecret()
+		return Value{}, c.noSecret(view, t.vault)
 	}
 	if err := ref.checked(t.secret); err != nil {
 		return Value{}, err
@@ -372,7 +381,7 @@ func (s *Service) DescribeSecret(ctx context.Context, ref SecretRef, token Revis
 			return err
 		}
 		if t.secret == nil {
-			return t.noSecret()
+			return c.noSecret(view, t.vault)
 		}
 		if err := ref.checked(t.secret); err != nil {
 			return err

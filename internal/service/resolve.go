@@ -197,10 +197,11 @@ func (c *call) targetOf(view record.View, ref SecretRef) (target, error) {
 }
 
 // noSecret says that there is none, and where it would be for sure.
-func (t target) noSecret() error {
-	err := notFound("secret", "secret")
-	err.Home = t.vault.Ownership.Home
-	return err
+func (c *call) noSecret(view record.View, vault *secret.Vault) error {
+	refusal := notFound("secret", "secret")
+	home, err := vaultHome(view, vault, c.service.Region)
+	refusal.Home = home
+	return firstError(err, refusal)
 }
 
 // resource describes the target to the policies.
