@@ -226,3 +226,27 @@ func (p *pair) inWest(id secret.ID) *secret.Secret {
 	must(p.t, err)
 	return sec
 }
+
+// Who lost the answer of a region that is lost repeats the request at its successor.
+func TestTokensCountAfterATakeover(t *testing.T) {
+	p := startPair(t)
+	kept, gone := p.east.create(service.NewSecret{Name: "a"}).Secret.ID, p.east.create(service.NewSecret{Name: "b"}).Secret.ID
+	_, err := update("one")(p.east, "t1")
+	must(t, err)
+	purge := service.Deletion{SecretRef: ref("b"), Immediate: true, RequestToken: "t2"}
+	_, err = p.east.DeleteSecret(p.east.ctx(), purge)
+	must(t, err)
+	p.send(record.SecretKey(kept))
+	p.send(record.SecretKey(gone))
+	p.takeOver()
+	p.west.token = p.east.token // the token of the account's user
+	if again, err := update("one")(p.west, "t1"); err != nil || !again.Replayed {
+		t.Errorf("the update: replayed %t, %v", again.Replayed, err)
+	}
+	if _, err := update("two")(p.west, "t1"); !secret.HasCode(err, secret.CodeTokenReused) {
+		t.Errorf("another update with its token: %v", err)
+	}
+	if again, err := p.west.DeleteSecret(p.west.ctx(), purge); err != nil || !again.Replayed || again.Secret.ID != gone {
+		t.Errorf("the purge: replayed %t, %v", again.Replayed, err)
+	}
+}
