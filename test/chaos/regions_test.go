@@ -187,15 +187,12 @@ func (w *regionsWorld) mend() {
 	for _, name := range regionNames {
 		w.regions.Rejoin(name)
 	}
-	w.eventually("all processes are ready", func(ctx context.Context) error {
-		w.revive()
-		for _, region := range w.regions.All() {
-			if err := region.WaitReady(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	for _, p := range w.processes {
+		w.eventually(p.name+" is ready", func(ctx context.Context) error {
+			w.revive() // a process may take a while to end of a full disk
+			return p.WaitReady(ctx)
+		})
+	}
 	w.eventually("all regions are linked", w.regions.WaitLinked)
 }
 
