@@ -3,7 +3,6 @@ package region
 import (
 	"cmp"
 	"errors"
-	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/aws"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -26,7 +25,7 @@ func (p *Process) replicasOf(s *secret.Secret) (replicas []aws.Replica, err erro
 			return err
 		}
 		behind := now.Ownership.Order.Compare(s.Ownership.Order) < 0
-		for _, region := range targetsOf(vault, s) {
+		for _, region := range secret.Destinations(vault.Ownership.Home, vault.Replication, s.Ownership.Home, s.Targets) {
 			replica := aws.Replica{Region: region}
 			if !behind {
 				if replica, err = replicaIn(view, region, s.ID); err != nil {
@@ -38,18 +37,6 @@ func (p *Process) replicasOf(s *secret.Secret) (replicas []aws.Replica, err erro
 		return nil
 	})
 	return replicas, err
-}
-
-// targetsOf returns the regions that a secret is replicated to, sorted.
-func targetsOf(vault *secret.Vault, s *secret.Secret) []secret.RegionName {
-	var regions []secret.RegionName
-	for _, t := range slices.Concat(vault.Replication.Targets, s.Targets) {
-		if t.Region != s.Ownership.Home {
-			regions = append(regions, t.Region)
-		}
-	}
-	slices.Sort(regions)
-	return slices.Compact(regions)
 }
 
 // replicaIn returns how far the last state of a secret is in a region: it has it

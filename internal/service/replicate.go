@@ -203,7 +203,7 @@ func (e *edit) synchroniseSecret(c *call, before []secret.Target, sec *secret.Se
 func (e *edit) enrolHolders(c *call, targets []secret.Target) error {
 	vault := e.vault.Clone()
 	for _, t := range targets {
-		if !slices.Contains(vault.Replication.Partial, t.Region) {
+		if t.Region != vault.Ownership.Home && !slices.Contains(vault.Replication.Partial, t.Region) {
 			vault.Replication.Partial = append(vault.Replication.Partial, t.Region)
 		}
 	}

@@ -325,3 +325,22 @@ func TestPoliciesDecide(t *testing.T) {
 	must(t, err)
 	k.fails(t, "GetSecretValue", m{"SecretId": "a"}, "UnrecognizedClientException", "")
 }
+
+// TestAHostThatIsCutOffStillReads; what it cannot pass on it says in a way that
+// clients try again.
+func TestAHostThatIsCutOffStillReads(t *testing.T) {
+	k, east := newTenant(t).in("east"), shared.Region("east")
+	k.ok(t, "CreateSecret", m{"Name": "a", "SecretString": "one", "ClientRequestToken": token(1)})
+	east.CutOff(0)
+	defer func() {
+		east.Heal(0)
+		must(t, east.WaitReady(t.Context()))
+	}()
+	for operation, body := range map[string]m{"GetSecretValue": {"SecretId": "a"}, "DescribeSecret": {"SecretId": "a"}, "ListSecrets": {}} {
+		k.ok(t, operation, body)
+	}
+	a := k.do(t, "PutSecretValue", m{"SecretId": "a", "SecretString": "two", "ClientRequestToken": token(2)})
+	if a.status != http.StatusInternalServerError || a.kind != "InternalServiceError" {
+		t.Errorf("a write on a host that is cut off: %d %s", a.status, a.body)
+	}
+}

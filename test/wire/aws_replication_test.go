@@ -108,7 +108,6 @@ func TestRegionsAreNamespacesOfTheirOwn(t *testing.T) {
 	own := west.ok(t, "CreateSecret", m{"Name": "twin", "SecretString": "west's", "ClientRequestToken": token(1)})
 	own.has(t, "ARN", "Name", "VersionId")
 	west.ok(t, "PutSecretValue", m{"SecretId": "twin", "SecretString": "west's own", "ClientRequestToken": token(2)})
-	west.fails(t, "ReplicateSecretToRegions", m{"SecretId": "twin", "AddReplicaRegions": []m{{"Region": "east"}}}, "InvalidRequestException", "")
 	east.ok(t, "ReplicateSecretToRegions", m{"SecretId": "twin", "AddReplicaRegions": []m{{"Region": "west"}}}).has(t, "ARN", "ReplicationStatus")
 	if got := east.awaitStatus(t, "twin", "west", "Failed"); got != "Replication failed: Secret name twin already exists in region west." {
 		t.Errorf("the message is %q", got)
@@ -121,6 +120,35 @@ func TestRegionsAreNamespacesOfTheirOwn(t *testing.T) {
 	eventually(t, func() error {
 		if got := west.ok(t, "GetSecretValue", m{"SecretId": "twin"}).members["SecretString"]; got != "east's" {
 			return fmt.Errorf("west reads %v", got)
+		}
+		return nil
+	})
+}
+
+// TestASecretOfAnotherRegionIsReplicatedToo: made where the vault is a replica, it
+// goes to the vault's home.
+func TestASecretOfAnotherRegionIsReplicatedToo(t *testing.T) {
+	tenant := newTenant(t)
+	east, west := tenant.in("east"), tenant.in("west")
+	east.ok(t, "CreateSecret", m{"Name": "first", "SecretString": "x", "ClientRequestToken": token(1), "AddReplicaRegions": []m{{"Region": "west"}}})
+	east.awaitStatus(t, "first", "west", "InSync")
+	west.ok(t, "CreateSecret", m{"Name": "own", "SecretString": "one", "ClientRequestToken": token(1), "AddReplicaRegions": []m{{"Region": "east"}}})
+	west.awaitStatus(t, "own", "east", "InSync")
+	west.ok(t, "PutSecretValue", m{"SecretId": "own", "SecretString": "two", "ClientRequestToken": token(2)})
+	eventually(t, func() error {
+		if got := east.ok(t, "GetSecretValue", m{"SecretId": "own"}).members["SecretString"]; got != "two" {
+			return fmt.Errorf("the replica in east is %v", got)
+		}
+		return nil
+	})
+	if got := east.ok(t, "DescribeSecret", m{"SecretId": "own"}).members["PrimaryRegion"]; got != "west" {
+		t.Errorf("its home is %v", got)
+	}
+	east.fails(t, "PutSecretValue", m{"SecretId": "own", "SecretString": "x", "ClientRequestToken": token(3)}, "InvalidParameterException", "")
+	west.ok(t, "RemoveRegionsFromReplication", m{"SecretId": "own", "RemoveReplicaRegions": []string{"east"}})
+	eventually(t, func() error {
+		if a := east.do(t, "DescribeSecret", m{"SecretId": "own"}); a.kind != "ResourceNotFoundException" {
+			return fmt.Errorf("after it was removed the replica is %s", a.body)
 		}
 		return nil
 	})

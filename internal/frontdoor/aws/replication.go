@@ -145,7 +145,7 @@ func (d *Dialect) replicate(ctx context.Context, r service.SecretReplication) ([
 	}
 	o, err := d.Service.ReplicateSecret(ctx, r)
 	if e, ok := asError(err); ok && e.Code == secret.CodeNotHome && home == d.Region {
-		err = invalidRequest("Secrets that are made in a region other than the home of their vault, %s, cannot be replicated.", d.nameOf(e.Home))
+		err = invalidRequest("To which regions the secrets of the account go at all is decided in the home region of their vault, %s.", d.nameOf(e.Home))
 	}
 	if err != nil {
 		return nil, err

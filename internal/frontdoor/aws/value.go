@@ -123,6 +123,9 @@ func (d *Dialect) read(ctx context.Context, in *getSecretValueIn) (*valueOut, er
 		return nil, err
 	}
 	if in.VersionId != nil {
+		if *in.VersionId == "" {
+			return nil, broken("''", "versionId", "have length greater than or equal to 1")
+		}
 		v.VersionID = secret.VersionID(*in.VersionId)
 	} else {
 		v.Stage = stage
