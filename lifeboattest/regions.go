@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/client"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -103,6 +104,23 @@ func (r *Regions) Region(name string) *Region {
 		}
 	}
 	panic("there is no region " + name)
+}
+
+// ForClients returns the regions, in the order in which they were named, as the Go SDK
+// takes them: client.Config{Regions: regions.ForClients()}.
+func (r *Regions) ForClients() []client.Region {
+	var regions []client.Region
+	for _, region := range r.all {
+		one := client.Region{Name: region.Name(), CAFile: region.CAFile()}
+		for _, host := range region.hosts {
+			one.Addresses = append(one.Addresses, host.URL())
+		}
+		if len(region.hosts) == 0 {
+			one.Addresses = []string{region.control.URL()}
+		}
+		regions = append(regions, one)
+	}
+	return regions
 }
 
 // Link is over which one region calls another: requests go one way, answers come

@@ -67,10 +67,13 @@ func (w *world) client(t *testing.T, timeout time.Duration, names ...string) *cl
 	t.Helper()
 	// A machine that is busy is no reason to ask another region too.
 	config := client.Config{Token: client.NewValue(w.token), Timeout: timeout, HedgeAfter: time.Minute}
+	regions := map[string]client.Region{}
+	for _, region := range w.ForClients() {
+		region.Addresses = []string{"https://" + w.networks[region.Name].Address()}
+		regions[region.Name] = region
+	}
 	for _, name := range names {
-		config.Regions = append(config.Regions, client.Region{
-			Name: name, Addresses: []string{"https://" + w.networks[name].Address()}, CAFile: w.Region(name).CAFile(),
-		})
+		config.Regions = append(config.Regions, regions[name])
 	}
 	c, err := client.New(config)
 	must(t, err)
