@@ -101,6 +101,7 @@ type endpoint struct {
 	lifeboatv1connect.KeyServiceClient
 	lifeboatv1connect.ReplicationServiceClient
 	lifeboatv1connect.IdentityServiceClient
+	lifeboatv1connect.OwnershipServiceClient
 
 	region  *region
 	base    string
@@ -139,6 +140,7 @@ func newEndpoint(r *region, base string) *endpoint {
 		KeyServiceClient:         lifeboatv1connect.NewKeyServiceClient(r.http, base),
 		ReplicationServiceClient: lifeboatv1connect.NewReplicationServiceClient(r.http, base),
 		IdentityServiceClient:    lifeboatv1connect.NewIdentityServiceClient(r.http, base),
+		OwnershipServiceClient:   lifeboatv1connect.NewOwnershipServiceClient(r.http, base),
 		region:                   r, base: base, breaker: newBreaker(),
 	}
 }

@@ -143,7 +143,7 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("use", a.secretCommand(), a.vaultCommand(), a.importCommand(), a.execCommand(), a.templateCommand(), a.whoAmICommand())
+	add("use", a.secretCommand(), a.vaultCommand(), a.conflictCommand(), a.importCommand(), a.execCommand(), a.templateCommand(), a.whoAmICommand())
 	add("manage", a.accountCommand(), a.principalCommand(), a.tokenCommand(), a.accessKeyCommand(), a.policyCommand(),
 		a.loginCommand(), a.trustCommand(), a.issuerCommand())
 	add("try", a.devCommand(), a.demoCommand(), a.benchCommand())

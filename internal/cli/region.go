@@ -15,10 +15,10 @@ import (
 
 func (a *app) regionCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "region", Short: "Look at the links with other regions, and admit one that was restored",
-		Example: "  lifeboat region status\n  lifeboat region admit west",
+		Use: "region", Short: "Look at other regions, take a lost one over, admit one that was restored",
+		Example: "  lifeboat region status\n  lifeboat region takeover east\n  lifeboat region admit west",
 	}
-	c.AddCommand(a.regionStatus(), a.regionAdmit())
+	c.AddCommand(a.regionStatus(), a.regionAdmit(), a.regionTakeover(), a.regionTakeovers(), a.regionMoves())
 	return c
 }
 

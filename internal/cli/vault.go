@@ -16,7 +16,7 @@ func (a *app) vaultCommand() *cobra.Command {
 		Long:    "Manage vaults. NAME may also be ACCOUNT/NAME, or a vault's ID.",
 		Example: "  lifeboat vault create payments\n  lifeboat vault list",
 	}
-	c.AddCommand(a.vaultCreate(), a.vaultGet(), a.vaultList(), a.vaultUpdate(), a.vaultReplicate(), a.vaultDelete(), a.vaultRotateKey())
+	c.AddCommand(a.vaultCreate(), a.vaultGet(), a.vaultList(), a.vaultUpdate(), a.vaultReplicate(), a.vaultMove(), a.vaultDelete(), a.vaultRotateKey())
 	return c
 }
 

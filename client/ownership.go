@@ -1,0 +1,49 @@
+package client
+
+import (
+	"context"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+)
+
+// TakeOverRegion makes the region that answers the home of everything of a lost one
+// of which it holds a replica.
+func (c *Client) TakeOverRegion(ctx context.Context, in *lifeboatv1.TakeOverRegionRequest) (*lifeboatv1.TakeOverRegionResponse, error) {
+	return mutateHere(ctx, c, (*endpoint).TakeOverRegion, in)
+}
+
+// ListTakeovers returns the regions that were taken over and have not caught up since.
+func (c *Client) ListTakeovers(ctx context.Context, in *lifeboatv1.ListTakeoversRequest) (*lifeboatv1.ListTakeoversResponse, error) {
+	return readHere(ctx, c, (*endpoint).ListTakeovers, in)
+}
+
+// MoveVault hands a vault over to another region, with its secrets, in the background.
+func (c *Client) MoveVault(ctx context.Context, in *lifeboatv1.MoveVaultRequest) (*lifeboatv1.MoveVaultResponse, error) {
+	return mutate(ctx, c, (*endpoint).MoveVault, in)
+}
+
+// ListMoves returns the moves that are under way in the region that answers.
+func (c *Client) ListMoves(ctx context.Context, in *lifeboatv1.ListMovesRequest) (*lifeboatv1.ListMovesResponse, error) {
+	return readHere(ctx, c, (*endpoint).ListMoves, in)
+}
+
+// AbortMove ends the move of a vault out of the region that answers where it is.
+func (c *Client) AbortMove(ctx context.Context, in *lifeboatv1.AbortMoveRequest) (*lifeboatv1.AbortMoveResponse, error) {
+	return mutateHere(ctx, c, (*endpoint).AbortMove, in)
+}
+
+// ListConflicts returns what the region that answers held of a vault's secrets past a
+// fork of their history.
+func (c *Client) ListConflicts(ctx context.Context, in *lifeboatv1.ListConflictsRequest) (*lifeboatv1.ListConflictsResponse, error) {
+	return readHere(ctx, c, (*endpoint).ListConflicts, in)
+}
+
+// GetConflict returns a conflict with the values that it keeps.
+func (c *Client) GetConflict(ctx context.Context, in *lifeboatv1.GetConflictRequest) (*lifeboatv1.GetConflictResponse, error) {
+	return readHere(ctx, c, (*endpoint).GetConflict, in)
+}
+
+// DiscardConflict deletes a conflict with the values that it keeps.
+func (c *Client) DiscardConflict(ctx context.Context, in *lifeboatv1.DiscardConflictRequest) (*lifeboatv1.DiscardConflictResponse, error) {
+	return mutateHere(ctx, c, (*endpoint).DiscardConflict, in)
+}

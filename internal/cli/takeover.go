@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"errors"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+)
+
+func (a *app) regionTakeover() *cobra.Command {
+	var unfenced, yes bool
+	var yesUnfenced string
+	c := &cobra.Command{
+		Use: "takeover REGION", Short: "Go on in this region with what is homed in a lost one", Args: args("REGION"),
+		Long: `Make this region the home of everything whose home is the lost REGION and of which
+this one holds a replica: secrets, vaults, accounts and who may do what in them. One
+write does it, whatever their number; mutations are accepted here from then on.
+
+What the lost region had accepted and not sent yet is not here. If another survivor
+holds it, it is fetched before a record changes here. Otherwise it is kept where it
+is: when the region returns it becomes a replica by itself, and lists what nobody had
+as conflicts (lifeboat conflict list).
+
+A region that is reachable is refused: move its vaults instead (lifeboat vault move).
+With --accept-unfenced it is taken over all the same; what it goes on to accept until
+it has learnt of this becomes conflicts too.`,
+		Example:           "  lifeboat region takeover east\n  lifeboat region takeovers",
+		ValidArgsFunction: a.completePeers,
+		RunE: func(c *cobra.Command, args []string) error {
+			cl, err := a.connect()
+			if err != nil {
+				return err
+			}
+			what := "taking over " + args[0]
+			if unfenced = unfenced || yesUnfenced != ""; unfenced {
+				what += ", even if it still accepts mutations,"
+				yes = yesUnfenced == args[0]
+			}
+			err = a.confirm(yes, what, args[0])
+			if usage, ok := errors.AsType[*usageError](err); ok && unfenced && usage.hint != "" {
+				usage.hint = "add --yes-unfenced " + args[0] + " to do it without being asked"
+			}
+			if err != nil {
+				return err
+			}
+			answer, err := cl.TakeOverRegion(c.Context(), &lifeboatv1.TakeOverRegionRequest{Region: args[0], AcceptUnfenced: unfenced})
+			if err != nil {
+				return err
+			}
+			return a.show(answer, func(w io.Writer) {
+				row(w, "taken over "+args[0]+"; mutations of what is replicated here are accepted here now")
+			})
+		},
+	}
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask, unless --accept-unfenced is given")
+	c.Flags().StringVar(&yesUnfenced, "yes-unfenced", "", "name of the region, so that --accept-unfenced does not ask")
+	c.Flags().BoolVar(&unfenced, "accept-unfenced", false, "take it over although it is reachable; asks for its name to be typed")
+	return c
+}
+
+func (a *app) regionTakeovers() *cobra.Command {
+	return &cobra.Command{
+		Use: "takeovers", Short: "List regions that were taken over and have not caught up since", Args: args(),
+		Long: `List the regions that this one has taken over, and those that have taken this one
+over. An entry ends by itself when the region that was taken over is back and has
+received everything. MOVED counts the records that have moved to this region for
+good; mutations need not wait for that.`,
+		Example: "  lifeboat region takeovers\n  lifeboat region takeovers -o json",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.connect()
+			if err != nil {
+				return err
+			}
+			answer, err := cl.ListTakeovers(c.Context(), &lifeboatv1.ListTakeoversRequest{})
+			if err != nil {
+				return err
+			}
+			return a.show(answer, func(w io.Writer) {
+				row(w, "REGION", "TAKEN OVER", "MOVED", "ALL MOVED", "UNFENCED")
+				for _, t := range answer.GetTakeovers() {
+					row(w, clip(t.GetRegion(), 32), at(t.GetAt()), strconv.FormatUint(t.GetMoved(), 10), at(t.GetMovedAt()), strconv.FormatBool(t.GetUnfenced()))
+				}
+				for _, region := range answer.GetSupersededBy() {
+					row(w, "")
+					row(w, "this region was taken over by "+region+"; what "+region+" holds is changed there")
+				}
+			})
+		},
+	}
+}
+
+func (a *app) regionMoves() *cobra.Command {
+	return &cobra.Command{
+		Use: "moves", Short: "List the planned moves out of this region that are under way", Args: args(),
+		Example: "  lifeboat region moves\n  lifeboat vault move payments --to west",
+		RunE: func(c *cobra.Command, _ []string) error {
+			cl, err := a.connect()
+			if err != nil {
+				return err
+			}
+			answer, err := cl.ListMoves(c.Context(), &lifeboatv1.ListMovesRequest{})
+			if err != nil {
+				return err
+			}
+			return a.show(answer, func(w io.Writer) {
+				row(w, "KIND", "ID", "TO", "MOVED", "SINCE")
+				for _, m := range answer.GetMoves() {
+					row(w, m.GetKind(), m.GetId(), clip(m.GetTo(), 32), strconv.FormatUint(m.GetMoved(), 10), at(m.GetStartedAt()))
+				}
+			})
+		},
+	}
+}
+
+func (a *app) vaultMove() *cobra.Command {
+	var to string
+	var abort bool
+	c := &cobra.Command{
+		Use: "move NAME", Short: "Move the home of a vault and its secrets to another region", Args: args("NAME"), ValidArgsFunction: a.completeVault,
+		Long: `Move the home of a vault to a region that it is replicated to, with every secret of
+it whose home is this region: as planned, so that nothing is lost. It goes on in the
+background. Each record can be changed here until it moves, and there as soon as
+its move has arrived. This region becomes a target of the vault.`,
+		Example: "  lifeboat vault move payments --to west\n  lifeboat region moves\n  lifeboat vault move payments --abort",
+		RunE: func(c *cobra.Command, args []string) error {
+			if abort == (to != "") {
+				return usagef("either --to or --abort must be given")
+			}
+			cl, err := a.connect()
+			if err != nil {
+				return err
+			}
+			if abort {
+				answer, err := cl.AbortMove(c.Context(), &lifeboatv1.AbortMoveRequest{Vault: args[0]})
+				if err != nil {
+					return err
+				}
+				return a.show(answer, func(w io.Writer) { row(w, "the move of "+args[0]+" has ended; what has moved stays moved") })
+			}
+			answer, err := cl.MoveVault(c.Context(), &lifeboatv1.MoveVaultRequest{Vault: args[0], To: to})
+			if err != nil {
+				return err
+			}
+			return a.show(answer, func(w io.Writer) { row(w, "moving "+args[0]+" to "+to+"; see: lifeboat region moves") })
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "region to move it to; must be a target of the vault")
+	c.Flags().BoolVar(&abort, "abort", false, "end the move where it is")
+	return c
+}
