@@ -36,11 +36,41 @@ func (s *Service) ReplicateVault(ctx context.Context, r VaultReplication) (*secr
 		if e.vault.Replication, err = s.replicationOf(e.before, r); err != nil {
 			return err
 		}
+		if err := refuseToLeave(e.view, e.before, e.vault); err != nil {
+			return err
+		}
 		e.vault.Ownership.Advance(e.mutation.Incarnation)
 		e.vault.UpdatedAt = e.mutation.At
 		e.call.synchroniseVault(e.txn, e.before, e.vault)
 		return nil
 	})
+}
+
+// refuseToLeave refuses to take a region off the targets of a vault that is the home
+// of some of its secrets.
+func refuseToLeave(view record.View, before, after *secret.Vault) error {
+	leaves := make(map[secret.RegionName]int)
+	for _, t := range before.Replication.Targets {
+		if secret.TargetIn(after.Replication.Targets, t.Region) == nil {
+			leaves[t.Region] = 0
+		}
+	}
+	if len(leaves) == 0 {
+		return nil
+	}
+	err := scanAll(view, record.Secrets, record.SecretPrefix+string(before.ID)+"/", func(sec *secret.Secret) bool {
+		if _, ok := leaves[sec.Ownership.Home]; ok && sec.State != secret.Deleted {
+			leaves[sec.Ownership.Home]++
+		}
+		return true
+	})
+	for region, homes := range leaves {
+		if err == nil && homes > 0 {
+			err = secret.Invalid("targets", "does not have %s, which is the home of %d secrets of the vault", region, homes).
+				WithHint("move the vault from " + string(region) + " first, or take " + string(region) + " over")
+		}
+	}
+	return err
 }
 
 // replicationOf returns the vault's replication as changed and checked.

@@ -185,9 +185,22 @@ func (s *Service) keptUntil(b *recordpb.Backup) time.Time {
 	return recorded
 }
 
-// conflictsNeed is where conflict records, which keep states of several regions
-// sealed as they were found, name what they need. This release makes none.
-func conflictsNeed(record.View, string) ([]string, error) { return nil, nil }
+// conflictsNeed counts the conflicts of a scope: what they keep is not sealed again.
+func conflictsNeed(view record.View, scope string) ([]string, error) {
+	count, first := 0, ""
+	err := scanAll(view, record.Conflicts, record.ConflictPrefix, func(c *recordpb.Conflict) bool {
+		if c.GetVault() == scope || c.GetVault() == "" && c.GetAccount() == scope {
+			if count++; count == 1 {
+				first = c.GetId()
+			}
+		}
+		return true
+	})
+	if err != nil || count == 0 {
+		return nil, err
+	}
+	return []string{fmt.Sprintf("%d conflicts, such as %s, which must be adopted or discarded first", count, first)}, nil
+}
 
 // recordsNeed counts what older generations still seal: a record that could not
 // be opened when it was to be sealed again.

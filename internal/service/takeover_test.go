@@ -393,3 +393,48 @@ func TestMoveHandsOver(t *testing.T) {
 	_, err = p.west.CreateSecret(p.west.as(p.east.token), service.NewSecret{Vault: "v", Name: "new", Value: secret.NewPlaintext([]byte("x"))})
 	must(t, err)
 }
+
+func TestARegionThatIsAHomeStaysATarget(t *testing.T) {
+	p := startPair(t)
+	key := record.SecretKey(p.east.create(service.NewSecret{Name: "db"}).Secret.ID)
+	p.send(key)
+	must(t, p.east.HandOver(t.Context(), key, "west"))
+	none := []secret.Target{}
+	_, err := p.east.ReplicateVault(p.east.ctx(), service.VaultReplication{Vault: "v", Targets: &none})
+	if !secret.HasCode(err, secret.CodeInvalid) || !strings.Contains(err.Error(), "home of 1 secrets") {
+		t.Errorf("the home of a secret is taken off the targets: %v", err)
+	}
+}
+
+func TestConflictsAreListedShownAndDiscarded(t *testing.T) {
+	p := startPair(t)
+	key := record.SecretKey(p.east.create(service.NewSecret{Name: "db"}).Secret.ID)
+	p.send(key)
+	p.put("db", "past the fork")
+	p.takeOver()
+	_, err := p.putIn(p.west, "db", "of west")
+	must(t, err)
+	must(t, p.west.InheritAll(t.Context(), "east"))
+	p.bringBack()
+	listed, err := p.east.ListConflicts(p.east.ctx(), "v")
+	must(t, err)
+	if len(listed) != 1 || listed[0].Values != nil {
+		t.Fatalf("listed: %+v", listed)
+	}
+	id := listed[0].GetId()
+	shown, err := p.east.GetConflict(p.east.ctx(), id)
+	must(t, err)
+	for _, version := range shown.GetVersions() {
+		if value := shown.Values[secret.VersionID(version)]; string(value.Reveal()) != "past the fork" {
+			t.Errorf("version %s has %q", version, value.Reveal())
+		}
+	}
+	must(t, p.east.DiscardConflict(p.east.ctx(), id))
+	if _, err := p.east.GetConflict(p.east.ctx(), id); !secret.HasCode(err, secret.CodeNotFound) {
+		t.Errorf("a conflict that was discarded: %v", err)
+	}
+	must(t, p.east.shard.snapshot().Scan(record.ConflictVersionPrefix, record.PrefixEnd(record.ConflictVersionPrefix), func(s record.Stored) bool {
+		t.Errorf("%s is left", s.Key)
+		return true
+	}))
+}
