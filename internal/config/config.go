@@ -382,7 +382,8 @@ type AWS struct {
 
 // Rotator is an HTTP endpoint that makes and sets new values of secrets.
 type Rotator struct {
-	// Name is what secrets name it by, of the form of an ARN: arn:…; required.
+	// Name is what secrets name it by, of the form of an ARN: arn:…, with the number of
+	// the account whose secrets it rotates, or 000000000000 for every account; required.
 	Name string `yaml:"name"`
 	// URL is where it is asked; required.
 	URL string `yaml:"url"`

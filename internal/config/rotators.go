@@ -19,8 +19,8 @@ func (c *Config) validateRotators(p *problems) {
 	seen := map[string]bool{}
 	for i := range c.Rotators {
 		r, at := &c.Rotators[i], fmt.Sprintf("rotators[%d].", i)
-		if !strings.HasPrefix(r.Name, "arn:") || len(r.Name) > secret.MaxRotatorBytes {
-			p.add(at+"name", "must be like arn:aws:lambda:east:1:function:NAME, of at most %d bytes", secret.MaxRotatorBytes)
+		if !strings.HasPrefix(r.Name, "arn:") || strings.Count(r.Name, ":") < 5 || len(r.Name) > secret.MaxRotatorBytes {
+			p.add(at+"name", "must be like arn:aws:lambda:east:000000000000:function:NAME, of at most %d bytes", secret.MaxRotatorBytes)
 		}
 		if seen[r.Name] {
 			p.add(at+"name", "is that of another rotator too")

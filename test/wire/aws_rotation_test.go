@@ -23,7 +23,10 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-const rotatorName = "arn:aws:lambda:east:000000000000:function:rotator"
+const (
+	rotatorName    = "arn:aws:lambda:east:000000000000:function:rotator"
+	foreignRotator = "arn:aws:lambda:east:000000000001:function:rotator" // of some other account
+)
 
 // rotator is the one of the shared regions: an HTTP server that does what tests say.
 var rotator = &rotators{secrets: map[string]func(context.Context, step) error{}}
@@ -46,7 +49,7 @@ func (r *rotators) start(dir string) (func(string, *config.Config), error) {
 	r.server = httptest.NewServer(r)
 	return func(_ string, c *config.Config) {
 		if c.Process.Has(config.Control) {
-			c.Rotators = []config.Rotator{{Name: rotatorName, URL: r.server.URL, KeyFile: file}}
+			c.Rotators = []config.Rotator{{Name: rotatorName, URL: r.server.URL, KeyFile: file}, {Name: foreignRotator, URL: r.server.URL, KeyFile: file}}
 		}
 	}, os.WriteFile(file, []byte(r.key+"\n"), 0o600)
 }
@@ -135,7 +138,9 @@ func TestRotation(t *testing.T) {
 		}
 		return rotate(ctx, c, s)
 	})
-	k.fails(t, "RotateSecret", m{"SecretId": "a", "ClientRequestToken": token(2), "RotationLambdaARN": rotatorName + "2"}, "AccessDeniedException", "")
+	for _, name := range []string{rotatorName + "2", foreignRotator} {
+		k.fails(t, "RotateSecret", m{"SecretId": "a", "ClientRequestToken": token(2), "RotationLambdaARN": name}, "AccessDeniedException", "")
+	}
 	for _, rules := range []m{
 		{"AutomaticallyAfterDays": 0}, {"AutomaticallyAfterDays": 1, "ScheduleExpression": "rate(4 hours)"}, {"ScheduleExpression": "rate(1 hour)"},
 		{"ScheduleExpression": "daily"}, {"AutomaticallyAfterDays": 1, "Duration": "25h"}, {"AutomaticallyAfterDays": 1, "Duration": "3"},

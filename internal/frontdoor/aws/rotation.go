@@ -156,10 +156,20 @@ func (d *Dialect) checkRotator(s *secret.Secret, given *string) error {
 		return nil
 	case name == "":
 		return faultf(secret.CodeWrongState, "InvalidRequestException", textNoRotator)
-	case d.Rotator == nil || !d.Rotator(name):
+	case d.Rotator == nil || !d.Rotator(name) || !rotates(name, s.Account):
 		return faultf(secret.CodeWrongState, "AccessDeniedException", textUnreachable)
 	}
 	return nil
+}
+
+// anyAccount stands in the name of a rotator for every account.
+const anyAccount = "000000000000"
+
+// rotates reports whether a rotator is for the secrets of an account, which its name
+// says: nobody has another's act for them.
+func rotates(name string, account secret.AccountID) bool {
+	part := strings.SplitN(name, ":", 6)
+	return len(part) == 6 && (part[4] == anyAccount || part[4] == accountNumber(account))
 }
 
 func (d *Dialect) cancelRotateSecret(ctx context.Context, in *secretIn) (any, error) {
