@@ -116,7 +116,7 @@ func (w *world) observe(r *region, before view, txn record.Txn) {
 		key := write.Key
 		if key.HasPrefix(record.WorkPrefix) && write.Value == nil {
 			key = key[len(record.WorkPrefix):]
-			if o, ok := ownerIn(before, key); ok && o.Home == r.name {
+			if o, ok := ownerIn(before, key); ok && o.MaySend(r.name) {
 				w.noteCleared(key, o.Order)
 			}
 			continue
@@ -134,10 +134,17 @@ func (w *world) observe(r *region, before view, txn record.Txn) {
 		} else {
 			continue
 		}
-		if o.Home != r.name {
+		if o.Home != r.name && !handsOver(before, o) {
 			w.checkReceived(r, before, key, o)
 		}
 	}
+}
+
+// handsOver reports whether a region whose store was as before has moved a record to
+// another one itself.
+func handsOver(before view, o secret.Ownership) bool {
+	region, err := service.RegionRecord(before)
+	return err == nil && region.GetIncarnation() == string(o.Incarnation)
 }
 
 func (w *world) noteCleared(key record.Key, o secret.Order) {
