@@ -82,6 +82,17 @@ func (r *region) clock() time.Time {
 	return r.now
 }
 
+// run runs the worker until it is stopped.
+func (r *region) run(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.worker.Run(ctx) }()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
 // until waits until the state of the rotation is as wanted.
 func (r *region) until(t *testing.T, what string, holds func(*secret.Rotation) bool) {
 	t.Helper()
@@ -141,13 +152,7 @@ func TestAFailedStepIsTriedAgainLater(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- r.worker.Run(ctx) }()
-	defer func() {
-		cancel()
-		<-done
-	}()
+	defer r.run(t)()
 	forward := func(d time.Duration) {
 		r.mu.Lock()
 		r.now = r.now.Add(d)
@@ -189,13 +194,7 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 	r.change(func(s *secret.Secret, m secret.Mutation) {
 		_, _ = s.ConfigureRotation(m, secret.RotationSettings{Rotator: &name, Begin: "version"})
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- r.worker.Run(ctx) }()
-	defer func() {
-		cancel()
-		<-done
-	}()
+	defer r.run(t)()
 	r.change(func(s *secret.Secret, _ secret.Mutation) { s.Ownership.Home = "east" })
 	r.until(t, "an unknown rotator", func(s *secret.Rotation) bool { return s.Attempts == 1 })
 }

@@ -21,6 +21,96 @@ func token(n int) string { return fmt.Sprintf("00000000-0000-0000-0000-%012d", n
 
 const notFound = "Secrets Manager can't find the specified secret."
 
+const (
+	missing  = "ResourceNotFoundException"
+	request  = "InvalidRequestException"
+	param    = "InvalidParameterException"
+	broken   = "ValidationException"
+	exists   = "ResourceExistsException"
+	deleted  = "You can't perform this operation on the secret because it was marked for deletion."
+	badName  = "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!"
+	noToken  = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
+	tokenLen = "ClientRequestToken must be 32-64 characters long."
+)
+
+// mistake is a request that is refused, with a type and a message; an empty one is any.
+type mistake struct {
+	operation     string
+	body          m
+	kind, message string
+}
+
+var mistakesInReading = []mistake{
+	{"GetSecretValue", m{"SecretId": "none"}, missing, notFound},
+	{"DescribeSecret", m{"SecretId": "none"}, missing, notFound},
+	{"ListSecretVersionIds", m{"SecretId": "none"}, missing, notFound},
+	{"GetSecretValue", m{"SecretId": "empty"}, missing, "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT"},
+	{"GetSecretValue", m{"SecretId": "live", "VersionStage": "other"}, missing, "Secrets Manager can't find the specified secret value for staging label: other"},
+	{"GetSecretValue", m{"SecretId": "live", "VersionId": token(7)}, missing, "Secrets Manager can't find the specified secret value for VersionId: " + token(7)},
+	{"GetSecretValue", m{"SecretId": "live", "VersionId": token(1), "VersionStage": "AWSCURRENT"}, request, "You provided a VersionStage that is not associated to the provided VersionId."},
+	{"GetSecretValue", m{"SecretId": "gone"}, request, deleted},
+	{"ListSecrets", m{"MaxResults": 101}, broken, ""},
+	{"ListSecrets", m{"MaxResults": 0}, broken, ""},
+	{"ListSecrets", m{"NextToken": "x"}, "InvalidNextTokenException", ""},
+	{"ListSecrets", m{"NextToken": "x", "SortOrder": "desc"}, "InvalidNextTokenException", ""},
+	{"ListSecrets", m{"Filters": []m{{"Key": "colour", "Values": []string{"x"}}}}, broken, ""},
+	{"ListSecrets", m{"SortBy": "size"}, broken, ""},
+	{"ListSecretVersionIds", m{"SecretId": "live", "NextToken": "x"}, "InvalidNextTokenException", ""},
+	{"BatchGetSecretValue", m{}, param, ""},
+	{"BatchGetSecretValue", m{"SecretIdList": []string{"a"}, "Filters": []m{{"Key": "name", "Values": []string{"x"}}}}, param, ""},
+}
+
+var mistakesInWriting = []mistake{
+	{"PutSecretValue", m{"SecretId": "none", "SecretString": "x", "ClientRequestToken": token(9)}, missing, notFound},
+	{"UpdateSecret", m{"SecretId": "none", "SecretString": "x", "ClientRequestToken": token(9)}, missing, notFound},
+	{"DeleteSecret", m{"SecretId": "none"}, missing, notFound},
+	{"RestoreSecret", m{"SecretId": "none"}, missing, notFound},
+	{"TagResource", m{"SecretId": "none", "Tags": []m{{"Key": "a", "Value": "b"}}}, missing, notFound},
+	{"UntagResource", m{"SecretId": "none", "TagKeys": []string{"a"}}, missing, notFound},
+	{"UpdateSecretVersionStage", m{"SecretId": "none", "VersionStage": "a", "MoveToVersionId": token(1)}, missing, notFound},
+	{"CreateSecret", m{"Name": "live", "SecretString": "x", "ClientRequestToken": token(3)}, exists, "The operation failed because the secret live already exists."},
+	{"CreateSecret", m{"Name": "live", "SecretString": "x", "ClientRequestToken": token(1)}, exists, "The operation failed because the secret live already exists."},
+	{"CreateSecret", m{"Name": "gone", "SecretString": "x", "ClientRequestToken": token(3)}, request, "You can't create this secret because a secret with this name is already scheduled for deletion."},
+	{"CreateSecret", m{"Name": "gone", "SecretString": "one", "ClientRequestToken": token(1)}, request, "You can't create this secret because a secret with this name is already scheduled for deletion."},
+	{"PutSecretValue", m{"SecretId": "gone", "SecretString": "x", "ClientRequestToken": token(3)}, request, deleted},
+	{"UpdateSecret", m{"SecretId": "gone", "Description": "x", "ClientRequestToken": token(3)}, request, deleted},
+	{"TagResource", m{"SecretId": "gone", "Tags": []m{{"Key": "a", "Value": "b"}}}, request, deleted},
+	{"UntagResource", m{"SecretId": "gone", "TagKeys": []string{"a"}}, request, deleted},
+	{"UpdateSecretVersionStage", m{"SecretId": "gone", "VersionStage": "a", "MoveToVersionId": token(1)}, request, deleted},
+	{"DeleteSecret", m{"SecretId": "gone"}, request, deleted},
+	{"CreateSecret", m{"Name": "x", "SecretString": "x"}, request, noToken},
+	{"PutSecretValue", m{"SecretId": "live", "SecretString": "x"}, request, noToken},
+	{"UpdateSecret", m{"SecretId": "live", "Description": "x"}, request, noToken},
+	{"CreateSecret", m{"Name": "x", "SecretString": "x", "ClientRequestToken": "short"}, param, tokenLen},
+	{"CreateSecret", m{"Name": "x", "SecretString": "x", "ClientRequestToken": strings.Repeat("a", 65)}, param, tokenLen},
+	{"PutSecretValue", m{"SecretId": "live", "SecretString": "x", "SecretBinary": "eA==", "ClientRequestToken": token(4)}, param, ""},
+	{"PutSecretValue", m{"SecretId": "live", "ClientRequestToken": token(4)}, request, "You must provide either SecretString or SecretBinary."},
+	{"PutSecretValue", m{"SecretId": "live", "SecretString": "", "ClientRequestToken": token(4)}, broken, ""},
+	{"PutSecretValue", m{"SecretId": "live", "SecretString": strings.Repeat("x", 65537), "ClientRequestToken": token(4)}, broken, ""},
+	{"PutSecretValue", m{"SecretId": "live", "SecretString": "other", "ClientRequestToken": token(1)}, exists, ""},
+	{"PutSecretValue", m{"SecretId": "live", "SecretBinary": "b25l", "ClientRequestToken": token(1)}, exists, ""},
+	{"DeleteSecret", m{"SecretId": "live", "RecoveryWindowInDays": 6}, param, ""},
+	{"DeleteSecret", m{"SecretId": "live", "RecoveryWindowInDays": 31}, param, ""},
+	{"DeleteSecret", m{"SecretId": "live", "RecoveryWindowInDays": 7, "ForceDeleteWithoutRecovery": true}, param, ""},
+	{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "AWSCURRENT", "RemoveFromVersionId": token(2)}, param, ""},
+	{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "AWSCURRENT", "MoveToVersionId": token(1)}, param, ""},
+	{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "AWSCURRENT", "MoveToVersionId": token(1), "RemoveFromVersionId": token(1)}, param, ""},
+	{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "x", "MoveToVersionId": token(8)}, missing, ""},
+	{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "x"}, param, ""},
+	{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "CURRENT", "MoveToVersionId": token(1)}, param, ""},
+}
+
+var mistakesInForm = []mistake{
+	{"GetRandomPassword", m{"PasswordLength": 3}, param, ""},
+	{"GetRandomPassword", m{"ExcludeLowercase": true, "ExcludeUppercase": true, "ExcludeNumbers": true, "ExcludePunctuation": true}, param, ""},
+	{"GetSecretValue", m{}, broken, ""},
+	{"GetSecretValue", m{"SecretId": "live", "Colour": 1}, "SerializationException", "a member is not known here: /Colour"},
+	{"GetSecretValue", m{"SecretId": 7}, "SerializationException", "a member has a value of the wrong type: /SecretId"},
+	{"Nonsense", m{}, "UnknownOperationException", ""},
+	{"CreateSecret", m{"Name": "x", "KmsKeyId": "some/key", "ClientRequestToken": token(1)}, param, ""},
+	{"CreateSecret", m{"Name": "x", "Type": "partner", "ClientRequestToken": token(1)}, param, ""},
+}
+
 // TestMessages has every answer to a mistake as AWS words it.
 func TestMessages(t *testing.T) {
 	k := newTenant(t).in("east")
@@ -29,85 +119,7 @@ func TestMessages(t *testing.T) {
 	k.ok(t, "CreateSecret", m{"Name": "empty", "ClientRequestToken": token(1)})
 	k.ok(t, "CreateSecret", m{"Name": "gone", "SecretString": "one", "ClientRequestToken": token(1)})
 	k.ok(t, "DeleteSecret", m{"SecretId": "gone"})
-	const (
-		missing  = "ResourceNotFoundException"
-		request  = "InvalidRequestException"
-		param    = "InvalidParameterException"
-		broken   = "ValidationException"
-		exists   = "ResourceExistsException"
-		deleted  = "You can't perform this operation on the secret because it was marked for deletion."
-		badName  = "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!"
-		noToken  = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
-		tokenLen = "ClientRequestToken must be 32-64 characters long."
-	)
-	for _, c := range []struct {
-		operation     string
-		body          m
-		kind, message string
-	}{
-		{"GetSecretValue", m{"SecretId": "none"}, missing, notFound},
-		{"DescribeSecret", m{"SecretId": "none"}, missing, notFound},
-		{"PutSecretValue", m{"SecretId": "none", "SecretString": "x", "ClientRequestToken": token(9)}, missing, notFound},
-		{"UpdateSecret", m{"SecretId": "none", "SecretString": "x", "ClientRequestToken": token(9)}, missing, notFound},
-		{"DeleteSecret", m{"SecretId": "none"}, missing, notFound},
-		{"RestoreSecret", m{"SecretId": "none"}, missing, notFound},
-		{"ListSecretVersionIds", m{"SecretId": "none"}, missing, notFound},
-		{"TagResource", m{"SecretId": "none", "Tags": []m{{"Key": "a", "Value": "b"}}}, missing, notFound},
-		{"UntagResource", m{"SecretId": "none", "TagKeys": []string{"a"}}, missing, notFound},
-		{"UpdateSecretVersionStage", m{"SecretId": "none", "VersionStage": "a", "MoveToVersionId": token(1)}, missing, notFound},
-		{"GetSecretValue", m{"SecretId": "empty"}, missing, "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT"},
-		{"GetSecretValue", m{"SecretId": "live", "VersionStage": "other"}, missing, "Secrets Manager can't find the specified secret value for staging label: other"},
-		{"GetSecretValue", m{"SecretId": "live", "VersionId": token(7)}, missing, "Secrets Manager can't find the specified secret value for VersionId: " + token(7)},
-		{"GetSecretValue", m{"SecretId": "live", "VersionId": token(1), "VersionStage": "AWSCURRENT"}, request, "You provided a VersionStage that is not associated to the provided VersionId."},
-		{"CreateSecret", m{"Name": "live", "SecretString": "x", "ClientRequestToken": token(3)}, exists, "The operation failed because the secret live already exists."},
-		{"CreateSecret", m{"Name": "live", "SecretString": "x", "ClientRequestToken": token(1)}, exists, "The operation failed because the secret live already exists."},
-		{"CreateSecret", m{"Name": "gone", "SecretString": "x", "ClientRequestToken": token(3)}, request, "You can't create this secret because a secret with this name is already scheduled for deletion."},
-		{"CreateSecret", m{"Name": "gone", "SecretString": "one", "ClientRequestToken": token(1)}, request, "You can't create this secret because a secret with this name is already scheduled for deletion."},
-		{"GetSecretValue", m{"SecretId": "gone"}, request, deleted},
-		{"PutSecretValue", m{"SecretId": "gone", "SecretString": "x", "ClientRequestToken": token(3)}, request, deleted},
-		{"UpdateSecret", m{"SecretId": "gone", "Description": "x", "ClientRequestToken": token(3)}, request, deleted},
-		{"TagResource", m{"SecretId": "gone", "Tags": []m{{"Key": "a", "Value": "b"}}}, request, deleted},
-		{"UntagResource", m{"SecretId": "gone", "TagKeys": []string{"a"}}, request, deleted},
-		{"UpdateSecretVersionStage", m{"SecretId": "gone", "VersionStage": "a", "MoveToVersionId": token(1)}, request, deleted},
-		{"DeleteSecret", m{"SecretId": "gone"}, request, deleted},
-		{"CreateSecret", m{"Name": "x", "SecretString": "x"}, request, noToken},
-		{"PutSecretValue", m{"SecretId": "live", "SecretString": "x"}, request, noToken},
-		{"UpdateSecret", m{"SecretId": "live", "Description": "x"}, request, noToken},
-		{"CreateSecret", m{"Name": "x", "SecretString": "x", "ClientRequestToken": "short"}, param, tokenLen},
-		{"CreateSecret", m{"Name": "x", "SecretString": "x", "ClientRequestToken": strings.Repeat("a", 65)}, param, tokenLen},
-		{"PutSecretValue", m{"SecretId": "live", "SecretString": "x", "SecretBinary": "eA==", "ClientRequestToken": token(4)}, param, ""},
-		{"PutSecretValue", m{"SecretId": "live", "ClientRequestToken": token(4)}, request, "You must provide either SecretString or SecretBinary."},
-		{"PutSecretValue", m{"SecretId": "live", "SecretString": "", "ClientRequestToken": token(4)}, broken, ""},
-		{"PutSecretValue", m{"SecretId": "live", "SecretString": strings.Repeat("x", 65537), "ClientRequestToken": token(4)}, broken, ""},
-		{"PutSecretValue", m{"SecretId": "live", "SecretString": "other", "ClientRequestToken": token(1)}, exists, ""},
-		{"PutSecretValue", m{"SecretId": "live", "SecretBinary": "b25l", "ClientRequestToken": token(1)}, exists, ""},
-		{"DeleteSecret", m{"SecretId": "live", "RecoveryWindowInDays": 6}, param, ""},
-		{"DeleteSecret", m{"SecretId": "live", "RecoveryWindowInDays": 31}, param, ""},
-		{"DeleteSecret", m{"SecretId": "live", "RecoveryWindowInDays": 7, "ForceDeleteWithoutRecovery": true}, param, ""},
-		{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "AWSCURRENT", "RemoveFromVersionId": token(2)}, param, ""},
-		{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "AWSCURRENT", "MoveToVersionId": token(1)}, param, ""},
-		{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "AWSCURRENT", "MoveToVersionId": token(1), "RemoveFromVersionId": token(1)}, param, ""},
-		{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "x", "MoveToVersionId": token(8)}, missing, ""},
-		{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "x"}, param, ""},
-		{"UpdateSecretVersionStage", m{"SecretId": "live", "VersionStage": "CURRENT", "MoveToVersionId": token(1)}, param, ""},
-		{"ListSecrets", m{"MaxResults": 101}, broken, ""},
-		{"ListSecrets", m{"MaxResults": 0}, broken, ""},
-		{"ListSecrets", m{"NextToken": "x"}, "InvalidNextTokenException", ""},
-		{"ListSecrets", m{"NextToken": "x", "SortOrder": "desc"}, "InvalidNextTokenException", ""},
-		{"ListSecrets", m{"Filters": []m{{"Key": "colour", "Values": []string{"x"}}}}, broken, ""},
-		{"ListSecrets", m{"SortBy": "size"}, broken, ""},
-		{"ListSecretVersionIds", m{"SecretId": "live", "NextToken": "x"}, "InvalidNextTokenException", ""},
-		{"BatchGetSecretValue", m{}, param, ""},
-		{"BatchGetSecretValue", m{"SecretIdList": []string{"a"}, "Filters": []m{{"Key": "name", "Values": []string{"x"}}}}, param, ""},
-		{"GetRandomPassword", m{"PasswordLength": 3}, param, ""},
-		{"GetRandomPassword", m{"ExcludeLowercase": true, "ExcludeUppercase": true, "ExcludeNumbers": true, "ExcludePunctuation": true}, param, ""},
-		{"GetSecretValue", m{}, broken, ""},
-		{"GetSecretValue", m{"SecretId": "live", "Colour": 1}, "SerializationException", "a member is not known here: /Colour"},
-		{"GetSecretValue", m{"SecretId": 7}, "SerializationException", "a member has a value of the wrong type: /SecretId"},
-		{"Nonsense", m{}, "UnknownOperationException", ""},
-		{"CreateSecret", m{"Name": "x", "KmsKeyId": "some/key", "ClientRequestToken": token(1)}, param, ""},
-		{"CreateSecret", m{"Name": "x", "Type": "partner", "ClientRequestToken": token(1)}, param, ""},
-	} {
+	for _, c := range slices.Concat(mistakesInReading, mistakesInWriting, mistakesInForm) {
 		k.fails(t, c.operation, c.body, c.kind, c.message)
 	}
 	for _, operation := range []string{
