@@ -1,17 +1,21 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/client"
 )
 
 func (a *app) regionTakeover() *cobra.Command {
-	var unfenced, yes bool
+	var unfenced, yes, dryRun bool
 	var yesUnfenced string
 	c := &cobra.Command{
 		Use: "takeover REGION", Short: "Go on in this region with what is homed in a lost one", Args: args("REGION"),
@@ -27,12 +31,15 @@ as conflicts (lifeboat conflict list).
 A region that is reachable is refused: move its vaults instead (lifeboat vault move).
 With --accept-unfenced it is taken over all the same; what it goes on to accept until
 it has learnt of this becomes conflicts too.`,
-		Example:           "  lifeboat region takeover east\n  lifeboat region takeovers",
+		Example:           "  lifeboat region takeover east --dry-run\n  lifeboat region takeover east\n  lifeboat region takeovers",
 		ValidArgsFunction: a.completePeers,
 		RunE: func(c *cobra.Command, args []string) error {
 			cl, err := a.connect()
 			if err != nil {
 				return err
+			}
+			if dryRun {
+				return a.takeoverDryRun(c.Context(), cl, args[0], unfenced || yesUnfenced != "")
 			}
 			what := "taking over " + args[0]
 			if unfenced = unfenced || yesUnfenced != ""; unfenced {
@@ -55,10 +62,28 @@ it has learnt of this becomes conflicts too.`,
 			})
 		},
 	}
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "only say what it would do, and what stands in its way")
 	c.Flags().BoolVar(&yes, "yes", false, "do not ask, unless --accept-unfenced is given")
 	c.Flags().StringVar(&yesUnfenced, "yes-unfenced", "", "name of the region, so that --accept-unfenced does not ask")
 	c.Flags().BoolVar(&unfenced, "accept-unfenced", false, "take it over although it is reachable; asks for its name to be typed")
 	return c
+}
+
+func (a *app) takeoverDryRun(ctx context.Context, cl *client.Client, region string, unfenced bool) error {
+	answer, err := cl.TakeOverRegion(ctx, &lifeboatv1.TakeOverRegionRequest{Region: region, AcceptUnfenced: unfenced, DryRun: true})
+	if err != nil {
+		return err
+	}
+	return a.show(answer, func(w io.Writer) {
+		s := answer.GetScope()
+		row(w, "would move here", fmt.Sprintf("%d secrets, %d vaults, %d accounts", s.GetSecrets(), s.GetVaults(), s.GetAccounts()))
+		row(w, "of other vaults", fmt.Sprintf("single secrets of %d vaults, which themselves stay", s.GetPartialVaults()))
+		row(w, region+" answered last", at(s.GetLastSeenAt()))
+		row(w, "asked for newer states", or(strings.Join(s.GetSurvivors(), ", "), "no region"))
+		row(w, "cannot be asked", or(strings.Join(s.GetSilent(), ", "), "-"))
+		row(w, "would be refused", or(clip(answer.GetBlocked(), 70), "no"))
+		row(w, "lost for now", "what "+region+" accepted and no region that answers has")
+	})
 }
 
 func (a *app) regionTakeovers() *cobra.Command {

@@ -148,22 +148,54 @@ func (p *Process) allAnswered() bool {
 type ownerships struct{ p *Process }
 
 // TakeOver implements native.Ownership. A region that is reachable is taken over only
-// if the operator says so twice.
-func (o ownerships) TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, error) {
+// if the operator says so twice. A dry run ends before the one write.
+func (o ownerships) TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, *lifeboatv1.TakeoverScope, error) {
 	region := secret.RegionName(req.GetRegion())
 	s, ok := o.p.links.PeerStatus(region)
 	if !ok {
-		return nil, link.NotPeer(region)
+		return nil, nil, link.NotPeer(region)
+	}
+	view := o.p.records().View(ctx)
+	var scope *lifeboatv1.TakeoverScope
+	if req.GetDryRun() {
+		var err error
+		if scope, err = o.scope(region); err != nil {
+			return nil, nil, err
+		}
+		scope.LastSeenAt = timestampOf(s.LastSeen)
 	}
 	if s.Reachable && !req.GetAcceptUnfenced() {
-		return nil, secret.Errorf(secret.CodeWrongState, "region %s is reachable since %s", region, s.Since.UTC().Format(time.RFC3339)).
+		return nil, scope, secret.Errorf(secret.CodeWrongState, "region %s is reachable since %s", region, s.Since.UTC().Format(time.RFC3339)).
 			WithHint("move its vaults, or cut it off first; if neither can be, accept that it goes on to take writes until it learns of this")
 	}
+	if req.GetDryRun() {
+		return nil, scope, o.p.service.MayTakeOver(view, region)
+	}
 	if err := o.p.service.TakeOver(ctx, region, s.Reachable); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	t, _, err := record.Load(o.p.records().View(ctx), record.Takeovers, record.TakeoverKey(region))
-	return t, err
+	return t, nil, err
+}
+
+// scope says what a takeover of a region would move, and who can be asked about it.
+func (o ownerships) scope(lost secret.RegionName) (*lifeboatv1.TakeoverScope, error) {
+	scope := &lifeboatv1.TakeoverScope{}
+	err := o.p.synced(func(view record.View) error {
+		found, err := o.p.service.TakeoverScope(view, lost)
+		scope.Accounts, scope.Vaults, scope.Secrets, scope.PartialVaults = found.Accounts, found.Vaults, found.Secrets, found.PartialVaults
+		return err
+	})
+	for _, peer := range o.p.links.Status() {
+		switch {
+		case peer.Region == lost:
+		case peer.Reachable:
+			scope.Survivors = append(scope.Survivors, string(peer.Region))
+		default:
+			scope.Silent = append(scope.Silent, string(peer.Region))
+		}
+	}
+	return scope, err
 }
 
 // Takeovers implements native.Ownership.

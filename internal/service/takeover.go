@@ -41,16 +41,9 @@ type Survivors interface {
 // record to the next epoch; InheritAll moves the rest. It is called by Operate, which
 // authorises and audits. Errors: CodeExists if it was taken over before.
 func (s *Service) TakeOver(ctx context.Context, lost secret.RegionName, unfenced bool) error {
-	if lost == s.Region {
-		return secret.Invalid("region", "is this region")
-	}
 	key := record.TakeoverKey(lost)
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
-		_, _, err := record.Load(view, record.Takeovers, key)
-		if err == nil {
-			return nil, secret.Errorf(secret.CodeExists, "region %s was taken over before, and is not back", lost)
-		}
-		if !errors.Is(err, record.ErrNotFound) {
+		if err := s.MayTakeOver(view, lost); err != nil {
 			return nil, err
 		}
 		txn, fence, err := s.changeFence(view)
@@ -66,6 +59,23 @@ func (s *Service) TakeOver(ctx context.Context, lost secret.RegionName, unfenced
 	if err == nil {
 		s.cleared(ctx, "", revision)
 	}
+	return err
+}
+
+// MayTakeOver returns why a region cannot be taken over now, nil if it can, as TakeOver
+// does.
+func (s *Service) MayTakeOver(view record.View, lost secret.RegionName) error {
+	if lost == s.Region {
+		return secret.Invalid("region", "is this region")
+	}
+	_, _, err := record.Load(view, record.Takeovers, record.TakeoverKey(lost))
+	switch {
+	case err == nil:
+		return secret.Errorf(secret.CodeExists, "region %s was taken over before, and is not back", lost)
+	case !errors.Is(err, record.ErrNotFound):
+		return err
+	}
+	_, _, err = newTxn(view)
 	return err
 }
 
@@ -236,6 +246,38 @@ func (i *inheritance) moves(stored record.Stored) (bool, error) {
 func (i *inheritance) move(ctx context.Context, keys []record.Key) error {
 	i.service.pull(ctx, i.lost, keys)
 	return sideBySide(keys, inheritedAtOnce, func(key record.Key) error { return i.service.inheritOne(ctx, i.lost, key) })
+}
+
+// TakeoverScope counts what this region would be the home of if it took another over.
+type TakeoverScope struct {
+	Accounts, Vaults, Secrets, PartialVaults uint64
+}
+
+// TakeoverScope counts what a takeover of a region moves: by the rule by which it does.
+func (s *Service) TakeoverScope(view record.View, lost secret.RegionName) (scope TakeoverScope, err error) {
+	i := &inheritance{service: s, lost: lost}
+	for prefix, count := range map[string]*uint64{
+		record.AccountPrefix: &scope.Accounts, record.VaultPrefix: &scope.Vaults, record.SecretPrefix: &scope.Secrets,
+	} {
+		var inner error
+		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+			var moves bool
+			if moves, inner = i.moves(stored); moves {
+				*count++
+			}
+			return inner == nil
+		})
+		if err = errors.Join(err, inner); err != nil {
+			return scope, err
+		}
+	}
+	err = scanAll(view, record.Vaults, record.VaultPrefix, func(v *secret.Vault) bool {
+		if v.Ownership.Home == lost && secret.TargetIn(v.Replication.Targets, s.Region) == nil {
+			scope.PartialVaults++
+		}
+		return true
+	})
+	return scope, err
 }
 
 // note stores how far the inheritance came.

@@ -28,8 +28,10 @@ type TakeOverRegionRequest struct {
 	// Take it over although it is reachable, and may go on to accept mutations until it
 	// has learnt of this: they become conflicts.
 	AcceptUnfenced bool `protobuf:"varint,2,opt,name=accept_unfenced,json=acceptUnfenced,proto3" json:"accept_unfenced,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Only say what it would do, and what stands in its way.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TakeOverRegionRequest) Reset() {
@@ -76,9 +78,21 @@ func (x *TakeOverRegionRequest) GetAcceptUnfenced() bool {
 	return false
 }
 
+func (x *TakeOverRegionRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
 type TakeOverRegionResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Takeover      *Takeover              `protobuf:"bytes,1,opt,name=takeover,proto3" json:"takeover,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent in a dry run.
+	Takeover *Takeover `protobuf:"bytes,1,opt,name=takeover,proto3" json:"takeover,omitempty"`
+	// What is taken over.
+	Scope *TakeoverScope `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	// In a dry run: why it would be refused; empty if it would not.
+	Blocked       string `protobuf:"bytes,3,opt,name=blocked,proto3" json:"blocked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +134,119 @@ func (x *TakeOverRegionResponse) GetTakeover() *Takeover {
 	return nil
 }
 
+func (x *TakeOverRegionResponse) GetScope() *TakeoverScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *TakeOverRegionResponse) GetBlocked() string {
+	if x != nil {
+		return x.Blocked
+	}
+	return ""
+}
+
+// TakeoverScope is what a region holds of another one.
+type TakeoverScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose home moves.
+	Accounts uint64 `protobuf:"varint,1,opt,name=accounts,proto3" json:"accounts,omitempty"`
+	Vaults   uint64 `protobuf:"varint,2,opt,name=vaults,proto3" json:"vaults,omitempty"`
+	Secrets  uint64 `protobuf:"varint,3,opt,name=secrets,proto3" json:"secrets,omitempty"`
+	// Vaults of which only single secrets are held here: those move, the vaults do not.
+	PartialVaults uint64 `protobuf:"varint,4,opt,name=partial_vaults,json=partialVaults,proto3" json:"partial_vaults,omitempty"`
+	// Other regions that hold some of it and answer, so that what they have newer is
+	// fetched before a record moves; and those that do not answer: what they have newer
+	// becomes conflicts there.
+	Survivors []string `protobuf:"bytes,5,rep,name=survivors,proto3" json:"survivors,omitempty"`
+	Silent    []string `protobuf:"bytes,6,rep,name=silent,proto3" json:"silent,omitempty"`
+	// When the lost region answered last.
+	LastSeenAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeoverScope) Reset() {
+	*x = TakeoverScope{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeoverScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeoverScope) ProtoMessage() {}
+
+func (x *TakeoverScope) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeoverScope.ProtoReflect.Descriptor instead.
+func (*TakeoverScope) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *TakeoverScope) GetAccounts() uint64 {
+	if x != nil {
+		return x.Accounts
+	}
+	return 0
+}
+
+func (x *TakeoverScope) GetVaults() uint64 {
+	if x != nil {
+		return x.Vaults
+	}
+	return 0
+}
+
+func (x *TakeoverScope) GetSecrets() uint64 {
+	if x != nil {
+		return x.Secrets
+	}
+	return 0
+}
+
+func (x *TakeoverScope) GetPartialVaults() uint64 {
+	if x != nil {
+		return x.PartialVaults
+	}
+	return 0
+}
+
+func (x *TakeoverScope) GetSurvivors() []string {
+	if x != nil {
+		return x.Survivors
+	}
+	return nil
+}
+
+func (x *TakeoverScope) GetSilent() []string {
+	if x != nil {
+		return x.Silent
+	}
+	return nil
+}
+
+func (x *TakeoverScope) GetLastSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeenAt
+	}
+	return nil
+}
+
 // Takeover is how far the takeover of a region is.
 type Takeover struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -136,7 +263,7 @@ type Takeover struct {
 
 func (x *Takeover) Reset() {
 	*x = Takeover{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[2]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -148,7 +275,7 @@ func (x *Takeover) String() string {
 func (*Takeover) ProtoMessage() {}
 
 func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[2]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -161,7 +288,7 @@ func (x *Takeover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
 func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{2}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Takeover) GetRegion() string {
@@ -207,7 +334,7 @@ type ListTakeoversRequest struct {
 
 func (x *ListTakeoversRequest) Reset() {
 	*x = ListTakeoversRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[3]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -219,7 +346,7 @@ func (x *ListTakeoversRequest) String() string {
 func (*ListTakeoversRequest) ProtoMessage() {}
 
 func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[3]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -232,7 +359,7 @@ func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversRequest.ProtoReflect.Descriptor instead.
 func (*ListTakeoversRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{3}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
 }
 
 type ListTakeoversResponse struct {
@@ -246,7 +373,7 @@ type ListTakeoversResponse struct {
 
 func (x *ListTakeoversResponse) Reset() {
 	*x = ListTakeoversResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -258,7 +385,7 @@ func (x *ListTakeoversResponse) String() string {
 func (*ListTakeoversResponse) ProtoMessage() {}
 
 func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -271,7 +398,7 @@ func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversResponse.ProtoReflect.Descriptor instead.
 func (*ListTakeoversResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListTakeoversResponse) GetTakeovers() []*Takeover {
@@ -298,7 +425,7 @@ type MoveVaultRequest struct {
 
 func (x *MoveVaultRequest) Reset() {
 	*x = MoveVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +437,7 @@ func (x *MoveVaultRequest) String() string {
 func (*MoveVaultRequest) ProtoMessage() {}
 
 func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +450,7 @@ func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultRequest.ProtoReflect.Descriptor instead.
 func (*MoveVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *MoveVaultRequest) GetVault() string {
@@ -349,7 +476,7 @@ type MoveVaultResponse struct {
 
 func (x *MoveVaultResponse) Reset() {
 	*x = MoveVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -361,7 +488,7 @@ func (x *MoveVaultResponse) String() string {
 func (*MoveVaultResponse) ProtoMessage() {}
 
 func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -374,7 +501,7 @@ func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultResponse.ProtoReflect.Descriptor instead.
 func (*MoveVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MoveVaultResponse) GetMove() *Move {
@@ -400,7 +527,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +539,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +552,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Move) GetId() string {
@@ -471,7 +598,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -483,7 +610,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -496,7 +623,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
 }
 
 type ListMovesResponse struct {
@@ -508,7 +635,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +647,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +660,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -553,7 +680,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +692,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +705,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AbortMoveRequest) GetVault() string {
@@ -596,7 +723,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -608,7 +735,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -621,7 +748,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
 }
 
 // Conflict is what a region held of a secret past the point at which the history that
@@ -647,7 +774,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -659,7 +786,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -672,7 +799,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Conflict) GetId() string {
@@ -754,7 +881,7 @@ type ConflictVersion struct {
 
 func (x *ConflictVersion) Reset() {
 	*x = ConflictVersion{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +893,7 @@ func (x *ConflictVersion) String() string {
 func (*ConflictVersion) ProtoMessage() {}
 
 func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +906,7 @@ func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConflictVersion.ProtoReflect.Descriptor instead.
 func (*ConflictVersion) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConflictVersion) GetId() string {
@@ -834,7 +961,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +973,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +986,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListConflictsRequest) GetVault() string {
@@ -878,7 +1005,7 @@ type ListConflictsResponse struct {
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1017,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1030,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListConflictsResponse) GetConflicts() []*Conflict {
@@ -922,7 +1049,7 @@ type GetConflictRequest struct {
 
 func (x *GetConflictRequest) Reset() {
 	*x = GetConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1061,7 @@ func (x *GetConflictRequest) String() string {
 func (*GetConflictRequest) ProtoMessage() {}
 
 func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1074,7 @@ func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictRequest.ProtoReflect.Descriptor instead.
 func (*GetConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetConflictRequest) GetId() string {
@@ -966,7 +1093,7 @@ type GetConflictResponse struct {
 
 func (x *GetConflictResponse) Reset() {
 	*x = GetConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -978,7 +1105,7 @@ func (x *GetConflictResponse) String() string {
 func (*GetConflictResponse) ProtoMessage() {}
 
 func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -991,7 +1118,7 @@ func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictResponse.ProtoReflect.Descriptor instead.
 func (*GetConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetConflictResponse) GetConflict() *Conflict {
@@ -1010,7 +1137,7 @@ type DiscardConflictRequest struct {
 
 func (x *DiscardConflictRequest) Reset() {
 	*x = DiscardConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1149,7 @@ func (x *DiscardConflictRequest) String() string {
 func (*DiscardConflictRequest) ProtoMessage() {}
 
 func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1162,7 @@ func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictRequest.ProtoReflect.Descriptor instead.
 func (*DiscardConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DiscardConflictRequest) GetId() string {
@@ -1053,7 +1180,7 @@ type DiscardConflictResponse struct {
 
 func (x *DiscardConflictResponse) Reset() {
 	*x = DiscardConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1192,7 @@ func (x *DiscardConflictResponse) String() string {
 func (*DiscardConflictResponse) ProtoMessage() {}
 
 func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,19 +1205,31 @@ func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictResponse.ProtoReflect.Descriptor instead.
 func (*DiscardConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
 }
 
 var File_lifeboat_v1_ownership_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\n" +
-	"\x1blifeboat/v1/ownership.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"X\n" +
+	"\x1blifeboat/v1/ownership.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"q\n" +
 	"\x15TakeOverRegionRequest\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12'\n" +
-	"\x0faccept_unfenced\x18\x02 \x01(\bR\x0eacceptUnfenced\"K\n" +
+	"\x0faccept_unfenced\x18\x02 \x01(\bR\x0eacceptUnfenced\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\x97\x01\n" +
 	"\x16TakeOverRegionResponse\x121\n" +
-	"\btakeover\x18\x01 \x01(\v2\x15.lifeboat.v1.TakeoverR\btakeover\"\xb7\x01\n" +
+	"\btakeover\x18\x01 \x01(\v2\x15.lifeboat.v1.TakeoverR\btakeover\x120\n" +
+	"\x05scope\x18\x02 \x01(\v2\x1a.lifeboat.v1.TakeoverScopeR\x05scope\x12\x18\n" +
+	"\ablocked\x18\x03 \x01(\tR\ablocked\"\xf8\x01\n" +
+	"\rTakeoverScope\x12\x1a\n" +
+	"\baccounts\x18\x01 \x01(\x04R\baccounts\x12\x16\n" +
+	"\x06vaults\x18\x02 \x01(\x04R\x06vaults\x12\x18\n" +
+	"\asecrets\x18\x03 \x01(\x04R\asecrets\x12%\n" +
+	"\x0epartial_vaults\x18\x04 \x01(\x04R\rpartialVaults\x12\x1c\n" +
+	"\tsurvivors\x18\x05 \x03(\tR\tsurvivors\x12\x16\n" +
+	"\x06silent\x18\x06 \x03(\tR\x06silent\x12<\n" +
+	"\flast_seen_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastSeenAt\"\xb7\x01\n" +
 	"\bTakeover\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
@@ -1172,67 +1311,70 @@ func file_lifeboat_v1_ownership_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_ownership_proto_rawDescData
 }
 
-var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*TakeOverRegionRequest)(nil),   // 0: lifeboat.v1.TakeOverRegionRequest
 	(*TakeOverRegionResponse)(nil),  // 1: lifeboat.v1.TakeOverRegionResponse
-	(*Takeover)(nil),                // 2: lifeboat.v1.Takeover
-	(*ListTakeoversRequest)(nil),    // 3: lifeboat.v1.ListTakeoversRequest
-	(*ListTakeoversResponse)(nil),   // 4: lifeboat.v1.ListTakeoversResponse
-	(*MoveVaultRequest)(nil),        // 5: lifeboat.v1.MoveVaultRequest
-	(*MoveVaultResponse)(nil),       // 6: lifeboat.v1.MoveVaultResponse
-	(*Move)(nil),                    // 7: lifeboat.v1.Move
-	(*ListMovesRequest)(nil),        // 8: lifeboat.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),       // 9: lifeboat.v1.ListMovesResponse
-	(*AbortMoveRequest)(nil),        // 10: lifeboat.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),       // 11: lifeboat.v1.AbortMoveResponse
-	(*Conflict)(nil),                // 12: lifeboat.v1.Conflict
-	(*ConflictVersion)(nil),         // 13: lifeboat.v1.ConflictVersion
-	(*ListConflictsRequest)(nil),    // 14: lifeboat.v1.ListConflictsRequest
-	(*ListConflictsResponse)(nil),   // 15: lifeboat.v1.ListConflictsResponse
-	(*GetConflictRequest)(nil),      // 16: lifeboat.v1.GetConflictRequest
-	(*GetConflictResponse)(nil),     // 17: lifeboat.v1.GetConflictResponse
-	(*DiscardConflictRequest)(nil),  // 18: lifeboat.v1.DiscardConflictRequest
-	(*DiscardConflictResponse)(nil), // 19: lifeboat.v1.DiscardConflictResponse
-	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
-	(*Order)(nil),                   // 21: lifeboat.v1.Order
+	(*TakeoverScope)(nil),           // 2: lifeboat.v1.TakeoverScope
+	(*Takeover)(nil),                // 3: lifeboat.v1.Takeover
+	(*ListTakeoversRequest)(nil),    // 4: lifeboat.v1.ListTakeoversRequest
+	(*ListTakeoversResponse)(nil),   // 5: lifeboat.v1.ListTakeoversResponse
+	(*MoveVaultRequest)(nil),        // 6: lifeboat.v1.MoveVaultRequest
+	(*MoveVaultResponse)(nil),       // 7: lifeboat.v1.MoveVaultResponse
+	(*Move)(nil),                    // 8: lifeboat.v1.Move
+	(*ListMovesRequest)(nil),        // 9: lifeboat.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),       // 10: lifeboat.v1.ListMovesResponse
+	(*AbortMoveRequest)(nil),        // 11: lifeboat.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),       // 12: lifeboat.v1.AbortMoveResponse
+	(*Conflict)(nil),                // 13: lifeboat.v1.Conflict
+	(*ConflictVersion)(nil),         // 14: lifeboat.v1.ConflictVersion
+	(*ListConflictsRequest)(nil),    // 15: lifeboat.v1.ListConflictsRequest
+	(*ListConflictsResponse)(nil),   // 16: lifeboat.v1.ListConflictsResponse
+	(*GetConflictRequest)(nil),      // 17: lifeboat.v1.GetConflictRequest
+	(*GetConflictResponse)(nil),     // 18: lifeboat.v1.GetConflictResponse
+	(*DiscardConflictRequest)(nil),  // 19: lifeboat.v1.DiscardConflictRequest
+	(*DiscardConflictResponse)(nil), // 20: lifeboat.v1.DiscardConflictResponse
+	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
+	(*Order)(nil),                   // 22: lifeboat.v1.Order
 }
 var file_lifeboat_v1_ownership_proto_depIdxs = []int32{
-	2,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
-	20, // 1: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	20, // 2: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
-	2,  // 3: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
-	7,  // 4: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
-	20, // 5: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
-	7,  // 6: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
-	21, // 7: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
-	21, // 8: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
-	20, // 9: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	13, // 10: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
-	20, // 11: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
-	12, // 12: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
-	12, // 13: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
-	0,  // 14: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
-	3,  // 15: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
-	5,  // 16: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
-	8,  // 17: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
-	10, // 18: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
-	14, // 19: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
-	16, // 20: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
-	18, // 21: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
-	1,  // 22: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
-	4,  // 23: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
-	6,  // 24: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
-	9,  // 25: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
-	11, // 26: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
-	15, // 27: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
-	17, // 28: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
-	19, // 29: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
-	22, // [22:30] is the sub-list for method output_type
-	14, // [14:22] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	3,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
+	2,  // 1: lifeboat.v1.TakeOverRegionResponse.scope:type_name -> lifeboat.v1.TakeoverScope
+	21, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	21, // 3: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
+	21, // 4: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
+	3,  // 5: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
+	8,  // 6: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
+	21, // 7: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
+	8,  // 8: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
+	22, // 9: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
+	22, // 10: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
+	21, // 11: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	14, // 12: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
+	21, // 13: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
+	13, // 14: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
+	13, // 15: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
+	0,  // 16: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
+	4,  // 17: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
+	6,  // 18: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
+	9,  // 19: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
+	11, // 20: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
+	15, // 21: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
+	17, // 22: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
+	19, // 23: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
+	1,  // 24: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
+	5,  // 25: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
+	7,  // 26: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
+	10, // 27: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
+	12, // 28: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
+	16, // 29: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
+	18, // 30: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
+	20, // 31: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
+	24, // [24:32] is the sub-list for method output_type
+	16, // [16:24] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_ownership_proto_init() }
@@ -1247,7 +1389,7 @@ func file_lifeboat_v1_ownership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_ownership_proto_rawDesc), len(file_lifeboat_v1_ownership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

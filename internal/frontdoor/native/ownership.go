@@ -2,6 +2,7 @@ package native
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -18,7 +19,8 @@ import (
 // Ownership is what an operator does with the homes of records. Its methods are called
 // once the caller was authorised.
 type Ownership interface {
-	TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, error)
+	// TakeOver takes a region over, or in a dry run says what that would do.
+	TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, *lifeboatv1.TakeoverScope, error)
 	Takeovers(ctx context.Context) (takeovers []*recordpb.Takeover, supersededBy []secret.RegionName, err error)
 	Moves(ctx context.Context) ([]*recordpb.Move, error)
 }
@@ -35,9 +37,16 @@ func takeover(t *recordpb.Takeover) *lifeboatv1.Takeover {
 // TakeOverRegion implements lifeboatv1connect.OwnershipServiceHandler.
 func (h ownershipHandler) TakeOverRegion(ctx context.Context, req *connect.Request[lifeboatv1.TakeOverRegionRequest]) (*connect.Response[lifeboatv1.TakeOverRegionResponse], error) {
 	answer := &lifeboatv1.TakeOverRegionResponse{}
-	err := h.Service.Operate(ctx, authz.TakeOverRegion, true, req.Msg.GetRegion(), func(ctx context.Context) error {
-		t, err := h.Ownership.TakeOver(ctx, req.Msg)
-		answer.Takeover = takeover(t)
+	err := h.Service.Operate(ctx, authz.TakeOverRegion, !req.Msg.GetDryRun(), req.Msg.GetRegion(), func(ctx context.Context) error {
+		t, scope, err := h.Ownership.TakeOver(ctx, req.Msg)
+		answer.Scope = scope
+		if refusal, ok := errors.AsType[*secret.Error](err); ok && req.Msg.GetDryRun() && scope != nil {
+			answer.Blocked = refusal.Message
+			return nil
+		}
+		if t != nil {
+			answer.Takeover = takeover(t)
+		}
 		return err
 	})
 	return reply(ctx, h.dialect, answer, err)
