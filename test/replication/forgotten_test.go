@@ -85,6 +85,19 @@ func (s *shop) passRound(region string) {
 	s.wantGraves(region, before...)
 }
 
+// wantSynchronised waits until no target is being brought all of the vault.
+func (s *shop) wantSynchronised(home string) {
+	s.t.Helper()
+	until(s.t, "the vault is synchronised", func(ctx context.Context) (bool, any) {
+		answer, err := s.at(home).GetVaultReplication(ctx, connect.NewRequest(&lifeboatv1.GetVaultReplicationRequest{Vault: "shop"}))
+		if err != nil {
+			return false, err
+		}
+		busy := slices.ContainsFunc(answer.Msg.GetTargets(), func(t *lifeboatv1.VaultTargetStatus) bool { return t.GetSynchronising() || t.GetPending() > 0 })
+		return !busy, answer.Msg
+	})
+}
+
 func (s *shop) purge(region, name string) {
 	s.t.Helper()
 	_, err := s.at(region).DeleteSecret(s.t.Context(), connect.NewRequest(&lifeboatv1.DeleteSecretRequest{Vault: "shop", Secret: name, Immediate: true}))
@@ -103,6 +116,8 @@ func TestDeletedRecordsAreForgottenOnceEveryRegionHasHeardOfIt(t *testing.T) {
 	for _, region := range []string{"west", "south"} {
 		s.wantValue(region, "db", "one")
 	}
+
+	s.wantSynchronised("east") // what waits for a synchronisation is not forgotten either
 
 	// A region that is away may hold all of it still.
 	s.regions.Isolate("south")
