@@ -76,6 +76,9 @@ const actionHandOver authz.Action = "HandOver"
 // does nothing if the record is gone or its home is not here. Errors: CodeInvalid for
 // a region that is not meant to hold the record.
 func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.RegionName) error {
+	if to == s.Region {
+		return secret.Invalid("region", "is this region")
+	}
 	ctx, c, err := s.systemCall(ctx, actionHandOver, handOverName)
 	if err != nil {
 		return c.end(err)
