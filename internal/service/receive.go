@@ -178,17 +178,22 @@ func (a *arrival) admit(o secret.Ownership, account secret.AccountID) error {
 }
 
 // admitIn refuses who may do what in an account from any region but the account's
-// home: another one could let itself in. Vaults have homes of their own.
+// home and those that hold a vault of it: another one could let itself in. One that
+// holds a vault may have taken over the record, and another one the account.
 func (a *arrival) admitIn(view record.View, incoming identity) error {
-	if a.shipment.Key.HasPrefix(record.AccountPrefix) || a.shipment.Key.HasPrefix(record.VaultPrefix) {
+	if a.shipment.Key.HasPrefix(record.AccountPrefix) || a.shipment.Key.HasPrefix(record.VaultPrefix) || a.from.Survivor {
 		return nil
 	}
 	account, _, err := record.Load(view, record.Accounts, record.AccountKey(incoming.account))
 	if errors.Is(err, record.ErrNotFound) {
 		return nil // it must be there before the record is applied
 	}
-	if err == nil && account.Ownership.Home != incoming.ownership.Home && !a.from.Survivor {
-		err = secret.Errorf(secret.CodeDenied, "the home of the account is %s, not %s", account.Ownership.Home, incoming.ownership.Home)
+	if err != nil || account.Ownership.Home == incoming.ownership.Home {
+		return err
+	}
+	held, err := accountHeldIn(view, account.ID, incoming.ownership.Home)
+	if err == nil && !held {
+		err = secret.Errorf(secret.CodeDenied, "the home of the account is %s, and %s holds no vault of it", account.Ownership.Home, incoming.ownership.Home)
 	}
 	return err
 }

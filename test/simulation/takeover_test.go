@@ -255,3 +255,38 @@ func runTakeovers(t *testing.T, plan []step) (err error) {
 	}
 	return err
 }
+
+// Regions that take each other over may end up as the homes of an account and of who
+// may do what in it.
+func TestAnAccountAndItsPrincipalsMayHaveDifferentHomes(t *testing.T) {
+	plan := []step{
+		{2, 1, 1, 0, 1, 4000 * time.Millisecond},
+		{5, 0, 0, 1, 7, 341 * time.Millisecond},
+		{6, 0, 1, 0, 4, 1196 * time.Millisecond},
+		{7, 2, 2, 1, 7, 3 * time.Millisecond},
+		{2, 1, 1, 1, 7, 3 * time.Millisecond},
+		{6, 2, 0, 0, 5, 57 * time.Millisecond},
+		{1, 1, 1, 1, 0, 0 * time.Millisecond},
+		{5, 0, 1, 1, 1, 2 * time.Millisecond},
+		{7, 0, 2, 0, 0, 2990 * time.Millisecond},
+		{7, 2, 0, 0, 0, 1 * time.Millisecond},
+		{7, 1, 0, 0, 5, 2 * time.Millisecond},
+		{6, 0, 2, 0, 0, 1155 * time.Millisecond},
+		{8, 2, 0, 0, 7, 3 * time.Millisecond},
+		{6, 1, 2, 0, 1, 15 * time.Millisecond},
+		{4, 2, 0, 1, 5, 5 * time.Millisecond},
+		{8, 1, 1, 1, 5, 1480 * time.Millisecond},
+		{1, 0, 2, 0, 6, 835 * time.Millisecond},
+		{4, 1, 2, 1, 7, 598 * time.Millisecond},
+		{3, 0, 2, 0, 6, 11 * time.Millisecond},
+		{1, 2, 1, 0, 7, 1014 * time.Millisecond},
+		{4, 0, 2, 1, 6, 841 * time.Millisecond},
+	}
+	for range 20 {
+		var err error
+		synctest.Test(t, func(t *testing.T) { err = runTakeovers(t, plan) })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
