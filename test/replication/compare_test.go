@@ -45,6 +45,7 @@ func TestComparisonFindsAndHealsWhatWasLost(t *testing.T) {
 	for i := range keys {
 		s.wantState("east", fmt.Sprint("s", i), "west", inSync)
 	}
+	s.wantSynchronised("east") // or what was lost would be sent without a comparison
 	compare := func() *lifeboatv1.CompareVaultResponse {
 		t.Helper()
 		answer, err := s.at("east").CompareVault(t.Context(), connect.NewRequest(&lifeboatv1.CompareVaultRequest{Vault: "shop", Region: "west"}))
