@@ -81,6 +81,7 @@ func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 		s.wantState("east", name, "west", inSync)
 		s.wantState("east", name, "south", inSync)
 	}
+	s.wantSynchronised("east")
 	_, err := s.regions.Region("west").Operator().TakeOverRegion(t.Context(), connect.NewRequest(&lifeboatv1.TakeOverRegionRequest{Region: "east"}))
 	if codeOf(err) != secret.CodeWrongState {
 		t.Errorf("a takeover of a region that is reachable: %v", err)
@@ -149,6 +150,7 @@ func TestTwoSurvivorsThatTakeOverAgree(t *testing.T) {
 	for _, region := range all[1:] {
 		s.wantState("east", "db", region, inSync)
 	}
+	s.wantSynchronised("east")
 	for _, region := range all {
 		s.regions.Isolate(region)
 	}
