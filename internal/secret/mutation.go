@@ -489,10 +489,10 @@ func (s *Secret) Purge(m Mutation) ([]VersionID, error) {
 	return versions, nil
 }
 
-// MoveHome moves the home of a secret of any state to a region that it is meant
-// for; if that is one of its own targets, the former home becomes one.
-func (s *Secret) MoveHome(m Mutation, to RegionName) {
-	s.Targets = moveTargets(s.Targets, s.Ownership.Home, to, "")
-	s.Ownership = s.Ownership.MovedTo(to)
+// MoveHome moves the home of a secret of any state, as its ownership has moved, to a
+// region that it is meant for; if that is one of its own targets, the former home becomes one.
+func (s *Secret) MoveHome(m Mutation, moved Ownership) {
+	s.Targets = moveTargets(s.Targets, s.Ownership.Home, moved.Home, "")
+	s.Ownership = moved
 	s.advance(m)
 }

@@ -100,9 +100,16 @@ func (o *Ownership) Advance(incarnation Incarnation) {
 // MovedTo returns the ownership after the record's home has moved to another
 // region: the next epoch, which builds on the present order. It is no mutation yet:
 // whoever moves the record also advances it.
-func (o Ownership) MovedTo(home RegionName) Ownership {
+func (o Ownership) MovedTo(home RegionName) Ownership { return o.inEpoch(1, home) }
+
+// TakenBy is MovedTo for a region that takes the record over without its home: one
+// epoch more, so that a move to the same region which is on its way, and is not what the
+// heir went on from, is not taken for the same history.
+func (o Ownership) TakenBy(heir RegionName) Ownership { return o.inEpoch(2, heir) }
+
+func (o Ownership) inEpoch(later uint64, home RegionName) Ownership {
 	moved := o.clone()
-	epoch := Epoch{Counter: o.Order.Epoch.Counter + 1, Region: home}
+	epoch := Epoch{Counter: o.Order.Epoch.Counter + later, Region: home}
 	moved.Lineage = append(moved.Lineage, Fork{Epoch: epoch, Began: o.Order})
 	moved.Home, moved.Order.Epoch = home, epoch
 	return moved

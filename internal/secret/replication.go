@@ -144,7 +144,7 @@ func (o Ownership) handedOverBy(region RegionName) bool {
 // Inherit is Judge at a region that has taken over the home of what is held, and has
 // not yet moved the record: it is effectively in an epoch of the region already.
 func Inherit(held, incoming Ownership, heir RegionName) Verdict {
-	if incoming.Order.Compare(held.MovedTo(heir).Order) < 0 {
+	if incoming.Order.Compare(held.TakenBy(heir).Order) < 0 {
 		return Refuse
 	}
 	return Judge(held, incoming)

@@ -61,10 +61,11 @@ func (v *Vault) Update(m Mutation, description *string, setTags map[string]strin
 	return nil
 }
 
-// MoveHome moves the vault's home to a region that is a target of it; the former
+// MoveHome moves the vault's home, as its ownership has moved, to a region that is a target of it; the former
 // home becomes a target, under the key that it has there. Errors: CodeInvalid if
 // the region is not a target of the whole vault.
-func (v *Vault) MoveHome(m Mutation, to RegionName) error {
+func (v *Vault) MoveHome(m Mutation, moved Ownership) error {
+	to := moved.Home
 	target := TargetIn(v.Replication.Targets, to)
 	if target == nil {
 		return Invalid("region", "%s is not a target of the vault", to).WithHint("replicate the vault to it first")
@@ -77,7 +78,7 @@ func (v *Vault) MoveHome(m Mutation, to RegionName) error {
 		v.Replication.AllowedRegions = append(slices.Clone(allowed), from)
 		slices.Sort(v.Replication.AllowedRegions)
 	}
-	v.Ownership = v.Ownership.MovedTo(to)
+	v.Ownership = moved
 	v.Ownership.Advance(m.Incarnation)
 	v.UpdatedAt = m.At
 	return nil

@@ -123,11 +123,7 @@ func (a *arrival) keep(ctx context.Context, c *recordpb.Conflict, stored record.
 		return err
 	}
 	for len(values) > 0 {
-		n, size := 0, 0
-		for n < len(values) && n < stagedOps && size <= stagedBytes {
-			size += len(values[n].Value)
-			n++
-		}
+		n := staged(values)
 		if err := commit(values[:n]); err != nil {
 			return err
 		}

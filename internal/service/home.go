@@ -121,7 +121,7 @@ func heldIn(view record.View, key record.Key, region secret.RegionName) (bool, e
 // over.
 func advance(o *secret.Ownership, home secret.RegionName, incarnation secret.Incarnation) {
 	if o.Home != home {
-		*o = o.MovedTo(home)
+		*o = o.TakenBy(home)
 	}
 	o.Advance(incarnation)
 }

@@ -10,9 +10,9 @@ import (
 )
 
 // planMove plans one more mutation of a record of any kind: its home moves from one
-// region to another. It returns nil if the record is gone or its home is not from.
+// region to another, to the epoch that move says. It returns nil if the record is gone or its home is not from.
 // Errors: CodeInvalid for a vault of which the new home is not a target.
-func (c *call) planMove(view record.View, key record.Key, from, to secret.RegionName) (*record.Txn, error) {
+func (c *call) planMove(view record.View, key record.Key, from, to secret.RegionName, move func(secret.Ownership, secret.RegionName) secret.Ownership) (*record.Txn, error) {
 	stored, ok, err := view.Get(key)
 	if err != nil || !ok {
 		return nil, err
@@ -27,7 +27,7 @@ func (c *call) planMove(view record.View, key record.Key, from, to secret.Region
 	}
 	txn.Require(key, stored.Revision)
 	event := &recordpb.Event{Type: "home_moved", Account: string(owner.Account), Subject: string(key), Name: string(to)}
-	moved, o, err := c.moved(key, stored.Value, owner.Ownership, to, c.mutationIn(region), event)
+	moved, o, err := c.moved(key, stored.Value, move(owner.Ownership, to), c.mutationIn(region), event)
 	if err != nil {
 		return nil, err
 	}
@@ -37,14 +37,14 @@ func (c *call) planMove(view record.View, key record.Key, from, to secret.Region
 }
 
 // moved returns the stored form of a record after its home has moved.
-func (c *call) moved(key record.Key, value []byte, o secret.Ownership, to secret.RegionName, m secret.Mutation, event *recordpb.Event) ([]byte, secret.Ownership, error) {
+func (c *call) moved(key record.Key, value []byte, o secret.Ownership, m secret.Mutation, event *recordpb.Event) ([]byte, secret.Ownership, error) {
 	switch {
 	case key.HasPrefix(record.SecretPrefix):
 		sec, err := record.Secrets.Decode(value)
 		if err != nil {
 			return nil, o, err
 		}
-		sec.MoveHome(m, to)
+		sec.MoveHome(m, o)
 		sec.Next.Mutate(c.service.Formats.Writes(key.Kind()))
 		event.Vault, event.Subject = string(sec.ID.Vault()), string(sec.ID)
 		return record.Secrets.Encode(sec), sec.Ownership, nil
@@ -53,13 +53,12 @@ func (c *call) moved(key record.Key, value []byte, o secret.Ownership, to secret
 		if err != nil {
 			return nil, o, err
 		}
-		if err := v.MoveHome(m, to); err != nil {
+		if err := v.MoveHome(m, o); err != nil {
 			return nil, o, err
 		}
 		event.Vault, event.Subject = string(v.ID), string(v.ID)
 		return record.Vaults.Encode(v), v.Ownership, nil
 	}
-	o = o.MovedTo(to)
 	o.Advance(m.Incarnation)
 	moved, err := record.WithOwnership(key, value, o)
 	return moved, o, err
@@ -85,7 +84,7 @@ func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.Region
 	}
 	c.entry.Resource.Kind, c.entry.Resource.ID = "Record", string(key)
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
-		txn, err := c.planMove(view, key, s.Region, to)
+		txn, err := c.planMove(view, key, s.Region, to, secret.Ownership.MovedTo)
 		if err != nil || txn == nil {
 			return nil, err
 		}

@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 
@@ -116,21 +115,12 @@ func (s *Service) ContinueMove(ctx context.Context, of record.Key) error {
 	if err := s.HandOver(ctx, of, to); err != nil {
 		return err
 	}
-	prefixes, start := movesWith(of), record.Key(move.GetBookmark())
-	if at := slices.IndexFunc(prefixes, start.HasPrefix); at >= 0 {
-		prefixes = prefixes[at:]
+	err = fromBookmark(movesWith(of), move.GetBookmark(), func(start, end record.Key) error { return s.handOverRange(ctx, of, to, start, end) })
+	if errors.Is(err, errAborted) {
+		return nil
 	}
-	for _, prefix := range prefixes {
-		if !start.HasPrefix(prefix) {
-			start = record.Key(prefix)
-		}
-		err := s.handOverRange(ctx, of, to, start, record.PrefixEnd(prefix))
-		if errors.Is(err, errAborted) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	if err != nil {
+		return err
 	}
 	return s.endMove(ctx, of)
 }

@@ -287,15 +287,19 @@ func (a *arrival) hasVersion(view record.View, held *secret.Secret, info *secret
 	return err == nil && own.MAC.Equal(info.MAC), err
 }
 
+// staged is how many writes of versions one transaction takes.
+func staged(writes []record.Write) (n int) {
+	for size := 0; n < len(writes) && n < stagedOps && size <= stagedBytes; n++ {
+		size += len(writes[n].Value)
+	}
+	return n
+}
+
 // stage commits writes of versions ahead of the state that lists them, and returns
 // those that fit into its transaction.
 func (a *arrival) stage(ctx context.Context, e *edit, writes []record.Write) ([]record.Write, error) {
 	for {
-		n, size := 0, 0
-		for n < len(writes) && n < stagedOps && size <= stagedBytes {
-			size += len(writes[n].Value)
-			n++
-		}
+		n := staged(writes)
 		if n == len(writes) {
 			return writes, nil
 		}

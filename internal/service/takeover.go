@@ -124,7 +124,7 @@ func (s *Service) inheritOne(ctx context.Context, lost secret.RegionName, key re
 		if taken, err := hasTakenOver(view, lost); err != nil || !taken {
 			return nil, err
 		}
-		return c.planMove(view, key, lost, s.Region)
+		return c.planMove(view, key, lost, s.Region, secret.Ownership.TakenBy)
 	})
 	c.entry.Committed = revision > 0
 	return c.end(err)
@@ -152,7 +152,17 @@ func (s *Service) InheritAll(ctx context.Context, lost secret.RegionName) error 
 		return err
 	}
 	i := &inheritance{service: s, lost: lost, limit: rate.NewLimiter(rate.Limit(s.InheritPerSecond), inheritPage)}
-	prefixes, start := inheritedPrefixes(), record.Key(takeover.GetBookmark())
+	err = fromBookmark(inheritedPrefixes(), takeover.GetBookmark(), func(start, end record.Key) error { return i.moveRange(ctx, start, end) })
+	if err != nil {
+		return err
+	}
+	return s.endInheritance(ctx, lost)
+}
+
+// fromBookmark calls do for the range of each prefix in turn, beginning at a bookmark
+// in one of them, or with all of the first if there is none. It ends at an error.
+func fromBookmark(prefixes []string, bookmark string, do func(start, end record.Key) error) error {
+	start := record.Key(bookmark)
 	if at := slices.IndexFunc(prefixes, start.HasPrefix); at >= 0 {
 		prefixes = prefixes[at:]
 	}
@@ -160,11 +170,11 @@ func (s *Service) InheritAll(ctx context.Context, lost secret.RegionName) error 
 		if !start.HasPrefix(prefix) {
 			start = record.Key(prefix)
 		}
-		if err := i.moveRange(ctx, start, record.PrefixEnd(prefix)); err != nil {
+		if err := do(start, record.PrefixEnd(prefix)); err != nil {
 			return err
 		}
 	}
-	return s.endInheritance(ctx, lost)
+	return nil
 }
 
 // inheritance is what InheritAll does for one region.

@@ -79,7 +79,7 @@ func TestTakeoverMakesReplicasWritable(t *testing.T) {
 	p.takeOver()
 	o, err := p.putIn(p.west, "db", "from west")
 	must(t, err)
-	if own := o.Secret.Ownership; own.Home != "west" || own.Order.String() != "2:west:3" || len(own.Lineage) != 1 || own.Lineage[0].Began.String() != "1:east:1" {
+	if own := o.Secret.Ownership; own.Home != "west" || own.Order.String() != "3:west:3" || len(own.Lineage) != 1 || own.Lineage[0].Began.String() != "1:east:1" {
 		t.Errorf("the first write in west made %+v", own)
 	}
 	// Everything else that the vault's account has is writable too.
