@@ -12,6 +12,12 @@ func (c *Client) TakeOverRegion(ctx context.Context, in *lifeboatv1.TakeOverRegi
 	return mutateHere(ctx, c, (*endpoint).TakeOverRegion, in)
 }
 
+// CutDrillVault cuts a vault that was made for a drill off from all other regions, in the
+// region that answers, or ends that.
+func (c *Client) CutDrillVault(ctx context.Context, in *lifeboatv1.CutDrillVaultRequest) (*lifeboatv1.CutDrillVaultResponse, error) {
+	return mutateHere(ctx, c, (*endpoint).CutDrillVault, in)
+}
+
 // ListTakeovers returns the regions that were taken over and have not caught up since.
 func (c *Client) ListTakeovers(ctx context.Context, in *lifeboatv1.ListTakeoversRequest) (*lifeboatv1.ListTakeoversResponse, error) {
 	return readHere(ctx, c, (*endpoint).ListTakeovers, in)

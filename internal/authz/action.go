@@ -94,6 +94,8 @@ const (
 	ListConflicts   Action = "ListConflicts"
 	GetConflict     Action = "GetConflict"
 	DiscardConflict Action = "DiscardConflict"
+	// RunDrill is to cut off and take over a vault that was made for a drill.
+	RunDrill Action = "RunDrill"
 )
 
 // Group is a set of actions that policies can name at once: action in
@@ -166,7 +168,7 @@ func definitions() []definition {
 	add(groups(GroupRead, GroupManage), kinds(VaultResource), ListConflicts)
 	add(groups(GroupRead), kinds(SecretResource), GetConflict)
 	add(groups(GroupPurge), kinds(SecretResource), DiscardConflict)
-	add(groups(GroupOperate), kinds(RegionResource), TakeOverRegion, ListTakeovers, ListMoves)
+	add(groups(GroupOperate), kinds(RegionResource), TakeOverRegion, ListTakeovers, ListMoves, RunDrill)
 	add(groups(GroupShred), kinds(VaultResource), ShredVault)
 	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,

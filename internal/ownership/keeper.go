@@ -19,6 +19,8 @@ type Service interface {
 	EndTakeover(ctx context.Context, lost secret.RegionName) error
 	Supersede(ctx context.Context, by secret.RegionName, superseded bool) error
 	ContinueMove(ctx context.Context, key record.Key) error
+	InheritDrill(ctx context.Context, lost secret.RegionName, vault secret.VaultID) error
+	EndDrillTakeover(ctx context.Context, lost secret.RegionName, vault secret.VaultID) error
 }
 
 // Peer is another region as it answered last.
@@ -123,13 +125,19 @@ func (k *Keeper) learn(ctx context.Context, superseded []secret.RegionName) (err
 // goOn moves the records of a region that was taken over. When all have moved, and
 // the region has received them, the takeover is over.
 func (k *Keeper) goOn(ctx context.Context, t *recordpb.Takeover) error {
-	lost := secret.RegionName(t.GetRegion())
-	if t.GetMovedAt() == 0 {
+	lost, drill := secret.RegionName(t.GetRegion()), secret.VaultID(t.GetVault())
+	switch {
+	case t.GetMovedAt() == 0 && drill != "":
+		return k.Service.InheritDrill(ctx, lost, drill)
+	case t.GetMovedAt() == 0:
 		return k.Service.InheritAll(ctx, lost)
 	}
 	untold, err := k.OldestUntold(lost)
 	if err != nil || !untold.IsZero() && !untold.After(record.FromNanos(t.GetMovedAt())) {
 		return err
+	}
+	if drill != "" {
+		return k.Service.EndDrillTakeover(ctx, lost, drill)
 	}
 	return k.Service.EndTakeover(ctx, lost)
 }

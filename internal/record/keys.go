@@ -230,6 +230,20 @@ func ControlKey(id string) Key { return Key(ControlPrefix + id) }
 // TakeoverKey is the key of the takeover of a region by this one.
 func TakeoverKey(region secret.RegionName) Key { return TakeoverPrefix + Key(region) }
 
+// DrillTakeoverKey is the key of the takeover of one vault of a region, in a drill.
+func DrillTakeoverKey(region secret.RegionName, vault secret.VaultID) Key {
+	return TakeoverKey(region) + "/" + Key(vault)
+}
+
+// VaultIDOf returns the vault that a key of a vault or of a secret belongs to; empty
+// for any other key.
+func VaultIDOf(key Key) secret.VaultID {
+	if id, ok := strings.CutPrefix(string(key), VaultPrefix); ok {
+		return secret.VaultID(id)
+	}
+	return SecretIDOf(key).Vault()
+}
+
 // MoveKey is the key of the move of a vault or an account.
 func MoveKey(record Key) Key { return MovePrefix + record }
 

@@ -155,6 +155,9 @@ func (o ownerships) TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegion
 	if !ok {
 		return nil, nil, link.NotPeer(region)
 	}
+	if vault := secret.VaultID(req.GetDrillVault()); vault != "" {
+		return o.takeOverDrill(ctx, region, vault, req.GetDryRun())
+	}
 	view := o.p.records().View(ctx)
 	var scope *lifeboatv1.TakeoverScope
 	if req.GetDryRun() {
@@ -176,6 +179,24 @@ func (o ownerships) TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegion
 	}
 	t, _, err := record.Load(o.p.records().View(ctx), record.Takeovers, record.TakeoverKey(region))
 	return t, nil, err
+}
+
+// takeOverDrill takes over one vault that was made for a drill, from a region that may
+// well be reachable.
+func (o ownerships) takeOverDrill(ctx context.Context, lost secret.RegionName, vault secret.VaultID, dryRun bool) (*recordpb.Takeover, *lifeboatv1.TakeoverScope, error) {
+	if dryRun {
+		return nil, &lifeboatv1.TakeoverScope{Vaults: 1}, o.p.service.MayTakeOverDrill(o.p.records().View(ctx), lost, vault)
+	}
+	if err := o.p.service.TakeOverDrill(ctx, lost, vault); err != nil {
+		return nil, nil, err
+	}
+	t, _, err := record.Load(o.p.records().View(ctx), record.Takeovers, record.DrillTakeoverKey(lost, vault))
+	return t, nil, err
+}
+
+// CutDrillVault implements native.Ownership.
+func (o ownerships) CutDrillVault(ctx context.Context, vault secret.VaultID, lasts time.Duration) (time.Time, error) {
+	return o.p.service.CutDrillVault(ctx, vault, lasts)
 }
 
 // scope says what a takeover of a region would move, and who can be asked about it.

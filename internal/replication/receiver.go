@@ -33,6 +33,7 @@ type Incoming interface {
 	RaiseHorizon(ctx context.Context, peer secret.RegionName, said secret.Moment) (revision int64, err error)
 	LiveOf(view record.View, keys []record.Key) (live []record.Key, at secret.Moment, err error)
 	ForgottenOf(view record.View, peer secret.RegionName, keys []record.Key) (forgotten []record.Key, at secret.Moment, err error)
+	CutOff(view record.View, key record.Key) (bool, error)
 	ShipReplica(ctx context.Context, view record.View, key record.Key, lost, heir secret.RegionName, values []secret.VersionID) (*service.Shipment, error)
 }
 
@@ -144,6 +145,11 @@ func (r *Receiver) receive(ctx context.Context, from service.Source, w *peerv1.S
 	if err != nil {
 		return refusal(err)
 	}
+	if cut, err := r.cutOff(p.Key); err != nil {
+		return refusal(err)
+	} else if cut {
+		return &peerv1.Receipt{ReadAgain: true}
+	}
 	receipt := r.Service.Receive(ctx, from, p)
 	if receipt.Err != nil {
 		return refusal(receipt.Err)
@@ -153,6 +159,16 @@ func (r *Receiver) receive(ctx context.Context, from service.Source, w *peerv1.S
 		answer.Needs = append(answer.Needs, string(id))
 	}
 	return answer
+}
+
+// cutOff reports whether a drill has cut off what a record belongs to: its source is
+// to keep its message and to read and send the record again.
+func (r *Receiver) cutOff(key record.Key) (cut bool, err error) {
+	err = r.Local.View(func(view record.View) error {
+		cut, err = r.Service.CutOff(view, key)
+		return err
+	})
+	return cut, err
 }
 
 // refusal says why a shipment was not received: the message, not its cause.

@@ -26,6 +26,9 @@ type fate struct {
 	rest time.Duration
 }
 
+// cutRest is how long a record rests that a drill holds back.
+const cutRest = 250 * time.Millisecond
+
 // errReadAgain is the answer to a state that was read before what the target takes
 // for the horizon of this region.
 var errReadAgain = errors.New("the target wants a state that was read later")
@@ -127,6 +130,8 @@ func fateOf(err error) fate {
 	switch {
 	case errors.Is(err, service.ErrNotCleared):
 		return fate{err: err, rest: deferFor}
+	case errors.Is(err, service.ErrCutOff):
+		return fate{err: err, rest: cutRest}
 	case errors.Is(err, service.ErrNotShipped):
 		return fate{} // there is nothing to tell the target
 	}

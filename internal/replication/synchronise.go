@@ -38,10 +38,10 @@ func (s *Sender) runSynchronisations(ctx context.Context) {
 		wait := lookEvery
 		todo, err := s.todo()
 		for _, t := range todo {
-			if err != nil && !errors.Is(err, service.ErrNotCleared) {
+			if err != nil && !errors.Is(err, service.ErrNotCleared) && !errors.Is(err, service.ErrCutOff) {
 				break
 			}
-			// One record that is not cleared does not hold up others.
+			// One record that is not cleared, or cut off for a drill, does not hold up others.
 			err = cmp.Or(s.synchronise(ctx, t), err)
 		}
 		if err != nil {

@@ -26,7 +26,7 @@ func purgeHeld(view record.View, now time.Time) (bool, error) {
 	recent := func(at int64) bool { return at != 0 && now.Sub(record.FromNanos(at)) < purgeHeldFor }
 	held := recent(region.GetRestoredAt())
 	err = scanAll(view, record.Takeovers, record.TakeoverPrefix, func(t *recordpb.Takeover) bool {
-		held = held || recent(t.GetAt())
+		held = held || t.GetVault() == "" && recent(t.GetAt())
 		return !held
 	})
 	return held || err != nil, err

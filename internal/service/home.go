@@ -61,7 +61,7 @@ func vaultHome(view record.View, vault *secret.Vault, region secret.RegionName) 
 		}
 		return heir, nil
 	}
-	taken, err := hasTakenOver(view, home)
+	taken, err := hasTakenOver(view, home, record.VaultKey(vault.ID))
 	// Of a vault of which it holds single secrets only it does not become the home.
 	if err == nil && taken && secret.TargetIn(vault.Replication.Targets, region) != nil {
 		home = region

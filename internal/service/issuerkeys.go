@@ -80,7 +80,7 @@ func (s *Service) KeepIssuerKeys(ctx context.Context, account secret.AccountID, 
 // refresh fetches keys and stores them, or why that failed.
 func (s *Service) refresh(ctx context.Context, c *call, i *secret.Issuer) (state IssuerState, revision int64, err error) {
 	err = s.Local.View(func(view record.View) error {
-		taken, err := hasTakenOver(view, i.Ownership.Home)
+		taken, err := hasTakenOver(view, i.Ownership.Home, "")
 		if err != nil || taken {
 			return err
 		}

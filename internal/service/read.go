@@ -43,7 +43,7 @@ func (s *Service) freshnessOf(f Freshness, o secret.Ownership) Freshness {
 // hasTakenOver reports whether this region is the home of what had it in another one.
 func (s *Service) hasTakenOver(home secret.RegionName) (taken bool) {
 	err := s.Local.View(func(view record.View) (err error) {
-		taken, err = hasTakenOver(view, home)
+		taken, err = hasTakenOver(view, home, "")
 		return err
 	})
 	return taken && err == nil

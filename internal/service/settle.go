@@ -75,7 +75,7 @@ func checkSuccession(held, incoming secret.Ownership, succeed func(secret.Region
 
 // judge is secret.Judge, for a region that may have taken over the record's home.
 func (a *arrival) judge(view record.View, held, incoming secret.Ownership) (secret.Verdict, error) {
-	taken, err := hasTakenOver(view, held.Home)
+	taken, err := hasTakenOver(view, held.Home, a.shipment.Key)
 	if err != nil {
 		return secret.Refuse, err
 	}
@@ -88,7 +88,7 @@ func (a *arrival) judge(view record.View, held, incoming secret.Ownership) (secr
 // admitNew refuses what this region holds nothing of from a region that it is taking
 // over: it is none of what was taken, and can come when that has moved.
 func (a *arrival) admitNew(view record.View, incoming secret.Ownership) error {
-	taken, err := hasTakenOver(view, incoming.Home)
+	taken, err := hasTakenOver(view, incoming.Home, a.shipment.Key)
 	if err == nil && taken && !a.from.Survivor {
 		err = secret.Errorf(secret.CodeUnavailable, "%s takes over %s, and has not moved all records yet", a.service.Region, incoming.Home)
 	}
@@ -96,13 +96,13 @@ func (a *arrival) admitNew(view record.View, incoming secret.Ownership) error {
 }
 
 // hasTakenOver reports whether this region has taken over another one of which it
-// has not moved all records yet.
-func hasTakenOver(view record.View, region secret.RegionName) (bool, error) {
+// has not moved all records yet, or has in a drill the vault that key is of.
+func hasTakenOver(view record.View, region secret.RegionName, key record.Key) (bool, error) {
 	fence, _, err := record.LoadShared(view, record.Fences, record.FenceKey)
 	if errors.Is(err, record.ErrNotFound) {
 		return false, notInitialized()
 	}
-	return slices.Contains(fence.GetTakenOver(), string(region)), err
+	return slices.Contains(fence.GetTakenOver(), string(region)) || drillTakesOver(fence, region, key), err
 }
 
 // maySucceed reports whether a region holds the vault, or a vault of the account

@@ -58,13 +58,18 @@ var (
 	ErrNotCleared = errors.New("the last mutation of the record is not cleared")
 	// ErrNotShipped: this region has no such record, or is not its home.
 	ErrNotShipped = errors.New("the record is not this region's to send")
+	// ErrCutOff: a drill has cut the record's vault off. It is to be tried again.
+	ErrCutOff = errors.New("the vault is cut off for a drill")
 )
 
 // Ship returns the cleared state of a record. Of a secret it opens the versions
 // in values, or the newest one if values is nil. Every path out of the region,
 // whoever drives it, gets what it sends from here. Errors: ErrNotCleared,
-// ErrNotShipped, those of the view and of keyring.Keyring.Open.
+// ErrNotShipped, ErrCutOff, those of the view and of keyring.Keyring.Open.
 func (s *Service) Ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*Shipment, error) {
+	if cut, err := s.CutOff(view, key); err != nil || cut {
+		return nil, firstError(err, ErrCutOff)
+	}
 	return s.shipAs(ctx, view, key, s.Region, values)
 }
 

@@ -71,12 +71,16 @@ func (s *Service) Supersede(ctx context.Context, by secret.RegionName, supersede
 // EndTakeover forgets that a region was taken over: it has caught up, and may be a
 // home again. Errors: CodeWrongState while its records have not all moved.
 func (s *Service) EndTakeover(ctx context.Context, lost secret.RegionName) error {
+	return s.endTakeover(ctx, lost, "")
+}
+
+func (s *Service) endTakeover(ctx context.Context, lost secret.RegionName, drill secret.VaultID) error {
 	ctx, c, err := s.systemCall(ctx, actionEndTakeover, takeoverName)
 	if err != nil {
 		return c.end(err)
 	}
 	c.about(authz.Resource{Kind: authz.RegionResource, ID: string(lost), Name: string(lost)})
-	key := record.TakeoverKey(lost)
+	key := (&inheritance{lost: lost, drill: drill}).key()
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
 		takeover, revision, err := record.Load(view, record.Takeovers, key)
 		if errors.Is(err, record.ErrNotFound) {

@@ -96,7 +96,7 @@ func (s *Service) inherit(ctx context.Context, refused error) (inherited bool, e
 	if !ok {
 		return false, nil
 	}
-	taken, err := hasTakenOver(s.Store.View(ctx), e.home)
+	taken, err := hasTakenOver(s.Store.View(ctx), e.home, e.key)
 	if err != nil || !taken {
 		return false, err
 	}
@@ -121,7 +121,7 @@ func (s *Service) inheritOne(ctx context.Context, lost secret.RegionName, key re
 	}
 	c.entry.Resource.Kind, c.entry.Resource.ID = "Record", string(key)
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
-		if taken, err := hasTakenOver(view, lost); err != nil || !taken {
+		if taken, err := hasTakenOver(view, lost, key); err != nil || !taken {
 			return nil, err
 		}
 		return c.planMove(view, key, lost, s.Region, secret.Ownership.TakenBy)
@@ -144,19 +144,24 @@ func inheritedPrefixes() []string {
 // nothing to do. Errors: those of the stores; what could not be moved is tried again
 // by the next call.
 func (s *Service) InheritAll(ctx context.Context, lost secret.RegionName) error {
-	takeover, _, err := record.Load(s.Store.View(ctx), record.Takeovers, record.TakeoverKey(lost))
+	return (&inheritance{service: s, lost: lost}).all(ctx)
+}
+
+func (i *inheritance) all(ctx context.Context) error {
+	s := i.service
+	takeover, _, err := record.Load(s.Store.View(ctx), record.Takeovers, i.key())
 	if errors.Is(err, record.ErrNotFound) || err == nil && takeover.GetMovedAt() != 0 {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	i := &inheritance{service: s, lost: lost, limit: rate.NewLimiter(rate.Limit(s.InheritPerSecond), inheritPage)}
-	err = fromBookmark(inheritedPrefixes(), takeover.GetBookmark(), func(start, end record.Key) error { return i.moveRange(ctx, start, end) })
+	i.limit = rate.NewLimiter(rate.Limit(s.InheritPerSecond), inheritPage)
+	err = fromBookmark(i.prefixes(), takeover.GetBookmark(), func(start, end record.Key) error { return i.moveRange(ctx, start, end) })
 	if err != nil {
 		return err
 	}
-	return s.endInheritance(ctx, lost)
+	return i.end(ctx)
 }
 
 // fromBookmark calls do for the range of each prefix in turn, beginning at a bookmark
@@ -177,11 +182,29 @@ func fromBookmark(prefixes []string, bookmark string, do func(start, end record.
 	return nil
 }
 
-// inheritance is what InheritAll does for one region.
+// inheritance is what InheritAll does for one region, or for one vault of it in a
+// drill.
 type inheritance struct {
 	service *Service
 	lost    secret.RegionName
+	drill   secret.VaultID
 	limit   *rate.Limiter
+}
+
+// key is that of the takeover.
+func (i *inheritance) key() record.Key {
+	if i.drill != "" {
+		return record.DrillTakeoverKey(i.lost, i.drill)
+	}
+	return record.TakeoverKey(i.lost)
+}
+
+// prefixes are those of inheritedPrefixes that are meant.
+func (i *inheritance) prefixes() []string {
+	if i.drill != "" {
+		return []string{record.VaultPrefix + string(i.drill), record.SecretPrefix + string(i.drill) + "/"}
+	}
+	return inheritedPrefixes()
 }
 
 func (i *inheritance) moveRange(ctx context.Context, start, end record.Key) error {
@@ -212,7 +235,7 @@ func (i *inheritance) moveRange(ctx context.Context, start, end record.Key) erro
 // ones of a range, and where to go on; empty if there are no more.
 func (i *inheritance) page(start, end record.Key) (mine []record.Key, next record.Key, err error) {
 	err = i.service.Local.View(func(view record.View) error {
-		taken, err := hasTakenOver(view, i.lost)
+		taken, err := hasTakenOver(view, i.lost, record.VaultKey(i.drill))
 		if err != nil {
 			return err
 		}
@@ -292,7 +315,7 @@ func (s *Service) TakeoverScope(view record.View, lost secret.RegionName) (scope
 
 // note stores how far the inheritance came.
 func (i *inheritance) note(ctx context.Context, bookmark record.Key, moved int) error {
-	key := record.TakeoverKey(i.lost)
+	key := i.key()
 	_, err := i.service.commit(ctx, func(view record.View) (*record.Txn, error) {
 		takeover, revision, err := record.Load(view, record.Takeovers, key)
 		if err != nil {
@@ -311,10 +334,10 @@ func (i *inheritance) note(ctx context.Context, bookmark record.Key, moved int) 
 	return err
 }
 
-// endInheritance takes a region off the fence: nothing here has its home there any
+// end takes the region off the fence: nothing that was meant has its home there any
 // more but what it sends from now on.
-func (s *Service) endInheritance(ctx context.Context, lost secret.RegionName) error {
-	key := record.TakeoverKey(lost)
+func (i *inheritance) end(ctx context.Context) error {
+	s, key := i.service, i.key()
 	_, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
 		takeover, revision, err := record.Load(view, record.Takeovers, key)
 		if err != nil || takeover.GetMovedAt() != 0 {
@@ -324,12 +347,17 @@ func (s *Service) endInheritance(ctx context.Context, lost secret.RegionName) er
 		if err != nil {
 			return nil, err
 		}
-		fence.TakenOver = slices.DeleteFunc(fence.GetTakenOver(), func(r string) bool { return r == string(lost) })
+		if i.drill == "" {
+			fence.TakenOver = slices.DeleteFunc(fence.GetTakenOver(), func(r string) bool { return r == string(i.lost) })
+		} else {
+			drillOf(fence, i.drill).TakenOver = ""
+			s.forgetDrills(fence)
+		}
 		txn.Put(record.FenceKey, record.Fences.Encode(fence))
 		takeover.MovedAt = s.Now().UnixNano()
 		txn.Require(key, revision)
 		txn.Put(key, record.Takeovers.Encode(takeover))
-		s.Logger.Info("all records of the region have their home here now", "region", lost, "records", takeover.GetMoved())
+		s.Logger.Info("all records of the region have their home here now", "region", i.lost, "drill", i.drill, "records", takeover.GetMoved())
 		return txn, nil
 	})
 	return err

@@ -9,6 +9,7 @@ package lifeboatv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -29,7 +30,10 @@ type TakeOverRegionRequest struct {
 	// has learnt of this: they become conflicts.
 	AcceptUnfenced bool `protobuf:"varint,2,opt,name=accept_unfenced,json=acceptUnfenced,proto3" json:"accept_unfenced,omitempty"`
 	// Only say what it would do, and what stands in its way.
-	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	// ID of a vault that was made for a drill: it alone is taken over, in the same way,
+	// although the region is reachable. The action is RunDrill then.
+	DrillVault    string `protobuf:"bytes,20,opt,name=drill_vault,json=drillVault,proto3" json:"drill_vault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -83,6 +87,13 @@ func (x *TakeOverRegionRequest) GetDryRun() bool {
 		return x.DryRun
 	}
 	return false
+}
+
+func (x *TakeOverRegionRequest) GetDrillVault() string {
+	if x != nil {
+		return x.DrillVault
+	}
+	return ""
 }
 
 type TakeOverRegionResponse struct {
@@ -255,8 +266,10 @@ type Takeover struct {
 	// Records that have moved to the next epoch.
 	Moved uint64 `protobuf:"varint,3,opt,name=moved,proto3" json:"moved,omitempty"`
 	// When all had; absent until then. Mutations are accepted all the while.
-	MovedAt       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=moved_at,json=movedAt,proto3" json:"moved_at,omitempty"`
-	Unfenced      bool                   `protobuf:"varint,5,opt,name=unfenced,proto3" json:"unfenced,omitempty"`
+	MovedAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=moved_at,json=movedAt,proto3" json:"moved_at,omitempty"`
+	Unfenced bool                   `protobuf:"varint,5,opt,name=unfenced,proto3" json:"unfenced,omitempty"`
+	// ID of the only vault that was taken over, in a drill; empty means all.
+	DrillVault    string `protobuf:"bytes,20,opt,name=drill_vault,json=drillVault,proto3" json:"drill_vault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -326,6 +339,112 @@ func (x *Takeover) GetUnfenced() bool {
 	return false
 }
 
+func (x *Takeover) GetDrillVault() string {
+	if x != nil {
+		return x.DrillVault
+	}
+	return ""
+}
+
+type CutDrillVaultRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ID of a vault whose name begins with lifeboat-drill-.
+	Vault string `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// For how long, up to an hour; absent or 0 ends it now.
+	Lasts         *durationpb.Duration `protobuf:"bytes,2,opt,name=lasts,proto3" json:"lasts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CutDrillVaultRequest) Reset() {
+	*x = CutDrillVaultRequest{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CutDrillVaultRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CutDrillVaultRequest) ProtoMessage() {}
+
+func (x *CutDrillVaultRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CutDrillVaultRequest.ProtoReflect.Descriptor instead.
+func (*CutDrillVaultRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *CutDrillVaultRequest) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *CutDrillVaultRequest) GetLasts() *durationpb.Duration {
+	if x != nil {
+		return x.Lasts
+	}
+	return nil
+}
+
+type CutDrillVaultResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it ends by itself; absent if it has ended.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CutDrillVaultResponse) Reset() {
+	*x = CutDrillVaultResponse{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CutDrillVaultResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CutDrillVaultResponse) ProtoMessage() {}
+
+func (x *CutDrillVaultResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CutDrillVaultResponse.ProtoReflect.Descriptor instead.
+func (*CutDrillVaultResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CutDrillVaultResponse) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
 type ListTakeoversRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -334,7 +453,7 @@ type ListTakeoversRequest struct {
 
 func (x *ListTakeoversRequest) Reset() {
 	*x = ListTakeoversRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +465,7 @@ func (x *ListTakeoversRequest) String() string {
 func (*ListTakeoversRequest) ProtoMessage() {}
 
 func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +478,7 @@ func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversRequest.ProtoReflect.Descriptor instead.
 func (*ListTakeoversRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
 }
 
 type ListTakeoversResponse struct {
@@ -373,7 +492,7 @@ type ListTakeoversResponse struct {
 
 func (x *ListTakeoversResponse) Reset() {
 	*x = ListTakeoversResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -385,7 +504,7 @@ func (x *ListTakeoversResponse) String() string {
 func (*ListTakeoversResponse) ProtoMessage() {}
 
 func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -398,7 +517,7 @@ func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversResponse.ProtoReflect.Descriptor instead.
 func (*ListTakeoversResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListTakeoversResponse) GetTakeovers() []*Takeover {
@@ -425,7 +544,7 @@ type MoveVaultRequest struct {
 
 func (x *MoveVaultRequest) Reset() {
 	*x = MoveVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +556,7 @@ func (x *MoveVaultRequest) String() string {
 func (*MoveVaultRequest) ProtoMessage() {}
 
 func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +569,7 @@ func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultRequest.ProtoReflect.Descriptor instead.
 func (*MoveVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MoveVaultRequest) GetVault() string {
@@ -476,7 +595,7 @@ type MoveVaultResponse struct {
 
 func (x *MoveVaultResponse) Reset() {
 	*x = MoveVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +607,7 @@ func (x *MoveVaultResponse) String() string {
 func (*MoveVaultResponse) ProtoMessage() {}
 
 func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +620,7 @@ func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultResponse.ProtoReflect.Descriptor instead.
 func (*MoveVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MoveVaultResponse) GetMove() *Move {
@@ -527,7 +646,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +658,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +671,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Move) GetId() string {
@@ -598,7 +717,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -610,7 +729,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -623,7 +742,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
 }
 
 type ListMovesResponse struct {
@@ -635,7 +754,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +766,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +779,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -680,7 +799,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +811,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +824,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AbortMoveRequest) GetVault() string {
@@ -723,7 +842,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +854,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +867,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
 }
 
 // Conflict is what a region held of a secret past the point at which the history that
@@ -774,7 +893,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +905,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +918,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Conflict) GetId() string {
@@ -881,7 +1000,7 @@ type ConflictVersion struct {
 
 func (x *ConflictVersion) Reset() {
 	*x = ConflictVersion{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1012,7 @@ func (x *ConflictVersion) String() string {
 func (*ConflictVersion) ProtoMessage() {}
 
 func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1025,7 @@ func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConflictVersion.ProtoReflect.Descriptor instead.
 func (*ConflictVersion) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ConflictVersion) GetId() string {
@@ -961,7 +1080,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1092,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1105,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListConflictsRequest) GetVault() string {
@@ -1005,7 +1124,7 @@ type ListConflictsResponse struct {
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +1136,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +1149,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListConflictsResponse) GetConflicts() []*Conflict {
@@ -1049,7 +1168,7 @@ type GetConflictRequest struct {
 
 func (x *GetConflictRequest) Reset() {
 	*x = GetConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1180,7 @@ func (x *GetConflictRequest) String() string {
 func (*GetConflictRequest) ProtoMessage() {}
 
 func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1193,7 @@ func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictRequest.ProtoReflect.Descriptor instead.
 func (*GetConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetConflictRequest) GetId() string {
@@ -1093,7 +1212,7 @@ type GetConflictResponse struct {
 
 func (x *GetConflictResponse) Reset() {
 	*x = GetConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1224,7 @@ func (x *GetConflictResponse) String() string {
 func (*GetConflictResponse) ProtoMessage() {}
 
 func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1237,7 @@ func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictResponse.ProtoReflect.Descriptor instead.
 func (*GetConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetConflictResponse) GetConflict() *Conflict {
@@ -1137,7 +1256,7 @@ type DiscardConflictRequest struct {
 
 func (x *DiscardConflictRequest) Reset() {
 	*x = DiscardConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1268,7 @@ func (x *DiscardConflictRequest) String() string {
 func (*DiscardConflictRequest) ProtoMessage() {}
 
 func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1281,7 @@ func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictRequest.ProtoReflect.Descriptor instead.
 func (*DiscardConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DiscardConflictRequest) GetId() string {
@@ -1180,7 +1299,7 @@ type DiscardConflictResponse struct {
 
 func (x *DiscardConflictResponse) Reset() {
 	*x = DiscardConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1311,7 @@ func (x *DiscardConflictResponse) String() string {
 func (*DiscardConflictResponse) ProtoMessage() {}
 
 func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,18 +1324,20 @@ func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictResponse.ProtoReflect.Descriptor instead.
 func (*DiscardConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
 }
 
 var File_lifeboat_v1_ownership_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\n" +
-	"\x1blifeboat/v1/ownership.proto\x12\vlifeboat.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"q\n" +
+	"\x1blifeboat/v1/ownership.proto\x12\vlifeboat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"\x92\x01\n" +
 	"\x15TakeOverRegionRequest\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12'\n" +
 	"\x0faccept_unfenced\x18\x02 \x01(\bR\x0eacceptUnfenced\x12\x17\n" +
-	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\x97\x01\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x1f\n" +
+	"\vdrill_vault\x18\x14 \x01(\tR\n" +
+	"drillVault\"\x97\x01\n" +
 	"\x16TakeOverRegionResponse\x121\n" +
 	"\btakeover\x18\x01 \x01(\v2\x15.lifeboat.v1.TakeoverR\btakeover\x120\n" +
 	"\x05scope\x18\x02 \x01(\v2\x1a.lifeboat.v1.TakeoverScopeR\x05scope\x12\x18\n" +
@@ -1229,13 +1350,20 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\tsurvivors\x18\x05 \x03(\tR\tsurvivors\x12\x16\n" +
 	"\x06silent\x18\x06 \x03(\tR\x06silent\x12<\n" +
 	"\flast_seen_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"lastSeenAt\"\xb7\x01\n" +
+	"lastSeenAt\"\xd8\x01\n" +
 	"\bTakeover\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05moved\x18\x03 \x01(\x04R\x05moved\x125\n" +
 	"\bmoved_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\amovedAt\x12\x1a\n" +
-	"\bunfenced\x18\x05 \x01(\bR\bunfenced\"\x16\n" +
+	"\bunfenced\x18\x05 \x01(\bR\bunfenced\x12\x1f\n" +
+	"\vdrill_vault\x18\x14 \x01(\tR\n" +
+	"drillVault\"]\n" +
+	"\x14CutDrillVaultRequest\x12\x14\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12/\n" +
+	"\x05lasts\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lasts\"I\n" +
+	"\x15CutDrillVaultResponse\x120\n" +
+	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x16\n" +
 	"\x14ListTakeoversRequest\"q\n" +
 	"\x15ListTakeoversResponse\x123\n" +
 	"\ttakeovers\x18\x01 \x03(\v2\x15.lifeboat.v1.TakeoverR\ttakeovers\x12#\n" +
@@ -1288,9 +1416,10 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\bconflict\x18\x01 \x01(\v2\x15.lifeboat.v1.ConflictR\bconflict\"(\n" +
 	"\x16DiscardConflictRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x19\n" +
-	"\x17DiscardConflictResponse2\xc5\x05\n" +
+	"\x17DiscardConflictResponse2\x9d\x06\n" +
 	"\x10OwnershipService\x12Y\n" +
-	"\x0eTakeOverRegion\x12\".lifeboat.v1.TakeOverRegionRequest\x1a#.lifeboat.v1.TakeOverRegionResponse\x12[\n" +
+	"\x0eTakeOverRegion\x12\".lifeboat.v1.TakeOverRegionRequest\x1a#.lifeboat.v1.TakeOverRegionResponse\x12V\n" +
+	"\rCutDrillVault\x12!.lifeboat.v1.CutDrillVaultRequest\x1a\".lifeboat.v1.CutDrillVaultResponse\x12[\n" +
 	"\rListTakeovers\x12!.lifeboat.v1.ListTakeoversRequest\x1a\".lifeboat.v1.ListTakeoversResponse\"\x03\x90\x02\x01\x12J\n" +
 	"\tMoveVault\x12\x1d.lifeboat.v1.MoveVaultRequest\x1a\x1e.lifeboat.v1.MoveVaultResponse\x12O\n" +
 	"\tListMoves\x12\x1d.lifeboat.v1.ListMovesRequest\x1a\x1e.lifeboat.v1.ListMovesResponse\"\x03\x90\x02\x01\x12J\n" +
@@ -1311,70 +1440,77 @@ func file_lifeboat_v1_ownership_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_ownership_proto_rawDescData
 }
 
-var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*TakeOverRegionRequest)(nil),   // 0: lifeboat.v1.TakeOverRegionRequest
 	(*TakeOverRegionResponse)(nil),  // 1: lifeboat.v1.TakeOverRegionResponse
 	(*TakeoverScope)(nil),           // 2: lifeboat.v1.TakeoverScope
 	(*Takeover)(nil),                // 3: lifeboat.v1.Takeover
-	(*ListTakeoversRequest)(nil),    // 4: lifeboat.v1.ListTakeoversRequest
-	(*ListTakeoversResponse)(nil),   // 5: lifeboat.v1.ListTakeoversResponse
-	(*MoveVaultRequest)(nil),        // 6: lifeboat.v1.MoveVaultRequest
-	(*MoveVaultResponse)(nil),       // 7: lifeboat.v1.MoveVaultResponse
-	(*Move)(nil),                    // 8: lifeboat.v1.Move
-	(*ListMovesRequest)(nil),        // 9: lifeboat.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),       // 10: lifeboat.v1.ListMovesResponse
-	(*AbortMoveRequest)(nil),        // 11: lifeboat.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),       // 12: lifeboat.v1.AbortMoveResponse
-	(*Conflict)(nil),                // 13: lifeboat.v1.Conflict
-	(*ConflictVersion)(nil),         // 14: lifeboat.v1.ConflictVersion
-	(*ListConflictsRequest)(nil),    // 15: lifeboat.v1.ListConflictsRequest
-	(*ListConflictsResponse)(nil),   // 16: lifeboat.v1.ListConflictsResponse
-	(*GetConflictRequest)(nil),      // 17: lifeboat.v1.GetConflictRequest
-	(*GetConflictResponse)(nil),     // 18: lifeboat.v1.GetConflictResponse
-	(*DiscardConflictRequest)(nil),  // 19: lifeboat.v1.DiscardConflictRequest
-	(*DiscardConflictResponse)(nil), // 20: lifeboat.v1.DiscardConflictResponse
-	(*timestamppb.Timestamp)(nil),   // 21: google.protobuf.Timestamp
-	(*Order)(nil),                   // 22: lifeboat.v1.Order
+	(*CutDrillVaultRequest)(nil),    // 4: lifeboat.v1.CutDrillVaultRequest
+	(*CutDrillVaultResponse)(nil),   // 5: lifeboat.v1.CutDrillVaultResponse
+	(*ListTakeoversRequest)(nil),    // 6: lifeboat.v1.ListTakeoversRequest
+	(*ListTakeoversResponse)(nil),   // 7: lifeboat.v1.ListTakeoversResponse
+	(*MoveVaultRequest)(nil),        // 8: lifeboat.v1.MoveVaultRequest
+	(*MoveVaultResponse)(nil),       // 9: lifeboat.v1.MoveVaultResponse
+	(*Move)(nil),                    // 10: lifeboat.v1.Move
+	(*ListMovesRequest)(nil),        // 11: lifeboat.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),       // 12: lifeboat.v1.ListMovesResponse
+	(*AbortMoveRequest)(nil),        // 13: lifeboat.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),       // 14: lifeboat.v1.AbortMoveResponse
+	(*Conflict)(nil),                // 15: lifeboat.v1.Conflict
+	(*ConflictVersion)(nil),         // 16: lifeboat.v1.ConflictVersion
+	(*ListConflictsRequest)(nil),    // 17: lifeboat.v1.ListConflictsRequest
+	(*ListConflictsResponse)(nil),   // 18: lifeboat.v1.ListConflictsResponse
+	(*GetConflictRequest)(nil),      // 19: lifeboat.v1.GetConflictRequest
+	(*GetConflictResponse)(nil),     // 20: lifeboat.v1.GetConflictResponse
+	(*DiscardConflictRequest)(nil),  // 21: lifeboat.v1.DiscardConflictRequest
+	(*DiscardConflictResponse)(nil), // 22: lifeboat.v1.DiscardConflictResponse
+	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 24: google.protobuf.Duration
+	(*Order)(nil),                   // 25: lifeboat.v1.Order
 }
 var file_lifeboat_v1_ownership_proto_depIdxs = []int32{
 	3,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
 	2,  // 1: lifeboat.v1.TakeOverRegionResponse.scope:type_name -> lifeboat.v1.TakeoverScope
-	21, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
-	21, // 3: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	21, // 4: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
-	3,  // 5: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
-	8,  // 6: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
-	21, // 7: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
-	8,  // 8: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
-	22, // 9: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
-	22, // 10: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
-	21, // 11: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	14, // 12: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
-	21, // 13: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
-	13, // 14: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
-	13, // 15: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
-	0,  // 16: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
-	4,  // 17: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
-	6,  // 18: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
-	9,  // 19: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
-	11, // 20: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
-	15, // 21: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
-	17, // 22: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
-	19, // 23: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
-	1,  // 24: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
-	5,  // 25: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
-	7,  // 26: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
-	10, // 27: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
-	12, // 28: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
-	16, // 29: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
-	18, // 30: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
-	20, // 31: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
-	24, // [24:32] is the sub-list for method output_type
-	16, // [16:24] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	23, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	23, // 3: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
+	23, // 4: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
+	24, // 5: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
+	23, // 6: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
+	3,  // 7: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
+	10, // 8: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
+	23, // 9: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
+	10, // 10: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
+	25, // 11: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
+	25, // 12: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
+	23, // 13: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	16, // 14: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
+	23, // 15: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
+	15, // 16: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
+	15, // 17: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
+	0,  // 18: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
+	4,  // 19: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
+	6,  // 20: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
+	8,  // 21: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
+	11, // 22: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
+	13, // 23: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
+	17, // 24: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
+	19, // 25: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
+	21, // 26: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
+	1,  // 27: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
+	5,  // 28: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
+	7,  // 29: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
+	9,  // 30: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
+	12, // 31: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
+	14, // 32: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
+	18, // 33: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
+	20, // 34: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
+	22, // 35: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_ownership_proto_init() }
@@ -1389,7 +1525,7 @@ func file_lifeboat_v1_ownership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_ownership_proto_rawDesc), len(file_lifeboat_v1_ownership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

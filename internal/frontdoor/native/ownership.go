@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -23,6 +24,7 @@ type Ownership interface {
 	TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, *lifeboatv1.TakeoverScope, error)
 	Takeovers(ctx context.Context) (takeovers []*recordpb.Takeover, supersededBy []secret.RegionName, err error)
 	Moves(ctx context.Context) ([]*recordpb.Move, error)
+	CutDrillVault(ctx context.Context, vault secret.VaultID, lasts time.Duration) (until time.Time, err error)
 }
 
 type ownershipHandler struct{ dialect }
@@ -30,14 +32,18 @@ type ownershipHandler struct{ dialect }
 func takeover(t *recordpb.Takeover) *lifeboatv1.Takeover {
 	return &lifeboatv1.Takeover{
 		Region: t.GetRegion(), At: timestamp(record.FromNanos(t.GetAt())), Moved: t.GetMoved(), MovedAt: timestamp(record.FromNanos(t.GetMovedAt())),
-		Unfenced: t.GetUnfenced(),
+		Unfenced: t.GetUnfenced(), DrillVault: t.GetVault(),
 	}
 }
 
 // TakeOverRegion implements lifeboatv1connect.OwnershipServiceHandler.
 func (h ownershipHandler) TakeOverRegion(ctx context.Context, req *connect.Request[lifeboatv1.TakeOverRegionRequest]) (*connect.Response[lifeboatv1.TakeOverRegionResponse], error) {
 	answer := &lifeboatv1.TakeOverRegionResponse{}
-	err := h.Service.Operate(ctx, authz.TakeOverRegion, !req.Msg.GetDryRun(), req.Msg.GetRegion(), func(ctx context.Context) error {
+	action, subject := authz.TakeOverRegion, req.Msg.GetRegion()
+	if vault := req.Msg.GetDrillVault(); vault != "" {
+		action, subject = authz.RunDrill, subject+"/"+vault
+	}
+	err := h.Service.Operate(ctx, action, !req.Msg.GetDryRun(), subject, func(ctx context.Context) error {
 		t, scope, err := h.Ownership.TakeOver(ctx, req.Msg)
 		answer.Scope = scope
 		if refusal, ok := errors.AsType[*secret.Error](err); ok && req.Msg.GetDryRun() && scope != nil {
@@ -58,6 +64,17 @@ func (h ownershipHandler) ListTakeovers(ctx context.Context, _ *connect.Request[
 	err := h.Service.Operate(ctx, authz.ListTakeovers, false, "", func(ctx context.Context) error {
 		takeovers, by, err := h.Ownership.Takeovers(ctx)
 		answer.Takeovers, answer.SupersededBy = each(takeovers, takeover), regionNames(by)
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+// CutDrillVault implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) CutDrillVault(ctx context.Context, req *connect.Request[lifeboatv1.CutDrillVaultRequest]) (*connect.Response[lifeboatv1.CutDrillVaultResponse], error) {
+	answer := &lifeboatv1.CutDrillVaultResponse{}
+	err := h.Service.Operate(ctx, authz.RunDrill, true, req.Msg.GetVault(), func(ctx context.Context) error {
+		until, err := h.Ownership.CutDrillVault(ctx, secret.VaultID(req.Msg.GetVault()), req.Msg.GetLasts().AsDuration())
+		answer.Until = timestamp(until)
 		return err
 	})
 	return reply(ctx, h.dialect, answer, err)

@@ -2533,6 +2533,7 @@ type Fence struct {
 	// Regions that have taken this one over, until it holds what they made of its
 	// records.
 	SupersededBy  []string `protobuf:"bytes,5,rep,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
+	Drills        []*Drill `protobuf:"bytes,20,rep,name=drills,proto3" json:"drills,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2602,6 +2603,78 @@ func (x *Fence) GetSupersededBy() []string {
 	return nil
 }
 
+func (x *Fence) GetDrills() []*Drill {
+	if x != nil {
+		return x.Drills
+	}
+	return nil
+}
+
+// A vault that was made for a drill, and is treated as if a region were lost.
+type Drill struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Vault string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// This region sends nothing of the vault and takes nothing of it until then; 0 if
+	// the vault is not cut off here.
+	CutUntil int64 `protobuf:"varint,2,opt,name=cut_until,json=cutUntil,proto3" json:"cut_until,omitempty"`
+	// The region that this one has taken over as far as this vault goes, until its
+	// records have moved here; empty if there is none.
+	TakenOver     string `protobuf:"bytes,3,opt,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drill) Reset() {
+	*x = Drill{}
+	mi := &file_recordpb_record_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drill) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drill) ProtoMessage() {}
+
+func (x *Drill) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drill.ProtoReflect.Descriptor instead.
+func (*Drill) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Drill) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *Drill) GetCutUntil() int64 {
+	if x != nil {
+		return x.CutUntil
+	}
+	return 0
+}
+
+func (x *Drill) GetTakenOver() string {
+	if x != nil {
+		return x.TakenOver
+	}
+	return ""
+}
+
 // The takeover of another region. Its record stays until that region has caught up,
 // or is forgotten.
 type Takeover struct {
@@ -2614,14 +2687,16 @@ type Takeover struct {
 	// When the last record had moved; 0 until then.
 	MovedAt int64 `protobuf:"varint,5,opt,name=moved_at,json=movedAt,proto3" json:"moved_at,omitempty"`
 	// The other region was reachable.
-	Unfenced      bool `protobuf:"varint,6,opt,name=unfenced,proto3" json:"unfenced,omitempty"`
+	Unfenced bool `protobuf:"varint,6,opt,name=unfenced,proto3" json:"unfenced,omitempty"`
+	// The only vault that was taken over, in a drill; empty means all.
+	Vault         string `protobuf:"bytes,20,opt,name=vault,proto3" json:"vault,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Takeover) Reset() {
 	*x = Takeover{}
-	mi := &file_recordpb_record_proto_msgTypes[29]
+	mi := &file_recordpb_record_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +2708,7 @@ func (x *Takeover) String() string {
 func (*Takeover) ProtoMessage() {}
 
 func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[29]
+	mi := &file_recordpb_record_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +2721,7 @@ func (x *Takeover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
 func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Takeover) GetRegion() string {
@@ -2691,6 +2766,13 @@ func (x *Takeover) GetUnfenced() bool {
 	return false
 }
 
+func (x *Takeover) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
 // A planned move of a vault, or of an account, with everything in it whose home is
 // this region.
 type Move struct {
@@ -2707,7 +2789,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_recordpb_record_proto_msgTypes[30]
+	mi := &file_recordpb_record_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2719,7 +2801,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[30]
+	mi := &file_recordpb_record_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2732,7 +2814,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Move) GetRecord() string {
@@ -2798,7 +2880,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2810,7 +2892,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2823,7 +2905,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Conflict) GetId() string {
@@ -2919,7 +3001,7 @@ type WorkItem struct {
 
 func (x *WorkItem) Reset() {
 	*x = WorkItem{}
-	mi := &file_recordpb_record_proto_msgTypes[32]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2931,7 +3013,7 @@ func (x *WorkItem) String() string {
 func (*WorkItem) ProtoMessage() {}
 
 func (x *WorkItem) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[32]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2944,7 +3026,7 @@ func (x *WorkItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkItem.ProtoReflect.Descriptor instead.
 func (*WorkItem) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WorkItem) GetRecord() string {
@@ -3001,7 +3083,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_recordpb_record_proto_msgTypes[33]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3013,7 +3095,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[33]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3026,7 +3108,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Event) GetId() string {
@@ -3115,7 +3197,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_recordpb_record_proto_msgTypes[34]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3127,7 +3209,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[34]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3140,7 +3222,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Host) GetId() string {
@@ -3199,7 +3281,7 @@ type Quarantine struct {
 
 func (x *Quarantine) Reset() {
 	*x = Quarantine{}
-	mi := &file_recordpb_record_proto_msgTypes[35]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3211,7 +3293,7 @@ func (x *Quarantine) String() string {
 func (*Quarantine) ProtoMessage() {}
 
 func (x *Quarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[35]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3224,7 +3306,7 @@ func (x *Quarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
 func (*Quarantine) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Quarantine) GetRecord() string {
@@ -3276,7 +3358,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_recordpb_record_proto_msgTypes[36]
+	mi := &file_recordpb_record_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3288,7 +3370,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[36]
+	mi := &file_recordpb_record_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3301,7 +3383,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Tombstone) GetRecord() string {
@@ -3360,7 +3442,7 @@ type Synchronisation struct {
 
 func (x *Synchronisation) Reset() {
 	*x = Synchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[37]
+	mi := &file_recordpb_record_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3454,7 @@ func (x *Synchronisation) String() string {
 func (*Synchronisation) ProtoMessage() {}
 
 func (x *Synchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[37]
+	mi := &file_recordpb_record_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3467,7 @@ func (x *Synchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synchronisation.ProtoReflect.Descriptor instead.
 func (*Synchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{37}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Synchronisation) GetTarget() string {
@@ -3461,7 +3543,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_recordpb_record_proto_msgTypes[38]
+	mi := &file_recordpb_record_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3473,7 +3555,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[38]
+	mi := &file_recordpb_record_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3486,7 +3568,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{38}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Message) GetTarget() string {
@@ -3561,7 +3643,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_recordpb_record_proto_msgTypes[39]
+	mi := &file_recordpb_record_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3573,7 +3655,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[39]
+	mi := &file_recordpb_record_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3586,7 +3668,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{39}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Queue) GetTarget() string {
@@ -3652,7 +3734,7 @@ type Resynchronisation struct {
 
 func (x *Resynchronisation) Reset() {
 	*x = Resynchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[40]
+	mi := &file_recordpb_record_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3664,7 +3746,7 @@ func (x *Resynchronisation) String() string {
 func (*Resynchronisation) ProtoMessage() {}
 
 func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[40]
+	mi := &file_recordpb_record_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3677,7 +3759,7 @@ func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resynchronisation.ProtoReflect.Descriptor instead.
 func (*Resynchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Resynchronisation) GetTarget() string {
@@ -3728,7 +3810,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_recordpb_record_proto_msgTypes[41]
+	mi := &file_recordpb_record_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3740,7 +3822,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[41]
+	mi := &file_recordpb_record_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3753,7 +3835,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{41}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Control) GetId() string {
@@ -3801,7 +3883,7 @@ type Formats struct {
 
 func (x *Formats) Reset() {
 	*x = Formats{}
-	mi := &file_recordpb_record_proto_msgTypes[42]
+	mi := &file_recordpb_record_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3813,7 +3895,7 @@ func (x *Formats) String() string {
 func (*Formats) ProtoMessage() {}
 
 func (x *Formats) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[42]
+	mi := &file_recordpb_record_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3826,7 +3908,7 @@ func (x *Formats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Formats.ProtoReflect.Descriptor instead.
 func (*Formats) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{42}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Formats) GetWritten() map[string]uint32 {
@@ -3875,7 +3957,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_recordpb_record_proto_msgTypes[43]
+	mi := &file_recordpb_record_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3887,7 +3969,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[43]
+	mi := &file_recordpb_record_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3900,7 +3982,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{43}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Peer) GetRegion() string {
@@ -3949,7 +4031,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_recordpb_record_proto_msgTypes[44]
+	mi := &file_recordpb_record_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3961,7 +4043,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[44]
+	mi := &file_recordpb_record_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3974,7 +4056,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{44}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Moment) GetIncarnation() string {
@@ -4270,21 +4352,28 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"master_key\x18\x06 \x01(\tR\tmasterKey\x12\x1f\n" +
 	"\vrestored_at\x18\a \x01(\x03R\n" +
 	"restoredAt\x124\n" +
-	"\aorigins\x18\b \x03(\v2\x1a.lifeboat.record.v1.MomentR\aorigins\"\xa6\x01\n" +
+	"\aorigins\x18\b \x03(\v2\x1a.lifeboat.record.v1.MomentR\aorigins\"\xd9\x01\n" +
 	"\x05Fence\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12#\n" +
 	"\rrestore_epoch\x18\x03 \x01(\x04R\frestoreEpoch\x12\x1d\n" +
 	"\n" +
 	"taken_over\x18\x04 \x03(\tR\ttakenOver\x12#\n" +
-	"\rsuperseded_by\x18\x05 \x03(\tR\fsupersededBy\"\x9b\x01\n" +
+	"\rsuperseded_by\x18\x05 \x03(\tR\fsupersededBy\x121\n" +
+	"\x06drills\x18\x14 \x03(\v2\x19.lifeboat.record.v1.DrillR\x06drills\"Y\n" +
+	"\x05Drill\x12\x14\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x1b\n" +
+	"\tcut_until\x18\x02 \x01(\x03R\bcutUntil\x12\x1d\n" +
+	"\n" +
+	"taken_over\x18\x03 \x01(\tR\ttakenOver\"\xb1\x01\n" +
 	"\bTakeover\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x1a\n" +
 	"\bbookmark\x18\x03 \x01(\tR\bbookmark\x12\x14\n" +
 	"\x05moved\x18\x04 \x01(\x04R\x05moved\x12\x19\n" +
 	"\bmoved_at\x18\x05 \x01(\x03R\amovedAt\x12\x1a\n" +
-	"\bunfenced\x18\x06 \x01(\bR\bunfenced\"\x8f\x01\n" +
+	"\bunfenced\x18\x06 \x01(\bR\bunfenced\x12\x14\n" +
+	"\x05vault\x18\x14 \x01(\tR\x05vault\"\x8f\x01\n" +
 	"\x04Move\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1d\n" +
@@ -4423,7 +4512,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -4454,29 +4543,30 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*ActiveDataKey)(nil),     // 26: lifeboat.record.v1.ActiveDataKey
 	(*Region)(nil),            // 27: lifeboat.record.v1.Region
 	(*Fence)(nil),             // 28: lifeboat.record.v1.Fence
-	(*Takeover)(nil),          // 29: lifeboat.record.v1.Takeover
-	(*Move)(nil),              // 30: lifeboat.record.v1.Move
-	(*Conflict)(nil),          // 31: lifeboat.record.v1.Conflict
-	(*WorkItem)(nil),          // 32: lifeboat.record.v1.WorkItem
-	(*Event)(nil),             // 33: lifeboat.record.v1.Event
-	(*Host)(nil),              // 34: lifeboat.record.v1.Host
-	(*Quarantine)(nil),        // 35: lifeboat.record.v1.Quarantine
-	(*Tombstone)(nil),         // 36: lifeboat.record.v1.Tombstone
-	(*Synchronisation)(nil),   // 37: lifeboat.record.v1.Synchronisation
-	(*Message)(nil),           // 38: lifeboat.record.v1.Message
-	(*Queue)(nil),             // 39: lifeboat.record.v1.Queue
-	(*Resynchronisation)(nil), // 40: lifeboat.record.v1.Resynchronisation
-	(*Control)(nil),           // 41: lifeboat.record.v1.Control
-	(*Formats)(nil),           // 42: lifeboat.record.v1.Formats
-	(*Peer)(nil),              // 43: lifeboat.record.v1.Peer
-	(*Moment)(nil),            // 44: lifeboat.record.v1.Moment
-	nil,                       // 45: lifeboat.record.v1.MappingRule.ClaimsEntry
-	nil,                       // 46: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 47: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 48: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 49: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 50: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 51: lifeboat.record.v1.Formats.WrittenEntry
+	(*Drill)(nil),             // 29: lifeboat.record.v1.Drill
+	(*Takeover)(nil),          // 30: lifeboat.record.v1.Takeover
+	(*Move)(nil),              // 31: lifeboat.record.v1.Move
+	(*Conflict)(nil),          // 32: lifeboat.record.v1.Conflict
+	(*WorkItem)(nil),          // 33: lifeboat.record.v1.WorkItem
+	(*Event)(nil),             // 34: lifeboat.record.v1.Event
+	(*Host)(nil),              // 35: lifeboat.record.v1.Host
+	(*Quarantine)(nil),        // 36: lifeboat.record.v1.Quarantine
+	(*Tombstone)(nil),         // 37: lifeboat.record.v1.Tombstone
+	(*Synchronisation)(nil),   // 38: lifeboat.record.v1.Synchronisation
+	(*Message)(nil),           // 39: lifeboat.record.v1.Message
+	(*Queue)(nil),             // 40: lifeboat.record.v1.Queue
+	(*Resynchronisation)(nil), // 41: lifeboat.record.v1.Resynchronisation
+	(*Control)(nil),           // 42: lifeboat.record.v1.Control
+	(*Formats)(nil),           // 43: lifeboat.record.v1.Formats
+	(*Peer)(nil),              // 44: lifeboat.record.v1.Peer
+	(*Moment)(nil),            // 45: lifeboat.record.v1.Moment
+	nil,                       // 46: lifeboat.record.v1.MappingRule.ClaimsEntry
+	nil,                       // 47: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 48: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 49: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 50: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 51: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 52: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -4490,40 +4580,41 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 9: lifeboat.record.v1.TrustBundle.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 10: lifeboat.record.v1.Binding.ownership:type_name -> lifeboat.record.v1.Ownership
-	45, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
+	46, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
 	10, // 12: lifeboat.record.v1.Issuer.rules:type_name -> lifeboat.record.v1.MappingRule
 	3,  // 13: lifeboat.record.v1.Issuer.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 14: lifeboat.record.v1.IssuerKeys.ownership:type_name -> lifeboat.record.v1.Ownership
 	15, // 15: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 16: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	46, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	47, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	13, // 18: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	16, // 19: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	20, // 20: lifeboat.record.v1.Clock.jumps:type_name -> lifeboat.record.v1.ClockJump
 	3,  // 21: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	47, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	48, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	14, // 23: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	13, // 24: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	18, // 25: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	48, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	49, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	21, // 27: lifeboat.record.v1.Secret.requests:type_name -> lifeboat.record.v1.Request
 	15, // 28: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
 	23, // 29: lifeboat.record.v1.Secret.rotation:type_name -> lifeboat.record.v1.Rotation
-	44, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
-	1,  // 31: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
-	1,  // 32: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
-	1,  // 33: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
-	1,  // 34: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	49, // 35: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
-	3,  // 36: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	50, // 37: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	51, // 38: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
-	44, // 39: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	45, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
+	29, // 31: lifeboat.record.v1.Fence.drills:type_name -> lifeboat.record.v1.Drill
+	1,  // 32: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
+	1,  // 33: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
+	1,  // 34: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
+	1,  // 35: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
+	50, // 36: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	3,  // 37: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
+	51, // 38: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	52, // 39: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	45, // 40: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
+	41, // [41:41] is the sub-list for method output_type
+	41, // [41:41] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -4537,7 +4628,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -36,6 +36,9 @@ const (
 	// OwnershipServiceTakeOverRegionProcedure is the fully-qualified name of the OwnershipService's
 	// TakeOverRegion RPC.
 	OwnershipServiceTakeOverRegionProcedure = "/lifeboat.v1.OwnershipService/TakeOverRegion"
+	// OwnershipServiceCutDrillVaultProcedure is the fully-qualified name of the OwnershipService's
+	// CutDrillVault RPC.
+	OwnershipServiceCutDrillVaultProcedure = "/lifeboat.v1.OwnershipService/CutDrillVault"
 	// OwnershipServiceListTakeoversProcedure is the fully-qualified name of the OwnershipService's
 	// ListTakeovers RPC.
 	OwnershipServiceListTakeoversProcedure = "/lifeboat.v1.OwnershipService/ListTakeovers"
@@ -64,6 +67,10 @@ type OwnershipServiceClient interface {
 	// TakeOverRegion makes this region the home of everything of a lost region of which
 	// it holds a replica. For operators.
 	TakeOverRegion(context.Context, *connect.Request[v1.TakeOverRegionRequest]) (*connect.Response[v1.TakeOverRegionResponse], error)
+	// CutDrillVault cuts a vault that was made for a drill off from all other regions for
+	// a while, or ends that. Callers of this region can still read and change it. For
+	// operators.
+	CutDrillVault(context.Context, *connect.Request[v1.CutDrillVaultRequest]) (*connect.Response[v1.CutDrillVaultResponse], error)
 	// ListTakeovers lists the regions that this one has taken over and that have not
 	// caught up since, and those that have taken this one over. For operators.
 	ListTakeovers(context.Context, *connect.Request[v1.ListTakeoversRequest]) (*connect.Response[v1.ListTakeoversResponse], error)
@@ -98,6 +105,12 @@ func NewOwnershipServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			httpClient,
 			baseURL+OwnershipServiceTakeOverRegionProcedure,
 			connect.WithSchema(ownershipServiceMethods.ByName("TakeOverRegion")),
+			connect.WithClientOptions(opts...),
+		),
+		cutDrillVault: connect.NewClient[v1.CutDrillVaultRequest, v1.CutDrillVaultResponse](
+			httpClient,
+			baseURL+OwnershipServiceCutDrillVaultProcedure,
+			connect.WithSchema(ownershipServiceMethods.ByName("CutDrillVault")),
 			connect.WithClientOptions(opts...),
 		),
 		listTakeovers: connect.NewClient[v1.ListTakeoversRequest, v1.ListTakeoversResponse](
@@ -152,6 +165,7 @@ func NewOwnershipServiceClient(httpClient connect.HTTPClient, baseURL string, op
 // ownershipServiceClient implements OwnershipServiceClient.
 type ownershipServiceClient struct {
 	takeOverRegion  *connect.Client[v1.TakeOverRegionRequest, v1.TakeOverRegionResponse]
+	cutDrillVault   *connect.Client[v1.CutDrillVaultRequest, v1.CutDrillVaultResponse]
 	listTakeovers   *connect.Client[v1.ListTakeoversRequest, v1.ListTakeoversResponse]
 	moveVault       *connect.Client[v1.MoveVaultRequest, v1.MoveVaultResponse]
 	listMoves       *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
@@ -164,6 +178,11 @@ type ownershipServiceClient struct {
 // TakeOverRegion calls lifeboat.v1.OwnershipService.TakeOverRegion.
 func (c *ownershipServiceClient) TakeOverRegion(ctx context.Context, req *connect.Request[v1.TakeOverRegionRequest]) (*connect.Response[v1.TakeOverRegionResponse], error) {
 	return c.takeOverRegion.CallUnary(ctx, req)
+}
+
+// CutDrillVault calls lifeboat.v1.OwnershipService.CutDrillVault.
+func (c *ownershipServiceClient) CutDrillVault(ctx context.Context, req *connect.Request[v1.CutDrillVaultRequest]) (*connect.Response[v1.CutDrillVaultResponse], error) {
+	return c.cutDrillVault.CallUnary(ctx, req)
 }
 
 // ListTakeovers calls lifeboat.v1.OwnershipService.ListTakeovers.
@@ -206,6 +225,10 @@ type OwnershipServiceHandler interface {
 	// TakeOverRegion makes this region the home of everything of a lost region of which
 	// it holds a replica. For operators.
 	TakeOverRegion(context.Context, *connect.Request[v1.TakeOverRegionRequest]) (*connect.Response[v1.TakeOverRegionResponse], error)
+	// CutDrillVault cuts a vault that was made for a drill off from all other regions for
+	// a while, or ends that. Callers of this region can still read and change it. For
+	// operators.
+	CutDrillVault(context.Context, *connect.Request[v1.CutDrillVaultRequest]) (*connect.Response[v1.CutDrillVaultResponse], error)
 	// ListTakeovers lists the regions that this one has taken over and that have not
 	// caught up since, and those that have taken this one over. For operators.
 	ListTakeovers(context.Context, *connect.Request[v1.ListTakeoversRequest]) (*connect.Response[v1.ListTakeoversResponse], error)
@@ -236,6 +259,12 @@ func NewOwnershipServiceHandler(svc OwnershipServiceHandler, opts ...connect.Han
 		OwnershipServiceTakeOverRegionProcedure,
 		svc.TakeOverRegion,
 		connect.WithSchema(ownershipServiceMethods.ByName("TakeOverRegion")),
+		connect.WithHandlerOptions(opts...),
+	)
+	ownershipServiceCutDrillVaultHandler := connect.NewUnaryHandler(
+		OwnershipServiceCutDrillVaultProcedure,
+		svc.CutDrillVault,
+		connect.WithSchema(ownershipServiceMethods.ByName("CutDrillVault")),
 		connect.WithHandlerOptions(opts...),
 	)
 	ownershipServiceListTakeoversHandler := connect.NewUnaryHandler(
@@ -288,6 +317,8 @@ func NewOwnershipServiceHandler(svc OwnershipServiceHandler, opts ...connect.Han
 		switch r.URL.Path {
 		case OwnershipServiceTakeOverRegionProcedure:
 			ownershipServiceTakeOverRegionHandler.ServeHTTP(w, r)
+		case OwnershipServiceCutDrillVaultProcedure:
+			ownershipServiceCutDrillVaultHandler.ServeHTTP(w, r)
 		case OwnershipServiceListTakeoversProcedure:
 			ownershipServiceListTakeoversHandler.ServeHTTP(w, r)
 		case OwnershipServiceMoveVaultProcedure:
@@ -313,6 +344,10 @@ type UnimplementedOwnershipServiceHandler struct{}
 
 func (UnimplementedOwnershipServiceHandler) TakeOverRegion(context.Context, *connect.Request[v1.TakeOverRegionRequest]) (*connect.Response[v1.TakeOverRegionResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OwnershipService.TakeOverRegion is not implemented"))
+}
+
+func (UnimplementedOwnershipServiceHandler) CutDrillVault(context.Context, *connect.Request[v1.CutDrillVaultRequest]) (*connect.Response[v1.CutDrillVaultResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OwnershipService.CutDrillVault is not implemented"))
 }
 
 func (UnimplementedOwnershipServiceHandler) ListTakeovers(context.Context, *connect.Request[v1.ListTakeoversRequest]) (*connect.Response[v1.ListTakeoversResponse], error) {
