@@ -29,6 +29,7 @@ const (
 	CodeNotHome            Code = "not_home"             // mutate in the named home region
 	CodeUnknownIncarnation Code = "unknown_incarnation"  // the revision token is of another life of the region
 	CodeNotReached         Code = "revision_not_reached" // ask another host or the home region
+	CodeSuperseded         Code = "write_superseded"     // the write lost to a takeover: read without the token
 	CodeResumeGone         Code = "resume_gone"          // list anew, then watch without a token
 	CodeExpired            Code = "expired"              // the secret or version is past its expiry
 	CodeUnavailable        Code = "unavailable"          // try again later

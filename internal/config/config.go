@@ -290,7 +290,23 @@ type Replication struct {
 	// CollectEvery is how often it is looked for what is left of deleted records and
 	// can be forgotten; default 1h.
 	CollectEvery time.Duration `yaml:"collect_every"`
+	// AskPeersFor bounds how long mutations wait after a start until the peers have
+	// said whether one has taken this region over; default 5s.
+	AskPeersFor time.Duration `yaml:"ask_peers_for"`
+	// WhenNoPeerAnswers says what becomes after that of mutations of records that other
+	// regions hold, as long as no peer has answered since the start: serve (the
+	// default) or refuse.
+	WhenNoPeerAnswers Unanswered `yaml:"when_no_peer_answers"`
 }
+
+// Unanswered is what a process does while no peer answers.
+type Unanswered string
+
+// What a process can do while no peer answers.
+const (
+	Serve  Unanswered = "serve"
+	Refuse Unanswered = "refuse"
+)
 
 // Audit configures the audit log.
 type Audit struct {
@@ -415,7 +431,7 @@ func Default() *Config {
 			SealedCache: KMSSealedCache{Path: "key-cache", MaxAge: 24 * time.Hour},
 		},
 		Keys:        Keys{RotateDataKeysAfter: 1 << 30, DataKeysPerSecond: 50, RecordsPerSecond: 500, BackupsKeptFor: 30 * 24 * time.Hour},
-		Replication: Replication{CollectEvery: time.Hour},
+		Replication: Replication{CollectEvery: time.Hour, AskPeersFor: 5 * time.Second, WhenNoPeerAnswers: Serve},
 		Audit:       Audit{Paths: []string{"audit.log"}, Sync: "none"},
 		Credentials: Credentials{MaxAgeWhenCutOff: 24 * time.Hour, ExchangeLifetime: 15 * time.Minute, ExchangeLimit: time.Hour},
 		Reads:       Reads{StoreFallbackTimeout: 500 * time.Millisecond, WaitClearedTimeout: 5 * time.Second},

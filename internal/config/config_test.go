@@ -74,6 +74,8 @@ func TestRefused(t *testing.T) {
 		{"store beyond the loopback without peer TLS", minimal + "store: {embedded: {client_address: '10.0.0.1:2379'}}\n", "tls.peer: store.embedded.client_address"},
 		{"store members without peer TLS", minimal + "store: {embedded: {peer_address: '10.0.0.1:2380'}}\n", "tls.peer: store.embedded.peer_address"},
 		{"deleted records looked for all the time", minimal + "replication: {collect_every: 10ms}\n", "replication.collect_every: is 10ms"},
+		{"peers asked for too long", minimal + "replication: {ask_peers_for: 11m}\n", "replication.ask_peers_for: is 11m"},
+		{"a policy without peers that is none", minimal + "replication: {when_no_peer_answers: wait}\n", `replication.when_no_peer_answers: is "wait"; allowed are serve, refuse`},
 		{"half of peer TLS", minimal + "tls: {peer: {cert_file: a}}\n", "tls.peer.ca_file: must not be empty"},
 		{"a vault that is none", minimal + "aws: {vault: 'a/b'}\n", "aws.vault: has the character"},
 		{"two regions of one name", minimal + "aws: {region_names: {east: us-1, west: us-1}}\n", "as another region is"},

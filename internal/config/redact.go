@@ -23,7 +23,7 @@ var shown = regexp.MustCompile(`^(` + strings.Join([]string{
 	`control\.addresses\[\]`, `kms\.driver`, `kms\.file\.path`, `kms\.pkcs11\.(module|token|pin_file|key|older_keys\[\])`,
 	`kms\.transit\.(address|namespace|mount|key|older_keys\[\]|token_file|ca_file)`,
 	`kms\.aws_kms\.(key|older_keys\[\]|region|endpoint|credentials_file|profile)`, `kms\.sealed_cache\.(path|key_file)`,
-	`audit\.(paths\[\]|sync)`, `log\.(level|format)`, `traces\.(otlp_endpoint|ca_file)`,
+	`replication\.when_no_peer_answers`, `audit\.(paths\[\]|sync)`, `log\.(level|format)`, `traces\.(otlp_endpoint|ca_file)`,
 	`rotators\[\]\.(name|url|key_file|ca_file)`, `aws\.vault`, `aws\.region_names\.\*`,
 	`peers\[\]\.(region|addresses\[\]|ca_file)`,
 }, "|") + `)$`)

@@ -45,6 +45,8 @@ func (c *Config) Validate() error {
 	c.validateKMS(&p)
 	c.Keys.validate(&p, c.KMS.Driver)
 	between(&p, "replication.collect_every", c.Replication.CollectEvery, time.Second, 87600*time.Hour)
+	between(&p, "replication.ask_peers_for", c.Replication.AskPeersFor, 0, 10*time.Minute)
+	oneOf(&p, "replication.when_no_peer_answers", c.Replication.WhenNoPeerAnswers, Serve, Refuse)
 	c.validateAudit(&p)
 	between(&p, "credentials.max_age_when_cut_off", c.Credentials.MaxAgeWhenCutOff, time.Minute, 720*time.Hour)
 	between(&p, "credentials.exchange_limit", c.Credentials.ExchangeLimit, time.Minute, 12*time.Hour)

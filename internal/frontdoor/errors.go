@@ -33,6 +33,7 @@ var table = map[secret.Code]Status{
 	secret.CodeNotHome:            {connect.CodeFailedPrecondition, http.StatusMisdirectedRequest, "InvalidParameterException"},
 	secret.CodeUnknownIncarnation: {connect.CodeFailedPrecondition, http.StatusConflict, "InvalidRequestException"},
 	secret.CodeNotReached:         {connect.CodeUnavailable, http.StatusServiceUnavailable, "InternalServiceError"},
+	secret.CodeSuperseded:         {connect.CodeFailedPrecondition, http.StatusConflict, "InvalidRequestException"},
 	secret.CodeResumeGone:         {connect.CodeOutOfRange, http.StatusGone, "InvalidRequestException"},
 	secret.CodeExpired:            {connect.CodeFailedPrecondition, http.StatusGone, "InvalidRequestException"},
 	secret.CodeUnavailable:        {connect.CodeUnavailable, http.StatusServiceUnavailable, "InternalServiceError"},

@@ -54,6 +54,9 @@ func (p *Process) checks(ctx context.Context) []check {
 	}
 	checks = append(checks, p.checkCertificates(time.Now())...)
 	checks = append(checks, p.checkPeers()...)
+	if p.unanswered() {
+		checks = append(checks, check{name: "peers asked", err: errUnanswered})
+	}
 	if p.keyCache != nil {
 		checks = append(checks, p.checkKeyCache())
 	}

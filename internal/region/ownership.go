@@ -16,10 +16,6 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
-// askPeersFor bounds how long after its start a process waits for peers to say
-// whether one has taken the region over.
-const askPeersFor = 5 * time.Second
-
 // startOwnership makes what moves records between regions.
 func (p *Process) startOwnership(context.Context) error {
 	if !p.isControl() {
@@ -109,39 +105,6 @@ func (p *Process) oldestUntold(peer secret.RegionName) (time.Time, error) {
 		return errors.Join(err, inner)
 	})
 	return oldest, err
-}
-
-// peersAsked reports whether every peer was asked if it has taken this region over,
-// and the fence says so of those that have; or that the wait for it is over.
-func (p *Process) peersAsked() bool {
-	if p.asked.Load() || p.links == nil {
-		return true
-	}
-	asked := time.Since(p.startedAt) > askPeersFor || p.allAnswered()
-	if asked {
-		p.asked.Store(true)
-	}
-	return asked
-}
-
-func (p *Process) allAnswered() bool {
-	superseded := map[secret.RegionName]bool{}
-	err := p.synced(func(view record.View) error {
-		by, err := service.SupersededBy(view)
-		for _, region := range by {
-			superseded[region] = true
-		}
-		return err
-	})
-	if err != nil {
-		return false
-	}
-	for _, s := range p.links.Status() {
-		if s.Since.IsZero() || s.Reachable && s.TookOver && !superseded[s.Region] {
-			return false
-		}
-	}
-	return true
 }
 
 // ownerships implements native.Ownership.

@@ -252,7 +252,7 @@ func (p *Process) startService(context.Context) (err error) {
 		p.newPipeline()
 		options.Clearing, options.Hosts = clearing{p}, p.pipeline
 		options.Replication, options.Peers = received{p}, p.peerNames
-		options.Survivors, options.PeersAsked = survivors{p}, p.peersAsked
+		options.Survivors, options.PeersAsked, options.Unanswered = survivors{p}, p.peersAsked, p.unanswered
 	}
 	if p.tracer != nil {
 		options.Tracer = p.tracer

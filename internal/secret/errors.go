@@ -24,6 +24,7 @@ const (
 	CodeNotHome            Code = "not_home"             // mutate in the named home region
 	CodeUnknownIncarnation Code = "unknown_incarnation"  // the revision token is of another life of the region
 	CodeNotReached         Code = "revision_not_reached" // retry, or ask another host or the home region
+	CodeSuperseded         Code = "write_superseded"     // the write lost to a takeover: look at the conflicts, or read without the token
 	CodeResumeGone         Code = "resume_gone"          // list anew, then watch without a token
 	CodeExpired            Code = "expired"              // the secret or version is past its expiry
 	CodeUnavailable        Code = "unavailable"          // retry with the same request token
@@ -44,7 +45,7 @@ func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeUnauthenticated, CodeDenied, CodeNotFound, CodeExists,
 		CodeStale, CodeWrongState, CodeTokenReused, CodeLimit, CodeThrottled,
-		CodeNotHome, CodeUnknownIncarnation, CodeNotReached, CodeResumeGone, CodeExpired,
+		CodeNotHome, CodeUnknownIncarnation, CodeNotReached, CodeSuperseded, CodeResumeGone, CodeExpired,
 		CodeUnavailable, CodeOutcomeUnknown, CodeStoreFull, CodeAuditUnavailable, CodeKeyUnavailable,
 		CodeWrongKey, CodeKeyInUse, CodeTampered, CodeUnknownFormat, CodeCorrupt, CodeInternal,
 	}

@@ -31,6 +31,7 @@ type planner func(view record.View) (*record.Txn, error)
 // lift, or a finding that there is nothing to do, counts only if the store
 // itself confirms it. It returns revision 0 if there was nothing to do.
 func (s *Service) commit(ctx context.Context, plan planner) (int64, error) {
+	plan = s.refusedUnanswered(plan)
 	txn, err := s.planLocally(ctx, plan)
 	switch secret.CodeOf(err) {
 	case secret.CodeInvalid, secret.CodeUnauthenticated, secret.CodeDenied:

@@ -31,7 +31,7 @@ func (s *Service) HoldsVault(id secret.VaultID) (held, home bool) {
 			return err
 		}
 		held = vault.State == secret.Active
-		home = held && at == s.Region
+		home = held && at == s.Region && !(s.unanswered() && heldElsewhere(vault, s.Region))
 		return nil
 	})
 	return held && err == nil, home && err == nil

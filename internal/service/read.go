@@ -90,71 +90,10 @@ type batchLimit struct{}
 
 func storeMayKnow(err error) bool {
 	switch secret.CodeOf(err) {
-	case secret.CodeNotFound, secret.CodeCorrupt, secret.CodeUnavailable, secret.CodeNotReached, secret.CodeUnknownIncarnation:
+	case secret.CodeNotFound, secret.CodeCorrupt, secret.CodeUnavailable, secret.CodeNotReached, secret.CodeSuperseded, secret.CodeUnknownIncarnation:
 		return true
 	}
 	return false
-}
-
-// satisfies reports whether a state that the view holds is at least as new as
-// the token asks. s is nil if the view lacks the secret.
-func satisfies(view record.View, token RevisionToken, s *secret.Secret) error {
-	if token.Secret == "" {
-		return nil
-	}
-	incarnation, err := incarnationOf(view)
-	if err != nil {
-		return err
-	}
-	if token.Incarnation != incarnation {
-		if known, err := ofPeer(view, token.Incarnation); err != nil || known {
-			return firstError(err, reached(view, token, s))
-		}
-		return secret.Errorf(secret.CodeUnknownIncarnation, "the revision token was given in another life of the region, before a restore, or by a region that is not known here").
-			WithHint("read without the token, and decide whether the state that you find will do")
-	}
-	return reached(view, token, s)
-}
-
-// ofPeer reports whether an incarnation is the admitted one of another region: its
-// tokens are understood here, since orders are the same everywhere.
-func ofPeer(view record.View, incarnation secret.Incarnation) (known bool, err error) {
-	scanErr := view.Scan(record.PeerPrefix, record.PrefixEnd(record.PeerPrefix), func(stored record.Stored) bool {
-		peer, decodeErr := record.Peers.Decode(stored.Value)
-		err = decodeErr
-		known = err == nil && peer.GetIncarnation() == string(incarnation)
-		return err == nil && !known
-	})
-	return known, firstError(scanErr, err)
-}
-
-// reached reports whether the view has reached the order of the token.
-func reached(view record.View, token RevisionToken, s *secret.Secret) error {
-	if s != nil && s.ID == token.Secret {
-		if s.Ownership.Order.Compare(token.Order) < 0 {
-			return notReached()
-		}
-		return nil
-	}
-	// What was asked for is gone, or is another secret: whether the token's secret
-	// was here at all tells if this view is behind.
-	named, _, err := record.Load(view, record.Secrets, record.SecretKey(token.Secret))
-	switch {
-	case errors.Is(err, record.ErrNotFound):
-		return notReached()
-	case err != nil:
-		return err
-	case named.Ownership.Order.Compare(token.Order) < 0:
-		return notReached()
-	case s != nil:
-		return secret.Invalid("revision_token", "is of another secret")
-	}
-	return nil
-}
-
-func notReached() error {
-	return secret.Errorf(secret.CodeNotReached, "this region has not reached the revision that the token names").
-		WithHint("try again shortly, or ask the secret's home region")
 }
 
 func incarnationOf(view record.View) (secret.Incarnation, error) {
@@ -186,7 +125,7 @@ type Value struct {
 }
 
 // GetSecretValue answers the value of a version. Errors: those of
-// secret.Secret.Readable, CodeNotFound, CodeNotReached, CodeUnknownIncarnation,
+// secret.Secret.Readable, CodeNotFound, CodeNotReached, CodeSuperseded, CodeUnknownIncarnation,
 // CodeTampered, CodeKeyUnavailable.
 func (s *Service) GetSecretValue(ctx context.Context, ref ValueRef) (Value, error) {
 	c, err := s.begin(ctx, authz.GetSecretValue, false)

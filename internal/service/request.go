@@ -90,24 +90,6 @@ func (s *Service) begin(ctx context.Context, action authz.Action, mutation bool)
 	return c, nil
 }
 
-// waitPeersAsked holds the first mutations after a start until it is known whether
-// another region has taken this one over: it may not have noticed that it was lost.
-func (s *Service) waitPeersAsked(ctx context.Context) error {
-	if s.PeersAsked == nil || s.PeersAsked() {
-		return nil
-	}
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !s.PeersAsked() {
-		select {
-		case <-ctx.Done():
-			return secret.Wrap(secret.CodeUnavailable, ctx.Err(), "the peers are being asked whether one has taken this region over")
-		case <-tick.C:
-		}
-	}
-	return nil
-}
-
 // authenticate finds out who calls, once.
 func (c *call) authenticate(view record.View) error {
 	if c.caller.Principal != nil {

@@ -81,9 +81,13 @@ type Options struct {
 	// called for each read of a replica.
 	ReplicaAge func(home secret.RegionName) (time.Duration, bool)
 	// PeersAsked reports whether the peers were asked if one has taken this region
-	// over, or need not be; until then what is replicated is not mutated here. Nil
-	// means that they were.
+	// over, or the wait for it is over; until then mutations of callers wait. Nil means
+	// that they were.
 	PeersAsked func() bool
+	// Unanswered reports whether mutations of records that other regions hold are
+	// refused because no peer has answered since the start. It may be called for each
+	// mutation. Nil means that they are not.
+	Unanswered func() bool
 	// Survivors is nil where other regions cannot be asked.
 	Survivors Survivors
 	// InheritPerSecond bounds the records of a region that was taken over which are

@@ -32,6 +32,9 @@ type Swept struct {
 // day ago. Each is an ordinary ordered mutation, so that two sweeps at once, or
 // one that is killed, do no harm. One control process runs it at a time.
 func (s *Service) Sweep(ctx context.Context) (Swept, error) {
+	if s.unanswered() { // whether this region is still the home of anything
+		return Swept{}, nil
+	}
 	at, err := s.soundTime(ctx)
 	if err != nil {
 		return Swept{}, err

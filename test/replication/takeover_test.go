@@ -75,7 +75,7 @@ func (s *shop) wantHome(home string, regions []string, names ...string) {
 
 func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 	all := []string{"east", "west", "south"}
-	s := startShop(t, lifeboattest.Options{}, all...)
+	s := startShop(t, lifeboattest.Options{Hosts: 1}, all...)
 	for _, name := range []string{"forked", "quiet"} {
 		s.create("east", name, "one")
 		s.wantState("east", name, "west", inSync)
@@ -87,13 +87,17 @@ func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 		t.Errorf("a takeover of a region that is reachable: %v", err)
 	}
 	s.regions.Isolate("east")
-	s.put("east", "forked", "lost in east")
+	kept, err := s.read(t.Context(), "east", "forked", "")
+	must(t, err)
+	lost := s.put("east", "forked", "lost in east").GetRevisionToken()
 	s.create("east", "stranded", "never left")
 	s.takeOver("west", "east")
 	s.put("west", "forked", "of west")
 	s.create("west", "new", "made in west")
 	s.wantValue("south", "forked", "of west")
 	s.wantValue("south", "new", "made in west")
+	s.wantSuperseded("west", "forked", lost, "had not reached west")
+	s.wantSuperseded("south", "forked", lost, "had not reached west")
 	s.wantHome("west", []string{"west", "south"}, "", "forked", "quiet")
 
 	s.regions.Rejoin("east")
@@ -107,6 +111,12 @@ func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 	if len(found) != 1 || found[0].GetName() != "forked" || len(found[0].GetVersions()) != 1 || found[0].GetFromRegion() != "west" {
 		t.Fatalf("conflicts: %v", found)
 	}
+	for _, region := range all {
+		s.wantSuperseded(region, "forked", lost, map[bool]string{true: "conflict " + found[0].GetId()}[region == "east"])
+		if got, err := s.read(t.Context(), region, "forked", kept.GetRevisionToken()); err != nil || string(got.GetValue()) != "of west" {
+			t.Errorf("%s, with the token of what west went on from: %s, %v", region, got.GetValue(), err)
+		}
+	}
 	shown, err := s.at("east").GetConflict(t.Context(), connect.NewRequest(&lifeboatv1.GetConflictRequest{Id: found[0].GetId()}))
 	must(t, err)
 	if got := string(shown.Msg.GetConflict().GetVersions()[0].GetValue()); got != "lost in east" {
@@ -117,7 +127,9 @@ func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 	if left := s.conflicts(t.Context(), "east"); len(left) > 0 {
 		t.Errorf("conflicts that are left: %v", left)
 	}
+	s.wantSuperseded("east", "forked", lost, "had not reached west")
 	s.moveBack()
+	s.wantSuperseded("east", "forked", lost, "had not reached west")
 }
 
 // moveBack moves the vault from west to east again, as a failback.
