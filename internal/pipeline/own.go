@@ -15,6 +15,10 @@ const (
 	// lease; givenUpFor is how long it then leaves it to others.
 	uselessFor = 10 * time.Second
 	givenUpFor = 2 * time.Second
+	// gatherFor is how long after a batch the next one gathers if it is not full:
+	// each batch is an entry of the store's log and at least one request to each
+	// target, whatever its size. A mutation after a pause does not wait.
+	gatherFor = 5 * time.Millisecond
 )
 
 var errUseless = errors.New("too few hosts report to this process")
@@ -39,7 +43,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 
 // owner is what the owner of the lease remembers of its turns.
 type owner struct {
-	trimmed, requeued time.Time
+	trimmed, requeued, turned time.Time
 	// useful is when it last had nothing to do or hosts to do it with.
 	useful time.Time
 }
@@ -55,6 +59,7 @@ func (p *Pipeline) own(ctx context.Context) error {
 			return errUseless
 		}
 		err := p.turn(ctx, &o)
+		o.turned = p.Now()
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -67,8 +72,25 @@ func (p *Pipeline) own(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
+			if err := p.gather(ctx, o.turned); err != nil {
+				return err
+			}
 		case <-time.After(idleCheck):
 		}
+	}
+}
+
+// gather returns when a batch is full or gatherFor has passed since the last turn.
+func (p *Pipeline) gather(ctx context.Context, turned time.Time) error {
+	rest := gatherFor - p.Now().Sub(turned)
+	if rest <= 0 || p.ready() >= batch {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(min(rest, gatherFor)):
+		return nil
 	}
 }
 

@@ -57,6 +57,14 @@ func (t *target) next(now time.Time) time.Time {
 	return at
 }
 
+// Waiting returns how many messages are not in flight, of which some may not be due yet.
+func (q *Queue) Waiting(name secret.RegionName) int {
+	t := q.target(name)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.due)
+}
+
 // Wait returns when Take may have something, or with ctx's error when it has ended.
 func (q *Queue) Wait(ctx context.Context, name secret.RegionName) error {
 	return q.wait(ctx, name, func(t *target, now time.Time) (bool, time.Time) { return t.ready(now), t.next(now) })

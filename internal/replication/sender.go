@@ -28,6 +28,10 @@ const (
 	// deferFor is how long a record rests whose last mutation is not cleared yet;
 	// clearing it puts its message again, which ends the rest.
 	deferFor = 2 * time.Second
+	// gatherFor is how long after a batch was taken the next one gathers if it is not
+	// full: a batch costs a request and a transaction, whatever its size. A mutation
+	// after a pause does not wait.
+	gatherFor = 10 * time.Millisecond
 )
 
 // Outgoing is what a sender needs of the service.
@@ -130,6 +134,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	parts.Go(func() { s.runResynchronisations(ctx) })
 	parts.Go(func() { s.runComparisons(ctx) })
 	slots := make(chan struct{}, maxInFlight)
+	var taken time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -139,11 +144,29 @@ func (s *Sender) Run(ctx context.Context) error {
 		if err := s.Queue.Wait(ctx, s.Target); err != nil {
 			return err
 		}
+		if err := s.gather(ctx, taken); err != nil {
+			return err
+		}
+		taken = s.Now()
 		messages := s.Queue.Take(s.Target, batchMessages)
 		parts.Go(func() {
 			defer func() { <-slots }()
 			s.deliver(ctx, messages)
 		})
+	}
+}
+
+// gather returns when a batch is full or gatherFor has passed since one was taken.
+func (s *Sender) gather(ctx context.Context, taken time.Time) error {
+	rest := gatherFor - s.Now().Sub(taken)
+	if rest <= 0 || s.Queue.Waiting(s.Target) >= batchMessages {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(min(rest, gatherFor)):
+		return nil
 	}
 }
 
