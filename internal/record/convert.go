@@ -43,7 +43,7 @@ func epochFromProto(e *recordpb.Epoch) secret.Epoch {
 func ownershipToProto(o secret.Ownership) *recordpb.Ownership {
 	p := &recordpb.Ownership{Home: string(o.Home), Incarnation: string(o.Incarnation), Order: OrderToProto(o.Order)}
 	for _, f := range o.Lineage {
-		p.Lineage = append(p.Lineage, &recordpb.Fork{Epoch: epochToProto(f.Epoch), Began: OrderToProto(f.Began)})
+		p.Lineage = append(p.Lineage, &recordpb.Fork{Epoch: epochToProto(f.Epoch), Began: OrderToProto(f.Began), Home: string(f.Home)})
 	}
 	return p
 }
@@ -53,7 +53,9 @@ func ownershipFromProto(p *recordpb.Ownership) secret.Ownership {
 		Home: secret.RegionName(p.GetHome()), Incarnation: secret.Incarnation(p.GetIncarnation()), Order: OrderFromProto(p.GetOrder()),
 	}
 	for _, f := range p.GetLineage() {
-		o.Lineage = append(o.Lineage, secret.Fork{Epoch: epochFromProto(f.GetEpoch()), Began: OrderFromProto(f.GetBegan())})
+		o.Lineage = append(o.Lineage, secret.Fork{
+			Epoch: epochFromProto(f.GetEpoch()), Began: OrderFromProto(f.GetBegan()), Home: secret.RegionName(f.GetHome()),
+		})
 	}
 	return o
 }

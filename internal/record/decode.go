@@ -284,6 +284,8 @@ func (c *cursor) fork(f *secret.Fork) {
 			m.epoch(&f.Epoch)
 		case 2<<3 | wireBytes:
 			m.order(&f.Began)
+		case 3<<3 | wireBytes:
+			f.Home = secret.RegionName(m.string())
 		default:
 			m.skip()
 		}

@@ -57,7 +57,7 @@ var (
 		return secret.Order{Epoch: epochs.Draw(t, "epoch"), Seq: count.Draw(t, "seq")}
 	})
 	forks = rapid.Custom(func(t *rapid.T) secret.Fork {
-		return secret.Fork{Epoch: epochs.Draw(t, "epoch"), Began: orders.Draw(t, "began")}
+		return secret.Fork{Epoch: epochs.Draw(t, "epoch"), Began: orders.Draw(t, "began"), Home: text[secret.RegionName]().Draw(t, "home")}
 	})
 	lineages = list(forks)
 

@@ -6,9 +6,11 @@ import (
 	"slices"
 )
 
-// Epoch numbers the spells of ownership of a record. It rises when ownership
-// moves and is compared by counter, then by region, so that two survivors that
-// take over at once are still ordered.
+// Epoch numbers the spells of ownership of a record. It rises when ownership moves,
+// and is compared by counter, then by region. It names the region that began it, by a
+// transaction on its own copy: the one that handed the record over, or that took it.
+// A copy never goes back, so no region begins two epochs of the same counter, and no
+// two histories have the same epoch, however regions were cut off from each other.
 type Epoch struct {
 	Counter uint64
 	Region  RegionName
@@ -37,39 +39,19 @@ func (o Order) String() string {
 	return fmt.Sprintf("%d:%s:%d", o.Epoch.Counter, o.Epoch.Region, o.Seq)
 }
 
-// Fork says at which order an epoch began.
+// Fork says at which order an epoch began, and where the record's home is in it.
 type Fork struct {
 	Epoch Epoch
 	// Began is the last order of the previous epoch that the new one builds on.
 	Began Order
+	// Home is the region that accepts mutations in the epoch.
+	Home RegionName
 }
 
-// Lineage is the list of the epochs of a record, oldest first. The first epoch
-// is not listed: a lineage of a record that never moved is empty.
+// Lineage is the list of the epochs of a record, oldest first. The first epoch, in
+// which the home is the region of the epoch, is not listed: a lineage of a record that
+// never moved is empty.
 type Lineage []Fork
-
-// PastFork reports whether a copy at order held lies past the point where the
-// history described by l left the epoch of held: whether it holds mutations
-// that this history does not contain.
-func (l Lineage) PastFork(held Order) bool {
-	for _, fork := range l {
-		if fork.Epoch.Compare(held.Epoch) > 0 {
-			return held.Compare(fork.Began) > 0
-		}
-	}
-	return false
-}
-
-// Successor returns the region that took the record over from the one of an epoch,
-// empty if the lineage names none.
-func (l Lineage) Successor(of Epoch) RegionName {
-	for _, fork := range l {
-		if fork.Epoch.Compare(of) > 0 {
-			return fork.Epoch.Region
-		}
-	}
-	return ""
-}
 
 // Ownership says which region may mutate a record and where in its history the
 // record stands. Every record that replicates carries one.
@@ -97,34 +79,79 @@ func (o *Ownership) Advance(incarnation Incarnation) {
 	o.Incarnation = incarnation
 }
 
-// MovedTo returns the ownership after the record's home has moved to another
-// region: the next epoch, which builds on the present order. It is no mutation yet:
-// whoever moves the record also advances it.
-func (o Ownership) MovedTo(home RegionName) Ownership { return o.inEpoch(1, home) }
+// Contains reports whether the history that o is the end of goes through the state of
+// the record at an order. What it does not contain is lost when o replaces it.
+func (o Ownership) Contains(at Order) bool {
+	if at.Epoch == o.Order.Epoch {
+		return at.Seq <= o.Order.Seq
+	}
+	next := slices.IndexFunc(o.Lineage, func(f Fork) bool { return f.Began.Epoch == at.Epoch })
+	return next >= 0 && at.Seq <= o.Lineage[next].Began.Seq
+}
+
+// Successor returns the region that this history, which is a later one, went on in after
+// an epoch.
+func (o Ownership) Successor(of Epoch) RegionName {
+	next := slices.IndexFunc(o.Lineage, func(f Fork) bool { return f.Epoch.Compare(of) > 0 })
+	if next < 0 {
+		return o.Home
+	}
+	return o.Lineage[next].Home
+}
+
+// HomeIn returns the region that accepted mutations in an epoch. Of one that is not of
+// this history that is the region which began it, unless that handed the record over.
+func (o Ownership) HomeIn(e Epoch) RegionName {
+	for _, f := range o.Lineage {
+		if f.Epoch == e {
+			return f.Home
+		}
+	}
+	return e.Region
+}
+
+// MovedTo returns the ownership after the record's home has handed the record over to
+// another region: the next epoch, which builds on the present order. It is no mutation
+// yet: whoever moves the record also advances it.
+func (o Ownership) MovedTo(home RegionName) Ownership {
+	return o.inEpoch(Epoch{Counter: o.Order.Epoch.Counter + 1, Region: o.Home}, home)
+}
 
 // TakenBy is MovedTo for a region that takes the record over without its home: one
-// epoch more, so that a move to the same region which is on its way, and is not what the
-// heir went on from, is not taken for the same history.
-func (o Ownership) TakenBy(heir RegionName) Ownership { return o.inEpoch(2, heir) }
+// epoch more, so that it counts for more than a move which is on its way.
+func (o Ownership) TakenBy(heir RegionName) Ownership {
+	return o.inEpoch(Epoch{Counter: o.Order.Epoch.Counter + 2, Region: heir}, heir)
+}
 
-func (o Ownership) inEpoch(later uint64, home RegionName) Ownership {
+func (o Ownership) inEpoch(epoch Epoch, home RegionName) Ownership {
 	moved := o.clone()
-	epoch := Epoch{Counter: o.Order.Epoch.Counter + later, Region: home}
-	moved.Lineage = append(moved.Lineage, Fork{Epoch: epoch, Began: o.Order})
+	moved.Lineage = append(moved.Lineage, Fork{Epoch: epoch, Began: o.Order, Home: home})
 	moved.Home, moved.Order.Epoch = home, epoch
 	return moved
 }
 
 // WasIn reports whether the record's home was in a region before.
 func (o Ownership) WasIn(region RegionName) bool {
-	return slices.ContainsFunc(o.Lineage, func(f Fork) bool { return f.Began.Epoch.Region == region })
+	n := len(o.Lineage)
+	return n > 0 && (o.Lineage[0].Began.Epoch.Region == region ||
+		slices.ContainsFunc(o.Lineage[:n-1], func(f Fork) bool { return f.Home == region }))
 }
 
-// Check returns CodeInvalid if the home is not the region of the epoch, which is
-// so in every history: who takes a record begins an epoch of its own.
+// Check returns CodeInvalid if this is not the ownership of any history: each epoch
+// builds on the one before, and was begun by the home of that or by its own.
 func (o Ownership) Check() error {
-	n := len(o.Lineage)
-	if o.Order.Epoch.Region != o.Home || n > 0 && o.Lineage[n-1].Epoch != o.Order.Epoch {
+	first := o.Order
+	if len(o.Lineage) > 0 {
+		first = o.Lineage[0].Began
+	}
+	epoch, home, seq := first.Epoch, first.Epoch.Region, first.Seq
+	for _, f := range o.Lineage {
+		if f.Began.Epoch != epoch || f.Began.Seq < seq || f.Epoch.Counter <= epoch.Counter || f.Epoch.Region != home && f.Epoch.Region != f.Home {
+			return Invalid("ownership", "has a lineage in which %d:%s does not go on from %s", f.Epoch.Counter, f.Epoch.Region, f.Began)
+		}
+		epoch, home, seq = f.Epoch, f.Home, f.Began.Seq+1
+	}
+	if o.Order.Epoch != epoch || o.Home != home || o.Order.Seq < seq {
 		return Invalid("ownership", "has the home %s and the order %s, which do not belong together", o.Home, o.Order)
 	}
 	return nil

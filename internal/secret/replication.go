@@ -117,7 +117,7 @@ func Judge(held, incoming Ownership) Verdict {
 		return Keep
 	case c < 0:
 		return Refuse
-	case incoming.Lineage.PastFork(held.Order):
+	case !incoming.Contains(held.Order):
 		return Diverge
 	}
 	return Apply
@@ -129,16 +129,11 @@ func (o Ownership) MaySend(from RegionName) bool {
 	return o.Home == from || o.handedOverBy(from)
 }
 
-// handedOverBy reports whether the state is the one by which region handed the
-// record over to its present home: the first of an epoch that builds on the
-// region's own.
+// handedOverBy reports whether the state is the one by which a region handed the
+// record over to its present home: the first of an epoch that the region began.
 func (o Ownership) handedOverBy(region RegionName) bool {
 	n := len(o.Lineage)
-	if n == 0 {
-		return false
-	}
-	last := o.Lineage[n-1]
-	return last.Epoch == o.Order.Epoch && o.Order.Seq == last.Began.Seq+1 && last.Began.Epoch.Region == region
+	return n > 0 && o.Order.Epoch.Region == region && o.Order.Seq == o.Lineage[n-1].Began.Seq+1
 }
 
 // Inherit is Judge at a region that has taken over the home of what is held, and has

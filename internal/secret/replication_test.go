@@ -12,7 +12,7 @@ import (
 
 func TestJudge(t *testing.T) {
 	// east made 5 mutations; west took over after the third of them.
-	takeover := secret.Lineage{{Epoch: secret.Epoch{Counter: 2, Region: "west"}, Began: order(1, "east", 3)}}
+	takeover := secret.Lineage{{Epoch: secret.Epoch{Counter: 3, Region: "west"}, Began: order(1, "east", 3), Home: "west"}}
 	cases := []struct {
 		name           string
 		held, incoming secret.Ownership
@@ -23,16 +23,16 @@ func TestJudge(t *testing.T) {
 		{"same", secret.Ownership{Order: order(1, "east", 3)}, secret.Ownership{Order: order(1, "east", 3)}, secret.Keep},
 		{"zombie", secret.Ownership{Order: order(1, "east", 4)}, secret.Ownership{Order: order(1, "east", 3)}, secret.Refuse},
 		{
-			"old home after a takeover", secret.Ownership{Order: order(2, "west", 4), Lineage: takeover},
+			"old home after a takeover", secret.Ownership{Order: order(3, "west", 4), Lineage: takeover},
 			secret.Ownership{Order: order(1, "east", 5)}, secret.Refuse,
 		},
 		{
 			"takeover of what is held", secret.Ownership{Order: order(1, "east", 3)},
-			secret.Ownership{Order: order(2, "west", 4), Lineage: takeover}, secret.Apply,
+			secret.Ownership{Order: order(3, "west", 4), Lineage: takeover}, secret.Apply,
 		},
 		{
 			"takeover from before what is held", secret.Ownership{Order: order(1, "east", 4)},
-			secret.Ownership{Order: order(2, "west", 4), Lineage: takeover}, secret.Diverge,
+			secret.Ownership{Order: order(3, "west", 4), Lineage: takeover}, secret.Diverge,
 		},
 	}
 	for _, c := range cases {
@@ -61,8 +61,8 @@ func TestJudgeNeverGoesBack(t *testing.T) {
 
 func TestMaySend(t *testing.T) {
 	handoff := secret.Ownership{
-		Home: "west", Order: order(2, "west", 4),
-		Lineage: secret.Lineage{{Epoch: secret.Epoch{Counter: 2, Region: "west"}, Began: order(1, "east", 3)}},
+		Home: "west", Order: order(2, "east", 4),
+		Lineage: secret.Lineage{{Epoch: secret.Epoch{Counter: 2, Region: "east"}, Began: order(1, "east", 3), Home: "west"}},
 	}
 	later := handoff
 	later.Order.Seq = 5

@@ -68,12 +68,12 @@ func reached(view record.View, token RevisionToken, s *secret.Secret) error {
 // names: it has come as far, and has not left it behind at a fork.
 func contains(view record.View, held secret.Ownership, token RevisionToken) error {
 	switch {
-	case held.Lineage.PastFork(token.Order):
-		return superseded(view, held, token)
+	case held.Contains(token.Order):
+		return nil
 	case held.Order.Compare(token.Order) < 0:
 		return notReached()
 	}
-	return nil
+	return superseded(view, held, token)
 }
 
 func notReached() error {
@@ -84,7 +84,7 @@ func notReached() error {
 // superseded says where a write is that is not in the history which won. Which
 // conflict keeps it only the region knows that held it, and only while it is kept.
 func superseded(view record.View, held secret.Ownership, token RevisionToken) error {
-	heir, lost := held.Lineage.Successor(token.Order.Epoch), token.Order.Epoch.Region
+	heir, lost := held.Successor(token.Order.Epoch), held.HomeIn(token.Order.Epoch)
 	err := secret.Errorf(secret.CodeSuperseded, "the write that the token names was acknowledged in %s, but had not reached %s when that took the secret over", lost, heir).
 		WithHint(fmt.Sprintf("%s keeps what it held as a conflict once it is back: lifeboat conflict list there. Read without the token for the present value", lost))
 	id, found := conflictOf(view, token)

@@ -59,18 +59,11 @@ func checkSuccession(held, incoming secret.Ownership, succeed func(secret.Region
 	if incoming.Order.Epoch == held.Order.Epoch {
 		return nil
 	}
-	heir := incoming.Lineage.Successor(held.Order.Epoch)
-	may := false
-	if heir != "" {
-		var err error
-		if may, err = succeed(heir); err != nil {
-			return err
-		}
+	may, err := succeed(incoming.Successor(held.Order.Epoch))
+	if err == nil && !may {
+		err = secret.Errorf(secret.CodeDenied, "the record's home is %s; %s does not go on from a copy of it", held.Home, incoming.Home)
 	}
-	if !may {
-		return secret.Errorf(secret.CodeDenied, "the record's home is %s; %s does not go on from a copy of it", held.Home, incoming.Home)
-	}
-	return nil
+	return err
 }
 
 // judge is secret.Judge, for a region that may have taken over the record's home.

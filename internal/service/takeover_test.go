@@ -378,7 +378,7 @@ func TestMoveHandsOver(t *testing.T) {
 	p.send(key)
 	o, err := p.putIn(p.west, "db", "after the move")
 	must(t, err)
-	if o.Secret.Ownership.Order.String() != "2:west:3" {
+	if o.Secret.Ownership.Order.String() != "2:east:3" {
 		t.Errorf("the move and a write made order %s", o.Secret.Ownership.Order)
 	}
 	if r := deliver(t, p.west, p.east, key); r.Err != nil {
@@ -437,4 +437,60 @@ func TestConflictsAreListedShownAndDiscarded(t *testing.T) {
 		t.Errorf("%s is left", s.Key)
 		return true
 	}))
+}
+
+// south takes the record over, while it is handed to west and from there to south: two
+// histories that are both at their second move, in the same region.
+func TestTwoMovesMeetATakeover(t *testing.T) {
+	p := startTriple(t)
+	key := record.SecretKey(p.east.create(service.NewSecret{Name: "db"}).Secret.ID)
+	p.send(key)
+	if r := deliver(t, p.east, p.south, key); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	must(t, p.east.HandOver(t.Context(), key, "west"))
+	p.send(key)
+	_, err := p.putIn(p.west, "db", "of west")
+	must(t, err)
+	must(t, p.west.HandOver(t.Context(), key, "south"))
+	must(t, p.south.TakeOver(t.Context(), "east", false))
+	_, err = p.putIn(p.south, "db", "of south")
+	must(t, err)
+	taken := p.south.secretOf(key).Ownership
+	if r := deliver(t, p.west, p.south, key); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	_, err = p.putIn(p.south, "db", "after both")
+	must(t, err)
+	all := p.south.conflicts()
+	if len(all) != 1 || len(all[0].GetVersions()) != 1 || all[0].GetOrder().GetEpoch().GetCounter() != taken.Order.Epoch.Counter {
+		t.Errorf("what south wrote is in %+v", all)
+	}
+	if sec := p.south.secretOf(key); sec.Ownership.Home != "south" || len(sec.Versions) != 3 {
+		t.Errorf("south has %+v", sec)
+	}
+	for _, h := range []*harness{p.east, p.west} {
+		if r := deliver(t, p.south, h, key); r.Err != nil || len(h.conflicts()) > 0 {
+			t.Errorf("in %s: %+v, conflicts %+v", h.Region, r, h.conflicts())
+		}
+	}
+}
+
+// Regions that are cut off from each other create policies of one name.
+func TestPoliciesOfOneNameMeet(t *testing.T) {
+	p := startPair(t)
+	put := func(h *harness, text string) {
+		t.Helper()
+		_, err := h.PutPolicy(h.as(p.east.token), service.NewPolicy{Name: "new", Text: text})
+		must(t, err)
+	}
+	put(p.east, `permit (principal, action, resource) when { false };`)
+	p.takeOver()
+	must(t, p.west.InheritAll(t.Context(), "east"))
+	put(p.west, `permit (principal, action, resource) when { 1 == 2 };`)
+	p.bringBack()
+	all := p.east.conflicts()
+	if len(all) != 1 || !strings.HasSuffix(all[0].GetRecord(), "/new") {
+		t.Errorf("what east had is in %+v", all)
+	}
 }

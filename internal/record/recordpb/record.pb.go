@@ -132,6 +132,7 @@ type Fork struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Epoch         *Epoch                 `protobuf:"bytes,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Began         *Order                 `protobuf:"bytes,2,opt,name=began,proto3" json:"began,omitempty"`
+	Home          string                 `protobuf:"bytes,3,opt,name=home,proto3" json:"home,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -178,6 +179,13 @@ func (x *Fork) GetBegan() *Order {
 		return x.Began
 	}
 	return nil
+}
+
+func (x *Fork) GetHome() string {
+	if x != nil {
+		return x.Home
+	}
+	return ""
 }
 
 type Ownership struct {
@@ -4083,10 +4091,11 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x06region\x18\x02 \x01(\tR\x06region\"J\n" +
 	"\x05Order\x12/\n" +
 	"\x05epoch\x18\x01 \x01(\v2\x19.lifeboat.record.v1.EpochR\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x02 \x01(\x04R\x03seq\"h\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\"|\n" +
 	"\x04Fork\x12/\n" +
 	"\x05epoch\x18\x01 \x01(\v2\x19.lifeboat.record.v1.EpochR\x05epoch\x12/\n" +
-	"\x05began\x18\x02 \x01(\v2\x19.lifeboat.record.v1.OrderR\x05began\"\xa6\x01\n" +
+	"\x05began\x18\x02 \x01(\v2\x19.lifeboat.record.v1.OrderR\x05began\x12\x12\n" +
+	"\x04home\x18\x03 \x01(\tR\x04home\"\xa6\x01\n" +
 	"\tOwnership\x12\x12\n" +
 	"\x04home\x18\x01 \x01(\tR\x04home\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12/\n" +
