@@ -41,8 +41,7 @@ func (s *Shard) Commit(ctx context.Context, txn record.Txn) (int64, error) {
 
 // commit is Commit of a transaction by itself.
 func (s *Shard) commit(ctx context.Context, txn record.Txn) (int64, error) {
-	cmps, then := s.ops(txn)
-	resp, err := s.send(ctx, cmps, then)
+	resp, err := s.send(ctx, s.cmps(txn.Conditions), s.then(txn.Writes))
 	if secret.HasCode(err, secret.CodeStoreFull) {
 		return s.settleFull(ctx, txn, err)
 	}
@@ -72,22 +71,26 @@ func (s *Shard) check(txn record.Txn) error {
 	return nil
 }
 
-// ops returns txn in etcd's terms.
-func (s *Shard) ops(txn record.Txn) (cmps []clientv3.Cmp, then []clientv3.Op) {
-	// An Op is some 300 bytes: growing the lists would copy many.
-	cmps = make([]clientv3.Cmp, 0, len(txn.Conditions))
-	then = make([]clientv3.Op, 0, len(txn.Writes))
-	for _, c := range txn.Conditions {
-		cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(s.key(c.Key)), "=", c.Revision))
+// cmps returns conditions in etcd's terms.
+func (s *Shard) cmps(conditions []record.Condition) []clientv3.Cmp {
+	cmps := make([]clientv3.Cmp, len(conditions))
+	for i, c := range conditions {
+		cmps[i] = clientv3.Compare(clientv3.ModRevision(s.key(c.Key)), "=", c.Revision)
 	}
-	for _, w := range txn.Writes {
+	return cmps
+}
+
+// then returns writes in etcd's terms.
+func (s *Shard) then(writes []record.Write) []clientv3.Op {
+	ops := make([]clientv3.Op, len(writes))
+	for i, w := range writes {
 		if w.Value == nil {
-			then = append(then, clientv3.OpDelete(s.key(w.Key)))
-			continue
+			ops[i] = clientv3.OpDelete(s.key(w.Key))
+		} else {
+			ops[i] = clientv3.OpPut(s.key(w.Key), string(w.Value))
 		}
-		then = append(then, clientv3.OpPut(s.key(w.Key), string(w.Value)))
 	}
-	return cmps, then
+	return ops
 }
 
 // ended returns an error if the request that ctx is of has ended.

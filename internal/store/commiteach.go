@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -107,12 +108,16 @@ func (s *Shard) commitBatch(ctx context.Context, txns []record.Txn, results []Tx
 	if len(txns) == 1 {
 		return s.commitSingle(ctx, txns[0], &results[0])
 	}
+	common := commonConditions(txns)
 	ops := make([]clientv3.Op, len(txns))
 	for i, txn := range txns {
-		cmps, then := s.ops(txn)
-		ops[i] = clientv3.OpTxn(cmps, then, nil)
+		own := slices.DeleteFunc(slices.Clone(txn.Conditions), func(c record.Condition) bool { return slices.Contains(common, c) })
+		ops[i] = clientv3.OpTxn(s.cmps(own), s.then(txn.Writes), nil)
 	}
-	resp, err := s.send(ctx, nil, ops)
+	resp, err := s.send(ctx, s.cmps(common), ops)
+	if err == nil && !resp.Succeeded {
+		return s.commitSingly(ctx, txns, results)
+	}
 	switch secret.CodeOf(err) {
 	case secret.CodeStoreFull:
 		for i, txn := range txns {
@@ -133,6 +138,14 @@ func (s *Shard) commitBatch(ctx context.Context, txns []record.Txn, results []Tx
 		}
 	}
 	return err
+}
+
+// commonConditions returns the conditions that all transactions of a batch have: the
+// store compares them once.
+func commonConditions(txns []record.Txn) []record.Condition {
+	return slices.DeleteFunc(slices.Clone(txns[0].Conditions), func(c record.Condition) bool {
+		return slices.ContainsFunc(txns[1:], func(t record.Txn) bool { return !slices.Contains(t.Conditions, c) })
+	})
 }
 
 // commitSingly does the transactions of a batch one by one.

@@ -23,6 +23,10 @@ func TestCommitEachIsSequential(t *testing.T) {
 		one := store.Open(store.Options{Client: client, Prefix: fmt.Sprintf("one/%d/", round)})
 		each := store.Open(store.Options{Client: client, Prefix: fmt.Sprintf("each/%d/", round)})
 		txns := rapid.SliceOfN(rapid.Custom(drawTxn), 1, 12).Draw(rt, "txns")
+		fence := rapid.SampledFrom([]int64{0, 0, 7}).Draw(rt, "fence") // there is none
+		for i := range txns {
+			txns[i].Require("fence", fence)
+		}
 		results, _, err := each.CommitEach(context.Background(), txns)
 		if err != nil {
 			rt.Fatal(err)
