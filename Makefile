@@ -44,8 +44,8 @@ soak: ## mixed load for DURATION (30m): does memory grow, does anything leak
 simulate: ## thousands of random histories of three regions in simulated time
 	$(GO) test -count 1 -timeout 30m ./test/simulation ./internal/queue -run 'Whatever|NothingIsLost' -rapid.checks 5000
 
-chaos: ## five minutes each of faults under load, in a region and between three
-	$(GO) test -race -count 1 -timeout 20m -v ./test/chaos -run '^(TestKill|TestRegions)$$' -chaos.duration 5m
+chaos: ## five minutes each of faults under load: in a region, between three, and with takeovers and moves
+	$(GO) test -race -count 1 -timeout 40m -v ./test/chaos -run '^(TestKill|TestRegions|TestHomes)$$' -chaos.duration 5m
 
 isolation: ## 1,000,000 updates while a target is dead, 1,000,000 secrets while ten are; takes up to two hours
 	$(GO) test -count 1 -timeout 4h -v ./test/isolation -isolation.updates 1000000 -isolation.secrets 10000 \

@@ -30,6 +30,9 @@ type Options struct {
 	CertificatesEvery time.Duration
 	// Now is the clock of the lifetimes of data keys; default time.Now.
 	Now func() time.Time
+	// ClockAhead is how far the time of day of each region's processes is ahead, by the
+	// region's name; negative is behind. Certificates are still judged by the machine's.
+	ClockAhead map[string]time.Duration
 	// QueueCap bounds the messages that wait for another region; default 100,000.
 	QueueCap int
 	// Logger takes the processes' logs; default none. Each process also writes

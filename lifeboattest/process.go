@@ -80,7 +80,7 @@ func (p *Process) start(ctx context.Context) error {
 	handlers := slog.NewMultiHandler(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}), p.region.options.Logger.Handler())
 	running, err := region.Start(ctx, region.Options{
 		Config: p.config(), Release: "test", Logger: slog.New(handlers).With("process", p.ID),
-		UnsafeNoFsync: !p.region.options.Fsync, CertificatesEvery: p.region.options.CertificatesEvery, Now: p.region.options.Now, QueueCap: p.region.options.QueueCap,
+		UnsafeNoFsync: !p.region.options.Fsync, CertificatesEvery: p.region.options.CertificatesEvery, Now: p.region.options.Now, ClockAhead: p.region.options.ClockAhead[p.region.Name()], QueueCap: p.region.options.QueueCap,
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", p.ID, err), log.Close())

@@ -55,7 +55,7 @@ func (p *Process) Backup(ctx context.Context, path string, progress func(backup.
 		return backup.Summary{}, err
 	}
 	made, err := backup.WriteFile(ctx, path, backup.WriteOptions{
-		Source: p.store, Keys: p.kms, Release: p.release, Progress: progress, Expected: p.local.Position().Records,
+		Source: p.store, Keys: p.kms, Release: p.release, Progress: progress, Expected: p.local.Position().Records, Now: p.clock,
 	})
 	if err == nil {
 		err = p.recordBackup(ctx, made)
@@ -80,7 +80,7 @@ func (p *Process) Restore(ctx context.Context, path string, progress func(backup
 	}
 	defer func() { _ = f.Close() }()
 	report, err = backup.Restore(ctx, f, backup.RestoreOptions{
-		Store: p.store, Region: p.config.Region.Name, Keys: p.kms, Keyring: p.keyring, Progress: progress,
+		Store: p.store, Region: p.config.Region.Name, Keys: p.kms, Keyring: p.keyring, Progress: progress, Now: p.clock,
 	})
 	err = p.auditOperator(actionRestore, start, string(report.Incarnation), err)
 	if err == nil {

@@ -79,7 +79,7 @@ func (p *Process) behind(peer secret.RegionName) (time.Duration, bool) {
 	queue := p.outbound.Queue.Status(peer)
 	behind := queue.Age
 	if mark := queue.Resynchronisation; mark != nil {
-		behind = max(behind, time.Since(record.FromNanos(mark.GetWantedAt())))
+		behind = max(behind, p.clock().Sub(record.FromNanos(mark.GetWantedAt())))
 	}
 	return behind + p.local.Position().Age, true
 }

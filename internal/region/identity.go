@@ -29,7 +29,7 @@ func (p *Process) newIssuers() {
 		return
 	}
 	p.keysOf.keeper = issuer.NewKeeper(issuer.KeeperOptions{
-		Region: p.config.Region.Name, View: p.synced, Logger: p.log.With("part", "issuers"),
+		Region: p.config.Region.Name, View: p.synced, Logger: p.log.With("part", "issuers"), Now: p.clock,
 		Refresh: func(ctx context.Context, account secret.AccountID, name string) error {
 			return p.service.KeepIssuerKeys(ctx, account, name)
 		},

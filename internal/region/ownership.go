@@ -84,7 +84,7 @@ func (p *Process) oldestUntold(peer secret.RegionName) (time.Time, error) {
 	}
 	// What is cleared in between has a message by the time the queue is asked.
 	if s := p.pipeline.Status(); s.Open > 0 {
-		note(time.Now().Add(-s.OldestAge))
+		note(p.clock().Add(-s.OldestAge))
 	}
 	queued := p.outbound.Queue.Status(peer)
 	note(queued.Since)

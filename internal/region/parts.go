@@ -106,7 +106,7 @@ func (p *Process) startLocalStore(ctx context.Context) (err error) {
 	}
 	p.local, err = replica.Open(replica.Options{
 		Path: p.path(localStoreName), Source: p.store, Logger: p.log.With("part", "local store"), OnApply: p.applied, OnResync: p.resynced,
-		Admit: p.gate.Admit,
+		Admit: p.gate.Admit, Now: p.clock,
 		// Beside a member of the store, which has everything on the same disk, the
 		// copy need not survive a loss of power: it is built anew. Waiting for the
 		// disk here would only make the store's own writes wait.
@@ -241,7 +241,7 @@ func (p *Process) startService(context.Context) (err error) {
 	}
 	options := service.Options{
 		Region: p.config.Region.Name, Store: p.records(), Formats: p.gate, Local: p, Keyring: p.keyring, Authenticator: p.authn, Authorizer: p.authz,
-		ReplicaAge: p.currency.age, Audit: p.audit, Events: p.events, Throttle: p.limiter, Observe: p.requests.observe, Logger: p.log,
+		ReplicaAge: p.currency.age, Audit: p.audit, Events: p.events, Throttle: p.limiter, Observe: p.requests.observe, Logger: p.log, Now: p.clock,
 		Boot: boot, StoreFallback: p.config.Reads.StoreFallbackTimeout, WaitCleared: p.config.Reads.WaitClearedTimeout, Keys: p.keyOptions(), Unchecked: p.store.View,
 		ExchangeLifetime: p.config.Credentials.ExchangeLifetime, ExchangeLimit: p.config.Credentials.ExchangeLimit,
 	}
@@ -283,7 +283,7 @@ func (p *Process) isHost() bool    { return p.config.Process.Has(config.Host) }
 
 // Initialize makes a region out of an empty store.
 func (p *Process) Initialize(ctx context.Context) (service.Initialized, error) {
-	return service.Initialize(ctx, p.records(), p.keyring, p.config.Region.Name, time.Now())
+	return service.Initialize(ctx, p.records(), p.keyring, p.config.Region.Name, p.clock())
 }
 
 // checkKeys reports whether the key service holds the region's master key.

@@ -43,7 +43,7 @@ func (p *Process) noteApplied(changes []record.Change) {
 		if err != nil {
 			continue
 		}
-		committed, now := record.FromNanos(work.GetCommittedAt()), time.Now()
+		committed, now := record.FromNanos(work.GetCommittedAt()), p.clock()
 		p.times.applied.Observe(max(0, now.Sub(committed).Seconds()))
 		if p.tracer != nil {
 			p.tracer.Record("apply", work.GetTraceparent(), committed, now)
@@ -70,7 +70,7 @@ func (p *Process) pipelineMetrics() prometheus.Collector {
 	s := newReadings("pipeline", func() pipelineState {
 		state := pipelineState{Status: p.pipeline.Status()}
 		if at, err := p.pipeline.OldestEvent(); err == nil && !at.IsZero() {
-			state.oldestEvent = max(0, time.Since(at))
+			state.oldestEvent = max(0, p.clock().Sub(at))
 		}
 		for _, h := range state.Hosts {
 			if h.Live {

@@ -57,8 +57,9 @@ type Process struct {
 	kms     kms.Wrapper
 	keyring *keyring.Keyring
 	// keyCache is nil unless configured.
-	keyCache *keycache.Cache
-	now      func() time.Time // the clock of data keys
+	keyCache   *keycache.Cache
+	now        func() time.Time // the clock of data keys
+	clockAhead time.Duration
 	// queueCap bounds the messages that wait for a peer; 0 means the default.
 	queueCap int
 
@@ -127,6 +128,9 @@ type Options struct {
 	CertificatesEvery time.Duration
 	// Now is the clock of the lifetimes of data keys; nil means time.Now.
 	Now func() time.Time
+	// ClockAhead is how far this process's time of day is ahead of that of the machine.
+	// Only for tests.
+	ClockAhead time.Duration
 	// QueueCap bounds the messages that wait for a peer; default queue.DefaultCap.
 	// Only for tests.
 	QueueCap int
@@ -140,12 +144,12 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	o.Logger = slog.New(recent.Handler(o.Logger.Handler()))
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
-		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery, now: o.Now, queueCap: o.QueueCap,
+		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery, now: o.Now, clockAhead: o.ClockAhead, queueCap: o.QueueCap,
 		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), rotationSteps: newRotationSteps(), tombstones: newTombstoneMetrics(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	p.gate = formatgate.New(formatgate.Options{
-		Store: p.store, Process: o.Config.Process.ID, Release: o.Release, Logger: o.Logger.With("part", "formats"),
+		Store: p.store, Process: o.Config.Process.ID, Release: o.Release, Logger: o.Logger.With("part", "formats"), Now: p.clock,
 	})
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
@@ -157,6 +161,9 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	p.log.Info("ready", "region", p.config.Region.Name, "process", p.config.Process.ID, "address", p.Address())
 	return p, nil
 }
+
+// clock is the time of day.
+func (p *Process) clock() time.Time { return time.Now().Add(p.clockAhead) }
 
 type step struct {
 	name  string

@@ -30,7 +30,7 @@ func (p *Process) startReplication(context.Context) error {
 	log := p.log.With("part", "replication")
 	o := &replication.Outbound{
 		Region: region, Local: completeCopy{p}, Routes: replication.NewRoutes(region), Senders: map[secret.RegionName]*replication.Sender{},
-		Queue: queue.New(queue.Options{Store: p.records(), Local: p.local, Logger: log, Cap: p.queueCap}),
+		Queue: queue.New(queue.Options{Store: p.records(), Local: p.local, Logger: log, Cap: p.queueCap, Now: p.clock}),
 	}
 	clients := make(map[secret.RegionName]peerv1connect.ReplicationServiceClient)
 	for _, peer := range p.links.Peers() {
@@ -41,7 +41,7 @@ func (p *Process) startReplication(context.Context) error {
 		clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
 		o.Senders[peer] = replication.NewSender(replication.SenderOptions{
 			Region: region, Target: peer, Queue: o.Queue, Routes: o.Routes, Service: p.service, Digester: p.service, Local: o.Local,
-			Store: p.records(), Client: clients[peer], Logger: log,
+			Store: p.records(), Client: clients[peer], Logger: log, Now: p.clock,
 			Delivered: func(lag time.Duration) { p.replicated.noteDelivered(peer, lag) },
 			Compared:  p.replicated.noteCompared,
 		})
@@ -50,7 +50,7 @@ func (p *Process) startReplication(context.Context) error {
 	p.replicated.follow(o)
 	p.collector = replication.NewCollector(replication.CollectorOptions{
 		Service: p.service, Queue: o.Queue, Store: p.records(), Clients: clients, Every: p.config.Replication.CollectEvery,
-		Collected: p.tombstones.note, Logger: log,
+		Collected: p.tombstones.note, Logger: log, Now: p.clock,
 	})
 	return p.newRotation()
 }
@@ -123,7 +123,7 @@ func (r replications) SecretStatus(ctx context.Context, view record.View, s *sec
 	for _, t := range found {
 		all = append(all, &lifeboatv1.TargetStatus{
 			Region: string(t.Region), State: replicationStates[t.State], Code: string(t.Code), Reason: t.Reason,
-			Attempts: uint32(t.Attempts), NextTryAt: timestampOf(t.NextTryAt), Since: timestampOf(t.Since), LagSeconds: lag(t.Since), //nolint:gosec // a count
+			Attempts: uint32(t.Attempts), NextTryAt: timestampOf(t.NextTryAt), Since: timestampOf(t.Since), LagSeconds: r.p.lag(t.Since), //nolint:gosec // a count
 		})
 	}
 	return all, err
@@ -148,11 +148,11 @@ var replicationStates = map[replication.State]lifeboatv1.ReplicationState{
 	replication.Paused:     lifeboatv1.ReplicationState_REPLICATION_STATE_PAUSED,
 }
 
-func lag(since time.Time) float64 {
+func (p *Process) lag(since time.Time) float64 {
 	if since.IsZero() {
 		return 0
 	}
-	return max(0, time.Since(since).Seconds())
+	return max(0, p.clock().Sub(since).Seconds())
 }
 
 // VaultStatus implements native.Replication.
@@ -166,7 +166,7 @@ func (r replications) VaultStatus(view record.View, v *secret.Vault) ([]*lifeboa
 		all = append(all, &lifeboatv1.VaultTargetStatus{
 			Region: string(t.Region), State: replicationStates[t.State], Pending: uint32(t.PendingSecrets), Failed: uint32(t.FailedSecrets), //nolint:gosec // counts
 			Synchronising: t.Synchronising, Synchronised: t.Synchronised, ToSynchronise: t.ToSynchronise,
-			Since: timestampOf(t.Since), LagSeconds: lag(t.Since),
+			Since: timestampOf(t.Since), LagSeconds: r.p.lag(t.Since),
 		})
 	}
 	return all, err

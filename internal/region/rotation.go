@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
-	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/aws"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/credential"
@@ -52,7 +51,7 @@ func (p *Process) newRotation() error {
 	names := aws.New(p.awsOptions())
 	p.rotation = rotation.New(rotation.Options{
 		Region: p.config.Region.Name, Service: p.service, Local: completeCopy{p}, Rotators: rotators,
-		SecretID: names.ARN, Logger: p.log.With("part", "rotation"), Now: time.Now,
+		SecretID: names.ARN, Logger: p.log.With("part", "rotation"), Now: p.clock,
 		Observe: func(step secret.RotationStep, ok bool) {
 			outcome := "ok"
 			if !ok {

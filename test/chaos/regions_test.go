@@ -251,16 +251,7 @@ func (w *regionsWorld) check() {
 		}
 	}
 	w.checkDropped()
-	for _, err := range w.wrong[:min(20, len(w.wrong))] {
-		w.t.Error(err)
-	}
-	for sign, of := range map[string]string{w.canary: "plaintext on disk", "DATA RACE": "trouble", "panic: ": "trouble", "fatal error: ": "trouble"} {
-		found, err := search(w.dir, sign)
-		must(w.t, err)
-		for _, f := range found {
-			w.t.Errorf("%s: %s", of, f)
-		}
-	}
+	w.checkTraces()
 	w.checkEnough()
 }
 
