@@ -5,7 +5,6 @@ package chaos_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
