@@ -9,7 +9,7 @@ build: ## the binary, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X github.com/lifeboat-secrets/lifeboat/internal/cli.release=$(RELEASE)" -o bin/lifeboat ./cmd/lifeboat
 
 demo: build ## the main job, on a fresh machine with only Go
-	./bin/lifeboat demo
+	./bin/lifeboat demo --report-dir bin
 
 test: ## everything that CI tests
 	./scripts/test

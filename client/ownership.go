@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 )
@@ -47,6 +49,22 @@ func (c *Client) ListConflicts(ctx context.Context, in *lifeboatv1.ListConflicts
 // GetConflict returns a conflict with the values that it keeps.
 func (c *Client) GetConflict(ctx context.Context, in *lifeboatv1.GetConflictRequest) (*lifeboatv1.GetConflictResponse, error) {
 	return readHere(ctx, c, (*endpoint).GetConflict, in)
+}
+
+// AdoptConflict puts the values that a conflict of GetConflict keeps as new versions at
+// the secret's home, oldest first, and returns the answers. Repeated, it puts none again.
+func (c *Client) AdoptConflict(ctx context.Context, conflict *lifeboatv1.Conflict) (puts []*lifeboatv1.PutSecretVersionResponse, err error) {
+	for _, v := range conflict.GetVersions() {
+		sum := sha256.Sum256([]byte(conflict.GetId() + "/" + v.GetId()))
+		put, err := c.PutSecretVersion(ctx, &lifeboatv1.PutSecretVersionRequest{
+			Vault: conflict.GetVaultId(), Secret: conflict.GetSecretId(), Value: v.GetValue(), RequestToken: "adopt-" + hex.EncodeToString(sum[:16]),
+		})
+		if err != nil {
+			return puts, err
+		}
+		puts = append(puts, put)
+	}
+	return puts, nil
 }
 
 // DiscardConflict deletes a conflict with the values that it keeps.

@@ -147,7 +147,7 @@ func (a *app) root() *cobra.Command {
 	add("manage", a.accountCommand(), a.principalCommand(), a.tokenCommand(), a.accessKeyCommand(), a.policyCommand(),
 		a.loginCommand(), a.trustCommand(), a.issuerCommand())
 	add("try", a.devCommand(), a.demoCommand(), a.benchCommand())
-	add("run", a.serverCommand(), a.canaryCommand(), a.configCommand(), a.operatorCommand(), a.regionCommand(), a.replicationCommand(), a.pipelineCommand(), a.auditCommand(), a.kmsCommand(), a.pkiCommand())
+	add("run", a.serverCommand(), a.canaryCommand(), a.drillCommand(), a.configCommand(), a.operatorCommand(), a.regionCommand(), a.replicationCommand(), a.pipelineCommand(), a.auditCommand(), a.kmsCommand(), a.pkiCommand())
 	root.AddCommand(a.versionCommand())
 	a.finish(root)
 	return root

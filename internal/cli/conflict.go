@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"io"
 	"strconv"
 	"strings"
@@ -11,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
-	"github.com/lifeboat-secrets/lifeboat/client"
 )
 
 func (a *app) conflictCommand() *cobra.Command {
@@ -118,7 +114,7 @@ not put again.`,
 			if err != nil {
 				return err
 			}
-			if err := adopt(c.Context(), cl, answer.GetConflict()); err != nil {
+			if _, err := cl.AdoptConflict(c.Context(), answer.GetConflict()); err != nil {
 				return err
 			}
 			discarded, err := cl.DiscardConflict(c.Context(), &lifeboatv1.DiscardConflictRequest{Id: args[0]})
@@ -131,19 +127,6 @@ not put again.`,
 		},
 	}
 	return c
-}
-
-func adopt(ctx context.Context, cl *client.Client, c *lifeboatv1.Conflict) error {
-	for _, v := range c.GetVersions() {
-		sum := sha256.Sum256([]byte(c.GetId() + "/" + v.GetId()))
-		_, err := cl.PutSecretVersion(ctx, &lifeboatv1.PutSecretVersionRequest{
-			Vault: c.GetVaultId(), Secret: c.GetSecretId(), Value: v.GetValue(), RequestToken: "adopt-" + hex.EncodeToString(sum[:16]),
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (a *app) conflictDiscard() *cobra.Command {

@@ -21,8 +21,8 @@ import (
 const demoStepTimeout = 60 * time.Second
 
 type demoOptions struct {
-	examples string
-	keep     bool
+	examples, reportDir string
+	keep                bool
 }
 
 func (a *app) demoCommand() *cobra.Command {
@@ -35,15 +35,19 @@ control plane, and show that the hosts still answer, also one that restarts
 meanwhile; that a write is refused; and that all is well again when the process
 comes back. Then replicate them to the two other regions and read them there; cut one
 region off, and show that it still answers and the others go on; and that it catches
-up when the network heals.
+up when the network heals. In the end it runs a drill ("lifeboat drill --help") in which
+the first region is really cut off and killed, and taken over as a whole, and returns;
+and writes the report of that.
 
 It checks everything it shows and fails if anything differs. It works in a
-temporary directory and leaves nothing behind.`,
+temporary directory and leaves nothing behind but the report.`,
 		Example: "  lifeboat demo\n  lifeboat demo --examples ./examples",
 		RunE:    func(c *cobra.Command, _ []string) error { return a.runDemo(c.Context(), o) },
 	}
 	c.Flags().StringVar(&o.examples, "examples", "", "directory with payments.env and payments.json (default ./examples, or those in the binary)")
+	c.Flags().StringVar(&o.reportDir, "report-dir", ".", "directory for the report of the drill, as JSON and as a page")
 	c.Flags().BoolVar(&o.keep, "keep", false, "keep the directory with logs")
+	_ = c.MarkFlagDirname("report-dir")
 	return c
 }
 
@@ -92,6 +96,9 @@ func (a *app) runDemo(ctx context.Context, o demoOptions) (err error) {
 		if err := d.run(ctx, binary, step); err != nil {
 			return err
 		}
+	}
+	if err := d.drill(ctx, o.reportDir); err != nil {
+		return err
 	}
 	return a.line("\nAll as promised, in %.1f s.", time.Since(began).Seconds())
 }

@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// DrillVaultPrefix begins the names of vaults that are made for drills. Names of vaults
+// never change, so no other vault becomes one.
+const DrillVaultPrefix = "lifeboat-drill-"
+
 // Vault is the container and namespace of secrets and the unit of placement.
 type Vault struct {
 	ID          VaultID

@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// DrillPrefix begins the names of vaults that are made for drills. Names of vaults
-	// never change, so no other vault becomes one.
-	DrillPrefix = "lifeboat-drill-"
 	// maxDrills bounds the vaults that are cut off or taken over at a time.
 	maxDrills = 8
 	// maxDrillCut bounds how long a vault is cut off unless it is asked for again.
@@ -132,9 +129,9 @@ func (s *Service) CutOff(view record.View, key record.Key) (bool, error) {
 // drillVault finds a vault and refuses one that was not made for a drill.
 func drillVault(view record.View, id secret.VaultID) (*secret.Vault, error) {
 	vault, _, err := load(view, record.Vaults, record.VaultKey(id), "vault", "vault")
-	if err == nil && !strings.HasPrefix(vault.Name, DrillPrefix) {
+	if err == nil && !strings.HasPrefix(vault.Name, secret.DrillVaultPrefix) {
 		err = secret.Errorf(secret.CodeWrongState, "the vault was not made for a drill").
-			WithHint("the name of one that was begins with " + DrillPrefix)
+			WithHint("the name of one that was begins with " + secret.DrillVaultPrefix)
 	}
 	return vault, err
 }

@@ -10,11 +10,10 @@ import (
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
-	"github.com/lifeboat-secrets/lifeboat/internal/service"
 	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
 )
 
-const drillVault = service.DrillPrefix + "test"
+const drillVault = secret.DrillVaultPrefix + "test"
 
 // makeDrillVault makes a vault for drills with the secret db in the first region, and
 // replicates it to the others.
