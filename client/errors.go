@@ -27,6 +27,7 @@ const (
 	CodeLimit              Code = "limit_exceeded"       // a documented limit on stored data
 	CodeThrottled          Code = "throttled"            // slow down
 	CodeNotHome            Code = "not_home"             // mutate in the named home region
+	CodeDetached           Code = "detached"             // the replica is a secret of its own: leave it alone
 	CodeUnknownIncarnation Code = "unknown_incarnation"  // the revision token is of another life of the region
 	CodeNotReached         Code = "revision_not_reached" // ask another host or the home region
 	CodeSuperseded         Code = "write_superseded"     // the write lost to a takeover: read without the token

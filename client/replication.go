@@ -18,6 +18,12 @@ func (c *Client) ReplicateSecret(ctx context.Context, in *lifeboatv1.ReplicateSe
 	return mutate(ctx, c, (*endpoint).ReplicateSecret, in)
 }
 
+// PromoteSecret makes a replica a secret of its own, in the region that the client asks
+// first. It does not follow the home. Asked for again it changes nothing.
+func (c *Client) PromoteSecret(ctx context.Context, in *lifeboatv1.PromoteSecretRequest) (*lifeboatv1.PromoteSecretResponse, error) {
+	return call(ctx, c, (*endpoint).PromoteSecret, in, toHere, idempotent)
+}
+
 // GetSecretReplication returns how far a secret is at each target.
 func (c *Client) GetSecretReplication(ctx context.Context, in *lifeboatv1.GetSecretReplicationRequest) (*lifeboatv1.GetSecretReplicationResponse, error) {
 	return readHome(ctx, c, (*endpoint).GetSecretReplication, in)

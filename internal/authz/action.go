@@ -20,6 +20,7 @@ const (
 	PurgeSecret      Action = "PurgeSecret"
 	RestoreSecret    Action = "RestoreSecret"
 	ReplicateSecret  Action = "ReplicateSecret"
+	PromoteSecret    Action = "PromoteSecret"
 	RotateSecret     Action = "RotateSecret"
 	GenerateValue    Action = "GenerateValue"
 	WatchSecrets     Action = "WatchSecrets"
@@ -149,7 +150,7 @@ func definitions() []definition {
 	add(groups(GroupWrite), kinds(SecretResource, VaultResource), CreateSecret)
 	add(groups(GroupPurge), kinds(SecretResource), PurgeSecret)
 	add(groups(GroupManage), kinds(VaultResource), UpdateVault, DeleteVault, ReplicateVault)
-	add(groups(GroupManage), kinds(SecretResource), ReplicateSecret)
+	add(groups(GroupManage), kinds(SecretResource), ReplicateSecret, PromoteSecret)
 	add(groups(GroupManage), kinds(VaultResource, AccountResource), CreateVault)
 	add(groups(GroupManage), kinds(PrincipalResource),
 		GetPrincipal, UpdatePrincipal, DeletePrincipal, CreateToken, CreateAccessKey)

@@ -26,7 +26,7 @@ func (a *app) secretCommand() *cobra.Command {
 	a.vaultFlag(c)
 	c.AddCommand(
 		a.secretPut(), a.secretGet(), a.secretDescribe(), a.secretList(), a.secretVersions(), a.secretUpdate(), a.secretStage(),
-		a.secretDelete(), a.secretRestore(), a.secretGenerate(), a.secretWatch(), a.secretReplicate(),
+		a.secretDelete(), a.secretRestore(), a.secretGenerate(), a.secretWatch(), a.secretReplicate(), a.secretPromote(),
 	)
 	return c
 }

@@ -53,6 +53,9 @@ func secretDetails(w io.Writer, s *lifeboatv1.Secret) {
 	}
 	row(w, "state", state)
 	row(w, "home region", s.GetOwnership().GetHomeRegion())
+	if s.GetDetached() {
+		row(w, "detached", "a secret of its own since it was promoted")
+	}
 	optional := func(name, value string) {
 		if value != "" && value != "-" {
 			row(w, name, value)
@@ -60,6 +63,7 @@ func secretDetails(w io.Writer, s *lifeboatv1.Secret) {
 	}
 	optional("description", s.GetDescription())
 	optional("content type", s.GetContentType())
+	optional("promoted in", strings.Join(s.GetPromotedRegions(), ", "))
 	optional("tags", pairs(s.GetTags()))
 	optional("metadata", pairs(s.GetMetadata()))
 	optional("expires", at(s.GetRules().GetExpiresAt()))

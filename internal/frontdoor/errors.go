@@ -31,6 +31,7 @@ var table = map[secret.Code]Status{
 	secret.CodeLimit:              {connect.CodeResourceExhausted, http.StatusBadRequest, "LimitExceededException"},
 	secret.CodeThrottled:          {connect.CodeResourceExhausted, http.StatusTooManyRequests, "ThrottlingException"},
 	secret.CodeNotHome:            {connect.CodeFailedPrecondition, http.StatusMisdirectedRequest, "InvalidParameterException"},
+	secret.CodeDetached:           {connect.CodeFailedPrecondition, http.StatusConflict, "InvalidRequestException"},
 	secret.CodeUnknownIncarnation: {connect.CodeFailedPrecondition, http.StatusConflict, "InvalidRequestException"},
 	secret.CodeNotReached:         {connect.CodeUnavailable, http.StatusServiceUnavailable, "InternalServiceError"},
 	secret.CodeSuperseded:         {connect.CodeFailedPrecondition, http.StatusConflict, "InvalidRequestException"},

@@ -203,7 +203,7 @@ func replicationFromProto(p *recordpb.Replication) secret.Replication {
 func tombstoneToProto(t *secret.Tombstone) *recordpb.Tombstone {
 	return &recordpb.Tombstone{
 		Record: t.Record, Account: string(t.Account), Ownership: ownershipToProto(t.Ownership), DeletedAt: nanos(t.DeletedAt),
-		Holders: regionNamesToProto(t.Holders),
+		Holders: regionNamesToProto(t.Holders), Detached: t.Detached,
 	}
 }
 
@@ -211,6 +211,7 @@ func tombstoneFromProto(p *recordpb.Tombstone) *secret.Tombstone {
 	return &secret.Tombstone{
 		Record: p.GetRecord(), Account: secret.AccountID(p.GetAccount()), Ownership: ownershipFromProto(p.GetOwnership()),
 		DeletedAt: FromNanos(p.GetDeletedAt()), Holders: regionNamesFromProto(p.GetHolders()),
+		Detached: p.GetDetached(),
 	}
 }
 
@@ -220,7 +221,7 @@ func secretToProto(s *secret.Secret) *recordpb.Secret {
 		CreatedAt: nanos(s.CreatedAt), UpdatedAt: nanos(s.UpdatedAt), DeleteAt: nanos(s.DeleteAt), ContentType: s.ContentType,
 		Tags: s.Tags, Description: s.Description, Metadata: s.Metadata, Retention: retentionToProto(s.Retention),
 		RequestToken: s.RequestToken, RequestMac: s.RequestMAC, LastNumber: s.LastNumber,
-		Targets: targetsToProto(s.Targets),
+		Targets: targetsToProto(s.Targets), Detached: s.Detached, Promoted: regionNamesToProto(s.Promoted),
 	}
 	if s.Rules != (secret.Rules{}) {
 		p.Rules = &recordpb.Rules{
@@ -270,7 +271,7 @@ func secretFromProto(p *recordpb.Secret) *secret.Secret {
 		},
 		Retention:    retentionFromProto(p.GetRetention()),
 		RequestToken: p.GetRequestToken(), RequestMAC: p.GetRequestMac(), LastNumber: p.GetLastNumber(),
-		Targets: targetsFromProto(p.GetTargets()),
+		Targets: targetsFromProto(p.GetTargets()), Detached: p.GetDetached(), Promoted: regionNamesFromProto(p.GetPromoted()),
 	}
 	if len(p.GetVersions()) > 0 {
 		s.Versions = make([]secret.VersionInfo, len(p.GetVersions()))

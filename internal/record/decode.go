@@ -88,6 +88,10 @@ func (c *cursor) versions(s *secret.Secret) {
 			s.Rotation = new(secret.Rotation)
 		}
 		c.rotation(s.Rotation)
+	case 40<<3 | wireBytes:
+		s.Detached = c.string()
+	case 41<<3 | wireBytes:
+		s.Promoted = append(s.Promoted, secret.RegionName(c.string()))
 	default:
 		c.skip()
 	}

@@ -126,7 +126,7 @@ var (
 		return &secret.Tombstone{
 			Record: text[string]().Draw(t, "record"), Account: text[secret.AccountID]().Draw(t, "account"),
 			Ownership: ownerships.Draw(t, "ownership"), DeletedAt: instant.Draw(t, "deleted"),
-			Holders: list(text[secret.RegionName]()).Draw(t, "holders"),
+			Holders: list(text[secret.RegionName]()).Draw(t, "holders"), Detached: text[string]().Draw(t, "detached"),
 		}
 	})
 	versions = rapid.Custom(func(t *rapid.T) *secret.Version {
@@ -178,7 +178,8 @@ var (
 			Requests: list(rapid.Custom(func(t *rapid.T) secret.Request {
 				return secret.Request{Token: text[string]().Draw(t, "token"), MAC: content[secret.MAC]().Draw(t, "MAC")}
 			})).Draw(t, "requests"),
-			Targets: targets.Draw(t, "targets"), Rotation: rotationStates.Draw(t, "rotation"),
+			Targets: targets.Draw(t, "targets"), Detached: text[string]().Draw(t, "detached"),
+			Promoted: list(text[secret.RegionName]()).Draw(t, "promoted"), Rotation: rotationStates.Draw(t, "rotation"),
 		}
 	})
 )

@@ -25,7 +25,7 @@ func (p *Process) replicasOf(s *secret.Secret) (replicas []aws.Replica, err erro
 			return err
 		}
 		behind := now.Ownership.Order.Compare(s.Ownership.Order) < 0
-		for _, region := range secret.Destinations(vault.Ownership.Home, vault.Replication, s.Ownership.Home, s.Targets) {
+		for _, region := range s.Destinations(vault.Ownership.Home, vault.Replication) {
 			replica := aws.Replica{Region: region}
 			if !behind {
 				if replica, err = replicaIn(view, region, s.ID); err != nil {

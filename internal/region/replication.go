@@ -146,6 +146,7 @@ var replicationStates = map[replication.State]lifeboatv1.ReplicationState{
 	replication.InSync:     lifeboatv1.ReplicationState_REPLICATION_STATE_IN_SYNC,
 	replication.Failed:     lifeboatv1.ReplicationState_REPLICATION_STATE_FAILED,
 	replication.Paused:     lifeboatv1.ReplicationState_REPLICATION_STATE_PAUSED,
+	replication.Promoted:   lifeboatv1.ReplicationState_REPLICATION_STATE_PROMOTED,
 }
 
 func (p *Process) lag(since time.Time) float64 {

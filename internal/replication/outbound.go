@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -115,6 +116,8 @@ const (
 	InSync     State = "IN_SYNC"
 	Failed     State = "FAILED"
 	Paused     State = "PAUSED"
+	// Promoted: the target has promoted its replica, and is none any more.
+	Promoted State = "PROMOTED"
 )
 
 // TargetStatus is how far a record, or a vault, is at a target.
@@ -165,6 +168,25 @@ func (o *Outbound) RecordStatus(ctx context.Context, view record.View, key recor
 			s.State = InSync
 		}
 		all = append(all, s)
+	}
+	promoted, err := o.promotedIn(view, key)
+	return append(all, promoted...), err
+}
+
+// promotedIn are the regions that have promoted their replica of a secret.
+func (o *Outbound) promotedIn(view record.View, key record.Key) (all []TargetStatus, err error) {
+	if !key.HasPrefix(record.SecretPrefix) {
+		return nil, nil
+	}
+	sec, _, err := record.Load(view, record.Secrets, key)
+	if errors.Is(err, record.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, region := range sec.PromotedElsewhere() {
+		all = append(all, TargetStatus{Region: region, State: Promoted})
 	}
 	return all, nil
 }

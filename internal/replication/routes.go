@@ -135,7 +135,7 @@ func (r *Routes) ofSecret(view record.View, key record.Key, vault secret.VaultID
 	if sec.Ownership.Home != r.region {
 		return r.handedOver(view, sec.Ownership)
 	}
-	return secret.Destinations(to.home, to.replication, r.region, sec.Targets), nil
+	return sec.Destinations(to.home, to.replication), nil
 }
 
 // handedOver returns the new home of a record that this region has handed over: it

@@ -46,8 +46,19 @@ type parcel struct {
 // maxRounds bounds how often the target may ask for more of a record.
 const maxRounds = 4
 
-// send delivers the present states of some records and answers the fate of each.
+// send delivers the present states of some records and answers the fate of each. What
+// the target has promoted is dropped from its targets.
 func (s *Sender) send(ctx context.Context, keys []record.Key) map[record.Key]fate {
+	fates := s.sendStates(ctx, keys)
+	for key, f := range fates {
+		if secret.HasCode(f.err, secret.CodeDetached) {
+			fates[key] = s.detached(ctx, key, f)
+		}
+	}
+	return fates
+}
+
+func (s *Sender) sendStates(ctx context.Context, keys []record.Key) map[record.Key]fate {
 	fates := make(map[record.Key]fate, len(keys))
 	parcels := make([]*parcel, len(keys))
 	for i, key := range keys {

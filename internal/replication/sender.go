@@ -37,6 +37,8 @@ const (
 // Outgoing is what a sender needs of the service.
 type Outgoing interface {
 	Ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*service.Shipment, error)
+	ShipPromotion(view record.View, key record.Key, to secret.RegionName) (*service.Shipment, error)
+	NotePromotion(ctx context.Context, key record.Key, by secret.RegionName) (settled bool, err error)
 }
 
 // Store is what a sender needs of the shard.

@@ -87,6 +87,12 @@ func (s *Sender) todo() (all []*todo, err error) {
 
 func (s *Sender) synchronise(ctx context.Context, t *todo) error {
 	vault := record.VaultKey(secret.VaultID(t.GetVault()))
+	if t.GetKind() == service.Promoted {
+		if err := s.tellPromoted(ctx, record.SecretKey(secret.ID(t.GetSecret()))); err != nil {
+			return err
+		}
+		return s.finish(ctx, t)
+	}
 	if err := s.count(ctx, t); err != nil {
 		return err
 	}
@@ -193,7 +199,11 @@ func (s *Sender) sendSecrets(ctx context.Context, t *todo) error {
 		if err := limit.WaitN(ctx, len(keys)); err != nil {
 			return err
 		}
-		if err := s.sendAll(ctx, keys); err != nil {
+		wanted, err := s.withoutParted(keys)
+		if err != nil {
+			return err
+		}
+		if err := s.sendAll(ctx, wanted); err != nil {
 			return err
 		}
 		t.Bookmark = string(keys[len(keys)-1][len(prefix):]) + "\x00"

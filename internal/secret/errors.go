@@ -22,6 +22,7 @@ const (
 	CodeLimit              Code = "limit_exceeded"       // a documented limit on stored data
 	CodeThrottled          Code = "throttled"            // slow down, then retry
 	CodeNotHome            Code = "not_home"             // mutate in the named home region
+	CodeDetached           Code = "detached"             // the replica is a secret of its own: leave it alone
 	CodeUnknownIncarnation Code = "unknown_incarnation"  // the revision token is of another life of the region
 	CodeNotReached         Code = "revision_not_reached" // retry, or ask another host or the home region
 	CodeSuperseded         Code = "write_superseded"     // the write lost to a takeover: look at the conflicts, or read without the token
@@ -45,7 +46,7 @@ func Codes() []Code {
 	return []Code{
 		CodeInvalid, CodeUnauthenticated, CodeDenied, CodeNotFound, CodeExists,
 		CodeStale, CodeWrongState, CodeTokenReused, CodeLimit, CodeThrottled,
-		CodeNotHome, CodeUnknownIncarnation, CodeNotReached, CodeSuperseded, CodeResumeGone, CodeExpired,
+		CodeNotHome, CodeDetached, CodeUnknownIncarnation, CodeNotReached, CodeSuperseded, CodeResumeGone, CodeExpired,
 		CodeUnavailable, CodeOutcomeUnknown, CodeStoreFull, CodeAuditUnavailable, CodeKeyUnavailable,
 		CodeWrongKey, CodeKeyInUse, CodeTampered, CodeUnknownFormat, CodeCorrupt, CodeInternal,
 	}

@@ -483,7 +483,7 @@ func (s *Secret) Purge(m Mutation) ([]VersionID, error) {
 	}
 	*s = Secret{
 		ID: s.ID, Account: s.Account, Name: s.Name, Ownership: s.Ownership, State: Deleted,
-		CreatedAt: s.CreatedAt, LastNumber: s.LastNumber, Targets: s.Targets,
+		CreatedAt: s.CreatedAt, LastNumber: s.LastNumber, Targets: s.Targets, Detached: s.Detached, Promoted: s.Promoted,
 	}
 	s.advance(m)
 	return versions, nil

@@ -235,4 +235,6 @@ type Tombstone struct {
 	// Holders are the regions that held a copy of a vault; those of other records
 	// follow from the account.
 	Holders []RegionName
+	// Detached is that of a secret.
+	Detached string
 }

@@ -129,11 +129,16 @@ func (s *Secret) CancelRotation(m Mutation) error {
 	if s.Rotation == nil {
 		return &Error{Code: CodeWrongState, Field: "rotator", Message: "the secret was never rotated"}
 	}
-	r := s.Rotation.clone()
-	r.Enabled, r.NextAt, r.Version, r.Step, r.Attempts, r.RetryAt = false, time.Time{}, "", "", 0, time.Time{}
-	s.Rotation = r
+	s.Rotation = s.Rotation.off()
 	s.advance(m)
 	return nil
+}
+
+// off is the rotation turned off, with the one that is under way given up.
+func (r *Rotation) off() *Rotation {
+	c := r.clone()
+	c.Enabled, c.NextAt, c.Version, c.Step, c.Attempts, c.RetryAt = false, time.Time{}, "", "", 0, time.Time{}
+	return c
 }
 
 // BeginDueRotation begins the rotation that the schedule has due, with a new version.

@@ -58,6 +58,12 @@ type Secret struct {
 	// Targets are regions that the secret is replicated to in addition to those
 	// of its vault.
 	Targets []Target
+	// Detached names the promotion since which the secret is another one than that of
+	// which it was a replica. It is empty of any other secret.
+	Detached string
+	// Promoted are regions that have promoted their copy, sorted: it is not meant for
+	// them any more.
+	Promoted []RegionName
 	// Rotation is nil unless it was ever set up.
 	Rotation *Rotation
 	// Next is what only a later release keeps here.
@@ -121,6 +127,7 @@ func (s *Secret) Clone() *Secret {
 	c.RetiredMACs = slices.Clone(s.RetiredMACs)
 	c.Requests = slices.Clone(s.Requests)
 	c.Targets = slices.Clone(s.Targets)
+	c.Promoted = slices.Clone(s.Promoted)
 	c.Rotation = s.Rotation.clone()
 	return &c
 }

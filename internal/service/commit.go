@@ -134,9 +134,12 @@ func newTxnAt(view record.View, key record.Key, o secret.Ownership) (*record.Txn
 // bury adds what is left of a deleted record: its order, so that no older state
 // of it can come back from another region.
 func (c *call) bury(txn *record.Txn, key record.Key, account secret.AccountID, o secret.Ownership, holders []secret.RegionName) {
-	txn.Put(record.TombstoneKey(key), record.Tombstones.Encode(&secret.Tombstone{
-		Record: string(key), Account: account, Ownership: o, DeletedAt: c.now, Holders: holders,
-	}))
+	c.buryAs(txn, &secret.Tombstone{Record: string(key), Account: account, Ownership: o, Holders: holders})
+}
+
+func (c *call) buryAs(txn *record.Txn, t *secret.Tombstone) {
+	t.DeletedAt = c.now
+	txn.Put(record.TombstoneKey(record.Key(t.Record)), record.Tombstones.Encode(t))
 }
 
 // Roles of a fence record.

@@ -60,7 +60,7 @@ func (a *arrival) keepSecret(ctx context.Context, view record.View, held, incomi
 func (a *arrival) sameButOwnership(ctx context.Context, view record.View, held, incoming *secret.Secret) (bool, error) {
 	content := func(s *secret.Secret) []byte {
 		c := *s
-		c.Ownership, c.Targets, c.UpdatedAt = secret.Ownership{}, nil, s.CreatedAt
+		c.Ownership, c.Targets, c.Promoted, c.Detached, c.UpdatedAt = secret.Ownership{}, nil, nil, "", s.CreatedAt
 		return bareState(&c)
 	}
 	if !bytes.Equal(content(held), content(incoming)) {

@@ -390,7 +390,8 @@ func heldBy(view record.View, key record.Key) (*secret.Ownership, bool, error) {
 		if err != nil {
 			return nil, false, err
 		}
-		return &sec.Ownership, sec.State != secret.Deleted, nil
+		// What was promoted is none of the deleted secret's copies.
+		return &sec.Ownership, sec.State != secret.Deleted && !sec.IsDetached(), nil
 	}
 	owner, err := record.OwnerOf(key, stored.Value)
 	return &owner.Ownership, true, err

@@ -94,6 +94,9 @@ func heldIn(view record.View, key record.Key, region secret.RegionName) (bool, e
 		if err == nil && secret.TargetIn(sec.Targets, region) != nil {
 			return true, nil
 		}
+		if err == nil && sec.PartedFrom(region) {
+			return false, nil
+		}
 		if err != nil && !errors.Is(err, record.ErrNotFound) {
 			return false, err
 		}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -72,8 +73,9 @@ const actionHandOver authz.Action = "HandOver"
 // HandOver moves the home of a record from this region to another, which holds it:
 // one more ordered mutation, which the ordinary replication brings there. From its
 // commit on mutations are refused here, and accepted there when it has arrived. It
-// does nothing if the record is gone or its home is not here. Errors: CodeInvalid for
-// a region that is not meant to hold the record.
+// does nothing if the record is gone or its home is not here, nor with a secret that a
+// promotion parted from that region. Errors: CodeInvalid for a region that is not meant
+// to hold the record.
 func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.RegionName) error {
 	if to == s.Region {
 		return secret.Invalid("region", "is this region")
@@ -84,6 +86,9 @@ func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.Region
 	}
 	c.entry.Resource.Kind, c.entry.Resource.ID = "Record", string(key)
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
+		if stays, err := staysBehind(view, key, to); err != nil || stays {
+			return nil, err
+		}
 		txn, err := c.planMove(view, key, s.Region, to, secret.Ownership.MovedTo)
 		if err != nil || txn == nil {
 			return nil, err
@@ -96,4 +101,17 @@ func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.Region
 	})
 	c.entry.Committed = revision > 0
 	return c.end(err)
+}
+
+// staysBehind reports whether a record is a secret that a promotion parted from the
+// region to which its vault moves.
+func staysBehind(view record.View, key record.Key, to secret.RegionName) (bool, error) {
+	if !key.HasPrefix(record.SecretPrefix) {
+		return false, nil
+	}
+	sec, _, err := record.Load(view, record.Secrets, key)
+	if errors.Is(err, record.ErrNotFound) {
+		return true, nil
+	}
+	return err == nil && sec.PartedFrom(to), err
 }

@@ -475,6 +475,9 @@ func (c *call) mutateTarget(ctx context.Context, view record.View, t target, ref
 		return nil, err
 	}
 	e.before, e.revision, e.vaultRevision = t.secret, t.revision, t.vaultRevision
+	if t.secret.IsDetached() { // the targets of the vault are not its own
+		e.ackTargets = min(e.ackTargets, len(t.secret.Targets))
+	}
 	sec := t.secret.Clone()
 	event, err := change(c, e, sec)
 	if err != nil {

@@ -43,7 +43,8 @@ type Receipt struct {
 	// CodeCorrupt: another content is here under the same order. CodeNotFound: what
 	// the record belongs to is not here yet. CodeExists: the name is taken.
 	// CodeDenied: the source may not write the record here. CodeUnknownFormat: this
-	// release does not understand it.
+	// release does not understand it. CodeDetached: this region has promoted its
+	// replica, or has secrets of its own in the vault that it is to give up.
 	Err error
 }
 
@@ -96,6 +97,9 @@ func (a *arrival) receive(ctx context.Context) error {
 		if err := a.releaseSecrets(ctx); err != nil {
 			return err
 		}
+		if err := a.refuseToGiveUp(ctx); err != nil {
+			return err
+		}
 	}
 	err := a.commit(ctx, func(view record.View) (*record.Txn, error) {
 		if a.shipment.Key.HasPrefix(record.SecretPrefix) {
@@ -106,6 +110,8 @@ func (a *arrival) receive(ctx context.Context) error {
 	switch {
 	case errors.Is(err, errNeedsMore), errors.Is(err, errMoot):
 		return nil
+	case errors.Is(err, errPromoted):
+		return a.notePromotion(ctx)
 	case err == nil && a.shipment.Key.HasPrefix(record.VaultPrefix):
 		committed := a.receipt.Revision
 		err = a.releaseSecrets(ctx)

@@ -22,7 +22,7 @@ func holds(v *secret.Vault, region secret.RegionName) bool {
 
 // meantFor reports whether a secret of the vault is meant for the region.
 func meantFor(v *secret.Vault, sec *secret.Secret, region secret.RegionName) bool {
-	return secret.MeantFor(v.Ownership.Home, v.Replication, sec.Ownership.Home, sec.Targets, region)
+	return sec.MeantFor(v.Ownership.Home, v.Replication, region)
 }
 
 // planSecret plans the arrival of a secret's state.
@@ -43,8 +43,16 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 		return nil, err
 	}
 	meant := meantFor(vault, incoming, a.service.Region)
+	another := revision+graveRevision > 0 && !held.SameSecret(incoming)
 	back := graveRevision > 0 && secret.ComesBack(held.Ownership, incoming.Ownership, meant)
 	switch {
+	case another:
+		if done, err := a.collide(ctx, view, vault, held, incoming); done || err != nil {
+			return nil, err
+		}
+		if held.State == secret.Deleted {
+			held = nil
+		}
 	case revision+graveRevision == 0:
 		if err := a.admitNew(view, incoming.Ownership); err != nil {
 			return nil, err
@@ -68,7 +76,7 @@ func (a *arrival) planSecret(ctx context.Context, view record.View) (*record.Txn
 	e.txn.Require(record.VaultKey(vault.ID), vaultRevision)
 	e.txn.Require(key, revision)
 	e.txn.Require(record.TombstoneKey(key), graveRevision)
-	if revision+graveRevision == 0 {
+	if revision+graveRevision == 0 || another {
 		if err := a.checkAnew(view, e.txn); err != nil {
 			return nil, err
 		}
@@ -140,7 +148,7 @@ func heldSecret(view record.View, id secret.ID) (held *secret.Secret, revision, 
 	if err != nil {
 		return nil, 0, 0, err
 	}
-	return &secret.Secret{ID: id, State: secret.Deleted, Ownership: grave.Ownership}, 0, graveRevision, nil
+	return &secret.Secret{ID: id, State: secret.Deleted, Ownership: grave.Ownership, Detached: grave.Detached}, 0, graveRevision, nil
 }
 
 // sameSecret reports whether what is held has the content that was shipped.
@@ -360,11 +368,7 @@ func (a *arrival) freeName(ctx context.Context, view record.View, e *edit, holde
 	if other.Ownership.Home == a.from.Region {
 		return a.applyPredecessor(e, other, revision)
 	}
-	target := secret.TargetIn(incoming.Targets, a.service.Region)
-	if target == nil {
-		target = secret.TargetIn(e.vault.Replication.Targets, a.service.Region)
-	}
-	if other.Ownership.Home != a.service.Region || target == nil || !target.ForceOverwrite {
+	if other.Ownership.Home != a.service.Region || !a.mayOverwrite(e.vault, incoming) {
 		return &secret.Error{
 			Code: secret.CodeExists, Field: "name", Message: "the name " + incoming.Name + " is taken by the secret " + string(holder) + " of this region",
 			Hint: "rename or delete one of the two, or replicate with force-overwrite",
@@ -382,6 +386,16 @@ func (a *arrival) freeName(ctx context.Context, view record.View, e *edit, holde
 		Type: "deletion_scheduled", Account: string(moved.Account), Vault: string(e.vault.ID), Subject: string(moved.ID), Name: moved.Name,
 	}, moved.Ownership)
 	return nil
+}
+
+// mayOverwrite reports whether an arriving secret may take the place of one of this
+// region's own, because its target here, or its vault's, says so.
+func (a *arrival) mayOverwrite(vault *secret.Vault, incoming *secret.Secret) bool {
+	target := secret.TargetIn(incoming.Targets, a.service.Region)
+	if target == nil {
+		target = secret.TargetIn(vault.Replication.Targets, a.service.Region)
+	}
+	return target != nil && target.ForceOverwrite
 }
 
 // applyPredecessor purges the replica that has the name, by the state that the

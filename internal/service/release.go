@@ -13,7 +13,7 @@ import (
 // The order stays, so that no older state brings it back.
 func (a *arrival) releaseSecret(view record.View, e *edit, held, incoming *secret.Secret) error {
 	key := record.SecretKey(incoming.ID)
-	a.bury(e.txn, key, incoming.Account, incoming.Ownership, nil)
+	a.buryAs(e.txn, &secret.Tombstone{Record: string(key), Account: incoming.Account, Ownership: incoming.Ownership, Detached: incoming.Detached})
 	a.track(e.txn, key, mutationDelete, &recordpb.Event{
 		Type: "replica_removed", Account: string(incoming.Account), Vault: string(e.vault.ID), Subject: string(incoming.ID), Name: incoming.Name,
 	}, incoming.Ownership)
@@ -109,7 +109,7 @@ func (a *arrival) dropReleased(ctx context.Context, id secret.ID, vault heldReco
 		if errors.Is(err, record.ErrNotFound) {
 			return nil, nil
 		}
-		if err != nil {
+		if err != nil || held.Ownership.Home != a.from.Region { // promoted since
 			return nil, err
 		}
 		if err := a.raise(view, txn); err != nil {

@@ -209,14 +209,14 @@ func (e *edit) retarget(c *call, sec *secret.Secret, asked []secret.Target) erro
 		return err
 	}
 	e.synchroniseSecret(c, e.before.Targets, sec)
-	return e.enrolHolders(c, targets)
+	return e.enrolHolders(c, sec)
 }
 
 // synchroniseSecret notes what is to be done at each region that becomes a target
 // of the secret alone or is one no more.
 func (e *edit) synchroniseSecret(c *call, before []secret.Target, sec *secret.Secret) {
 	for _, t := range before {
-		if secret.TargetIn(sec.Targets, t.Region) == nil && secret.TargetIn(e.vault.Replication.Targets, t.Region) == nil {
+		if secret.TargetIn(sec.Targets, t.Region) == nil && !meantFor(e.vault, sec, t.Region) {
 			c.synchronise(e.txn, t.Region, e.vault.ID, sec.ID, Release)
 		}
 	}
@@ -230,9 +230,12 @@ func (e *edit) synchroniseSecret(c *call, before []secret.Target, sec *secret.Se
 
 // enrolHolders has the vault's record name the regions that will hold it for the
 // sake of one secret.
-func (e *edit) enrolHolders(c *call, targets []secret.Target) error {
+func (e *edit) enrolHolders(c *call, sec *secret.Secret) error {
 	vault := e.vault.Clone()
-	for _, t := range targets {
+	for _, t := range sec.Targets {
+		if sec.IsDetached() && slices.Contains(vault.Replication.Holders(), t.Region) {
+			continue // it goes on to hold the vault as long as it has the secret
+		}
 		if t.Region != vault.Ownership.Home && !slices.Contains(vault.Replication.Partial, t.Region) {
 			vault.Replication.Partial = append(vault.Replication.Partial, t.Region)
 		}

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // statusOf returns the status of a secret's replica.
@@ -80,8 +84,8 @@ func TestReplication(t *testing.T) {
 	} {
 		west.fails(t, operation, body, "InvalidParameterException", noReplica)
 	}
-	west.fails(t, "StopReplicationToReplica", m{"SecretId": "shared"}, "InvalidRequestException", "")
 	east.fails(t, "StopReplicationToReplica", m{"SecretId": "shared"}, "InvalidParameterException", "")
+	west.fails(t, "StopReplicationToReplica", m{"SecretId": "none"}, "ResourceNotFoundException", notFound)
 	east.fails(t, "DeleteSecret", m{"SecretId": "shared"}, "InvalidParameterException", "You can't delete secret shared that still has replica regions west.")
 	for _, region := range []string{"east", "nowhere", "No Region"} {
 		east.fails(t, "ReplicateSecretToRegions", m{"SecretId": "shared", "AddReplicaRegions": []m{{"Region": region}}}, "InvalidParameterException", "")
@@ -95,6 +99,62 @@ func TestReplication(t *testing.T) {
 	})
 	east.fails(t, "RemoveRegionsFromReplication", m{"SecretId": "shared", "RemoveReplicaRegions": []string{"west"}}, "InvalidParameterException", "")
 	east.ok(t, "DeleteSecret", m{"SecretId": "shared"})
+}
+
+// TestAReplicaIsPromoted by the SDK, in its region: from then on the two are secrets of
+// their own, and one is put onto the other only if that is asked for.
+func TestAReplicaIsPromoted(t *testing.T) {
+	tenant := newTenant(t)
+	east, west, ctx := tenant.sdk("east"), tenant.sdk("west"), t.Context()
+	made, err := east.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: aws.String("shared"), SecretString: aws.String("one"), AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("west")}},
+	})
+	must(t, err)
+	tenant.in("east").awaitStatus(t, "shared", "west", "InSync")
+	replica, err := west.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: made.Name})
+	must(t, err)
+	stopped, err := west.StopReplicationToReplica(ctx, &secretsmanager.StopReplicationToReplicaInput{SecretId: replica.ARN})
+	must(t, err)
+	if *stopped.ARN != *replica.ARN {
+		t.Errorf("promoted, %s is %s", *replica.ARN, *stopped.ARN)
+	}
+	_, err = west.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: replica.ARN, SecretString: aws.String("of west")})
+	must(t, err)
+	about, err := west.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: replica.ARN})
+	must(t, err)
+	if about.PrimaryRegion != nil || len(about.ReplicationStatus) > 0 {
+		t.Errorf("promoted, it is %+v", about)
+	}
+	tenant.in("east").awaitStatus(t, "shared", "west", "")
+	_, err = east.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: made.ARN, SecretString: aws.String("of east")})
+	must(t, err)
+	_, err = east.RemoveRegionsFromReplication(ctx, &secretsmanager.RemoveRegionsFromReplicationInput{SecretId: made.ARN, RemoveReplicaRegions: []string{"west"}})
+	isFault[*types.InvalidParameterException](t, err)
+
+	again := &secretsmanager.ReplicateSecretToRegionsInput{SecretId: made.ARN, AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("west")}}}
+	_, err = east.ReplicateSecretToRegions(ctx, again)
+	must(t, err)
+	if got := tenant.in("east").awaitStatus(t, "shared", "west", "Failed"); got != "Replication failed: Secret name shared already exists in region west." {
+		t.Errorf("the message is %q", got)
+	}
+	got, err := west.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: replica.ARN})
+	must(t, err)
+	if *got.SecretString != "of west" {
+		t.Errorf("west reads %s", *got.SecretString)
+	}
+	again.ForceOverwriteReplicaSecret = true
+	_, err = east.ReplicateSecretToRegions(ctx, again)
+	must(t, err)
+	tenant.in("east").awaitStatus(t, "shared", "west", "InSync")
+	eventually(t, func() error {
+		got, err := west.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: replica.ARN})
+		if err != nil || *got.SecretString != "of east" {
+			return fmt.Errorf("west reads %+v, %w", got, err)
+		}
+		return nil
+	})
+	_, err = west.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: replica.ARN, SecretString: aws.String("x")})
+	isFault[*types.InvalidParameterException](t, err)
 }
 
 // TestRegionsAreNamespacesOfTheirOwn: a name may be two secrets, and one is put onto

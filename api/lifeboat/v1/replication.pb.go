@@ -39,6 +39,8 @@ const (
 	ReplicationState_REPLICATION_STATE_FAILED ReplicationState = 5
 	// Nothing is sent to the target for now.
 	ReplicationState_REPLICATION_STATE_PAUSED ReplicationState = 6
+	// The target has promoted its replica; nothing is sent to it any more.
+	ReplicationState_REPLICATION_STATE_PROMOTED ReplicationState = 7
 )
 
 // Enum value maps for ReplicationState.
@@ -51,6 +53,7 @@ var (
 		4: "REPLICATION_STATE_IN_SYNC",
 		5: "REPLICATION_STATE_FAILED",
 		6: "REPLICATION_STATE_PAUSED",
+		7: "REPLICATION_STATE_PROMOTED",
 	}
 	ReplicationState_value = map[string]int32{
 		"REPLICATION_STATE_UNSPECIFIED": 0,
@@ -60,6 +63,7 @@ var (
 		"REPLICATION_STATE_IN_SYNC":     4,
 		"REPLICATION_STATE_FAILED":      5,
 		"REPLICATION_STATE_PAUSED":      6,
+		"REPLICATION_STATE_PROMOTED":    7,
 	}
 )
 
@@ -1431,7 +1435,7 @@ const file_lifeboat_v1_replication_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"p\n" +
 	"\x14ListFailuresResponse\x120\n" +
 	"\bfailures\x18\x01 \x03(\v2\x14.lifeboat.v1.FailureR\bfailures\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\xf2\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x92\x02\n" +
 	"\x10ReplicationState\x12!\n" +
 	"\x1dREPLICATION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n" +
 	"\x19REPLICATION_STATE_PENDING\x10\x01\x12!\n" +
@@ -1439,7 +1443,8 @@ const file_lifeboat_v1_replication_proto_rawDesc = "" +
 	"\x1aREPLICATION_STATE_RECEIVED\x10\x03\x12\x1d\n" +
 	"\x19REPLICATION_STATE_IN_SYNC\x10\x04\x12\x1c\n" +
 	"\x18REPLICATION_STATE_FAILED\x10\x05\x12\x1c\n" +
-	"\x18REPLICATION_STATE_PAUSED\x10\x062\xe8\x05\n" +
+	"\x18REPLICATION_STATE_PAUSED\x10\x06\x12\x1e\n" +
+	"\x1aREPLICATION_STATE_PROMOTED\x10\a2\xe8\x05\n" +
 	"\x12ReplicationService\x12p\n" +
 	"\x14GetSecretReplication\x12(.lifeboat.v1.GetSecretReplicationRequest\x1a).lifeboat.v1.GetSecretReplicationResponse\"\x03\x90\x02\x01\x12m\n" +
 	"\x13GetVaultReplication\x12'.lifeboat.v1.GetVaultReplicationRequest\x1a(.lifeboat.v1.GetVaultReplicationResponse\"\x03\x90\x02\x01\x12S\n" +

@@ -142,9 +142,14 @@ type Secret struct {
 	// Newest last. Only from DescribeSecret.
 	Versions []*SecretVersion `protobuf:"bytes,17,rep,name=versions,proto3" json:"versions,omitempty"`
 	// Regions that it is replicated to besides those of its vault.
-	Targets       []*Target `protobuf:"bytes,20,rep,name=targets,proto3" json:"targets,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Targets []*Target `protobuf:"bytes,20,rep,name=targets,proto3" json:"targets,omitempty"`
+	// It, or the one that it is a replica of, was promoted: it is another secret than
+	// that of the same ID from which it came.
+	Detached bool `protobuf:"varint,21,opt,name=detached,proto3" json:"detached,omitempty"`
+	// Regions that have promoted their replica: it is another secret since.
+	PromotedRegions []string `protobuf:"bytes,22,rep,name=promoted_regions,json=promotedRegions,proto3" json:"promoted_regions,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Secret) Reset() {
@@ -299,6 +304,20 @@ func (x *Secret) GetVersions() []*SecretVersion {
 func (x *Secret) GetTargets() []*Target {
 	if x != nil {
 		return x.Targets
+	}
+	return nil
+}
+
+func (x *Secret) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
+}
+
+func (x *Secret) GetPromotedRegions() []string {
+	if x != nil {
+		return x.PromotedRegions
 	}
 	return nil
 }
@@ -2368,6 +2387,143 @@ func (x *ReplicateSecretResponse) GetReplayed() bool {
 	return false
 }
 
+type PromoteSecretRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vault         string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	Secret        string                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	Wait          Wait                   `protobuf:"varint,3,opt,name=wait,proto3,enum=lifeboat.v1.Wait" json:"wait,omitempty"`
+	ExpectedOrder *Order                 `protobuf:"bytes,4,opt,name=expected_order,json=expectedOrder,proto3" json:"expected_order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteSecretRequest) Reset() {
+	*x = PromoteSecretRequest{}
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteSecretRequest) ProtoMessage() {}
+
+func (x *PromoteSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteSecretRequest.ProtoReflect.Descriptor instead.
+func (*PromoteSecretRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *PromoteSecretRequest) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *PromoteSecretRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *PromoteSecretRequest) GetWait() Wait {
+	if x != nil {
+		return x.Wait
+	}
+	return Wait_WAIT_UNSPECIFIED
+}
+
+func (x *PromoteSecretRequest) GetExpectedOrder() *Order {
+	if x != nil {
+		return x.ExpectedOrder
+	}
+	return nil
+}
+
+type PromoteSecretResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secret        *Secret                `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	RevisionToken string                 `protobuf:"bytes,2,opt,name=revision_token,json=revisionToken,proto3" json:"revision_token,omitempty"`
+	Cleared       bool                   `protobuf:"varint,3,opt,name=cleared,proto3" json:"cleared,omitempty"`
+	// The secret was promoted before; nothing changed.
+	Replayed      bool `protobuf:"varint,4,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteSecretResponse) Reset() {
+	*x = PromoteSecretResponse{}
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteSecretResponse) ProtoMessage() {}
+
+func (x *PromoteSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteSecretResponse.ProtoReflect.Descriptor instead.
+func (*PromoteSecretResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PromoteSecretResponse) GetSecret() *Secret {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *PromoteSecretResponse) GetRevisionToken() string {
+	if x != nil {
+		return x.RevisionToken
+	}
+	return ""
+}
+
+func (x *PromoteSecretResponse) GetCleared() bool {
+	if x != nil {
+		return x.Cleared
+	}
+	return false
+}
+
+func (x *PromoteSecretResponse) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
+}
+
 type PasswordRules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 4 to 4096; 0 means 32.
@@ -2386,7 +2542,7 @@ type PasswordRules struct {
 
 func (x *PasswordRules) Reset() {
 	*x = PasswordRules{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2554,7 @@ func (x *PasswordRules) String() string {
 func (*PasswordRules) ProtoMessage() {}
 
 func (x *PasswordRules) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2567,7 @@ func (x *PasswordRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PasswordRules.ProtoReflect.Descriptor instead.
 func (*PasswordRules) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{26}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PasswordRules) GetLength() uint32 {
@@ -2484,7 +2640,7 @@ type SSHKeyRules struct {
 
 func (x *SSHKeyRules) Reset() {
 	*x = SSHKeyRules{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2496,7 +2652,7 @@ func (x *SSHKeyRules) String() string {
 func (*SSHKeyRules) ProtoMessage() {}
 
 func (x *SSHKeyRules) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2509,7 +2665,7 @@ func (x *SSHKeyRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SSHKeyRules.ProtoReflect.Descriptor instead.
 func (*SSHKeyRules) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{27}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SSHKeyRules) GetType() string {
@@ -2545,7 +2701,7 @@ type PassphraseRules struct {
 
 func (x *PassphraseRules) Reset() {
 	*x = PassphraseRules{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2557,7 +2713,7 @@ func (x *PassphraseRules) String() string {
 func (*PassphraseRules) ProtoMessage() {}
 
 func (x *PassphraseRules) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2570,7 +2726,7 @@ func (x *PassphraseRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PassphraseRules.ProtoReflect.Descriptor instead.
 func (*PassphraseRules) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{28}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PassphraseRules) GetWords() uint32 {
@@ -2602,7 +2758,7 @@ type GenerateValueRequest struct {
 
 func (x *GenerateValueRequest) Reset() {
 	*x = GenerateValueRequest{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2770,7 @@ func (x *GenerateValueRequest) String() string {
 func (*GenerateValueRequest) ProtoMessage() {}
 
 func (x *GenerateValueRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2783,7 @@ func (x *GenerateValueRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateValueRequest.ProtoReflect.Descriptor instead.
 func (*GenerateValueRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{29}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GenerateValueRequest) GetRule() isGenerateValueRequest_Rule {
@@ -2713,7 +2869,7 @@ type GenerateValueResponse struct {
 
 func (x *GenerateValueResponse) Reset() {
 	*x = GenerateValueResponse{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2881,7 @@ func (x *GenerateValueResponse) String() string {
 func (*GenerateValueResponse) ProtoMessage() {}
 
 func (x *GenerateValueResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[30]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2894,7 @@ func (x *GenerateValueResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GenerateValueResponse.ProtoReflect.Descriptor instead.
 func (*GenerateValueResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{30}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GenerateValueResponse) GetValue() []byte {
@@ -2766,7 +2922,7 @@ type WatchSecretsRequest struct {
 
 func (x *WatchSecretsRequest) Reset() {
 	*x = WatchSecretsRequest{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +2934,7 @@ func (x *WatchSecretsRequest) String() string {
 func (*WatchSecretsRequest) ProtoMessage() {}
 
 func (x *WatchSecretsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[31]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +2947,7 @@ func (x *WatchSecretsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSecretsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSecretsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{31}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchSecretsRequest) GetVault() string {
@@ -2821,7 +2977,7 @@ type WatchSecretsResponse struct {
 
 func (x *WatchSecretsResponse) Reset() {
 	*x = WatchSecretsResponse{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[32]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2833,7 +2989,7 @@ func (x *WatchSecretsResponse) String() string {
 func (*WatchSecretsResponse) ProtoMessage() {}
 
 func (x *WatchSecretsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[32]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2846,7 +3002,7 @@ func (x *WatchSecretsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSecretsResponse.ProtoReflect.Descriptor instead.
 func (*WatchSecretsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{32}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchSecretsResponse) GetEvent() *SecretEvent {
@@ -2882,7 +3038,7 @@ type SecretEvent struct {
 
 func (x *SecretEvent) Reset() {
 	*x = SecretEvent{}
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[33]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +3050,7 @@ func (x *SecretEvent) String() string {
 func (*SecretEvent) ProtoMessage() {}
 
 func (x *SecretEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_secret_proto_msgTypes[33]
+	mi := &file_lifeboat_v1_secret_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +3063,7 @@ func (x *SecretEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretEvent.ProtoReflect.Descriptor instead.
 func (*SecretEvent) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{33}
+	return file_lifeboat_v1_secret_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SecretEvent) GetId() string {
@@ -2988,7 +3144,7 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"created_by\x18\x05 \x01(\tR\tcreatedBy\x129\n" +
 	"\n" +
 	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x12\n" +
-	"\x04size\x18\a \x01(\rR\x04size\"\x8c\a\n" +
+	"\x04size\x18\a \x01(\rR\x04size\"\xd3\a\n" +
 	"\x06Secret\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -3011,7 +3167,9 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\vdescription\x18\x0f \x01(\tR\vdescription\x12=\n" +
 	"\bmetadata\x18\x10 \x03(\v2!.lifeboat.v1.Secret.MetadataEntryR\bmetadata\x126\n" +
 	"\bversions\x18\x11 \x03(\v2\x1a.lifeboat.v1.SecretVersionR\bversions\x12-\n" +
-	"\atargets\x18\x14 \x03(\v2\x13.lifeboat.v1.TargetR\atargets\x1a7\n" +
+	"\atargets\x18\x14 \x03(\v2\x13.lifeboat.v1.TargetR\atargets\x12\x1a\n" +
+	"\bdetached\x18\x15 \x01(\bR\bdetached\x12)\n" +
+	"\x10promoted_regions\x18\x16 \x03(\tR\x0fpromotedRegions\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
@@ -3230,7 +3388,17 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\x17ReplicateSecretResponse\x12+\n" +
 	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
 	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x1a\n" +
-	"\breplayed\x18\x03 \x01(\bR\breplayed\"\xdd\x02\n" +
+	"\breplayed\x18\x03 \x01(\bR\breplayed\"\xa6\x01\n" +
+	"\x14PromoteSecretRequest\x12\x14\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\x12%\n" +
+	"\x04wait\x18\x03 \x01(\x0e2\x11.lifeboat.v1.WaitR\x04wait\x129\n" +
+	"\x0eexpected_order\x18\x04 \x01(\v2\x12.lifeboat.v1.OrderR\rexpectedOrder\"\xa1\x01\n" +
+	"\x15PromoteSecretResponse\x12+\n" +
+	"\x06secret\x18\x01 \x01(\v2\x13.lifeboat.v1.SecretR\x06secret\x12%\n" +
+	"\x0erevision_token\x18\x02 \x01(\tR\rrevisionToken\x12\x18\n" +
+	"\acleared\x18\x03 \x01(\bR\acleared\x12\x1a\n" +
+	"\breplayed\x18\x04 \x01(\bR\breplayed\"\xdd\x02\n" +
 	"\rPasswordRules\x12\x16\n" +
 	"\x06length\x18\x01 \x01(\rR\x06length\x12-\n" +
 	"\x12exclude_characters\x18\x02 \x01(\tR\x11excludeCharacters\x12+\n" +
@@ -3275,7 +3443,8 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"version_id\x18\x06 \x01(\tR\tversionId\x12(\n" +
 	"\x05order\x18\a \x01(\v2\x12.lifeboat.v1.OrderR\x05order\x12!\n" +
 	"\fprincipal_id\x18\b \x01(\tR\vprincipalId\x12*\n" +
-	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at2\xa9\t\n" +
+	"\x02at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x02at2\x81\n" +
+	"\n" +
 	"\rSecretService\x12S\n" +
 	"\fCreateSecret\x12 .lifeboat.v1.CreateSecretRequest\x1a!.lifeboat.v1.CreateSecretResponse\x12_\n" +
 	"\x10PutSecretVersion\x12$.lifeboat.v1.PutSecretVersionRequest\x1a%.lifeboat.v1.PutSecretVersionResponse\x12S\n" +
@@ -3288,6 +3457,7 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\fDeleteSecret\x12 .lifeboat.v1.DeleteSecretRequest\x1a!.lifeboat.v1.DeleteSecretResponse\x12V\n" +
 	"\rRestoreSecret\x12!.lifeboat.v1.RestoreSecretRequest\x1a\".lifeboat.v1.RestoreSecretResponse\x12\\\n" +
 	"\x0fReplicateSecret\x12#.lifeboat.v1.ReplicateSecretRequest\x1a$.lifeboat.v1.ReplicateSecretResponse\x12V\n" +
+	"\rPromoteSecret\x12!.lifeboat.v1.PromoteSecretRequest\x1a\".lifeboat.v1.PromoteSecretResponse\x12V\n" +
 	"\rGenerateValue\x12!.lifeboat.v1.GenerateValueRequest\x1a\".lifeboat.v1.GenerateValueResponse\x12U\n" +
 	"\fWatchSecrets\x12 .lifeboat.v1.WatchSecretsRequest\x1a!.lifeboat.v1.WatchSecretsResponse0\x01BAZ?github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1;lifeboatv1b\x06proto3"
 
@@ -3303,7 +3473,7 @@ func file_lifeboat_v1_secret_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_secret_proto_rawDescData
 }
 
-var file_lifeboat_v1_secret_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_lifeboat_v1_secret_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_lifeboat_v1_secret_proto_goTypes = []any{
 	(*SecretVersion)(nil),                // 0: lifeboat.v1.SecretVersion
 	(*Secret)(nil),                       // 1: lifeboat.v1.Secret
@@ -3331,129 +3501,136 @@ var file_lifeboat_v1_secret_proto_goTypes = []any{
 	(*RestoreSecretResponse)(nil),        // 23: lifeboat.v1.RestoreSecretResponse
 	(*ReplicateSecretRequest)(nil),       // 24: lifeboat.v1.ReplicateSecretRequest
 	(*ReplicateSecretResponse)(nil),      // 25: lifeboat.v1.ReplicateSecretResponse
-	(*PasswordRules)(nil),                // 26: lifeboat.v1.PasswordRules
-	(*SSHKeyRules)(nil),                  // 27: lifeboat.v1.SSHKeyRules
-	(*PassphraseRules)(nil),              // 28: lifeboat.v1.PassphraseRules
-	(*GenerateValueRequest)(nil),         // 29: lifeboat.v1.GenerateValueRequest
-	(*GenerateValueResponse)(nil),        // 30: lifeboat.v1.GenerateValueResponse
-	(*WatchSecretsRequest)(nil),          // 31: lifeboat.v1.WatchSecretsRequest
-	(*WatchSecretsResponse)(nil),         // 32: lifeboat.v1.WatchSecretsResponse
-	(*SecretEvent)(nil),                  // 33: lifeboat.v1.SecretEvent
-	nil,                                  // 34: lifeboat.v1.Secret.TagsEntry
-	nil,                                  // 35: lifeboat.v1.Secret.MetadataEntry
-	nil,                                  // 36: lifeboat.v1.CreateSecretRequest.TagsEntry
-	nil,                                  // 37: lifeboat.v1.CreateSecretRequest.MetadataEntry
-	nil,                                  // 38: lifeboat.v1.UpdateSecretRequest.SetTagsEntry
-	nil,                                  // 39: lifeboat.v1.UpdateSecretRequest.MetadataEntry
-	nil,                                  // 40: lifeboat.v1.ListSecretsRequest.TagsEntry
-	(*timestamppb.Timestamp)(nil),        // 41: google.protobuf.Timestamp
-	(State)(0),                           // 42: lifeboat.v1.State
-	(*Rules)(nil),                        // 43: lifeboat.v1.Rules
-	(*Retention)(nil),                    // 44: lifeboat.v1.Retention
-	(*Ownership)(nil),                    // 45: lifeboat.v1.Ownership
-	(*Target)(nil),                       // 46: lifeboat.v1.Target
-	(Wait)(0),                            // 47: lifeboat.v1.Wait
-	(*Replicated)(nil),                   // 48: lifeboat.v1.Replicated
-	(*Order)(nil),                        // 49: lifeboat.v1.Order
-	(*durationpb.Duration)(nil),          // 50: google.protobuf.Duration
+	(*PromoteSecretRequest)(nil),         // 26: lifeboat.v1.PromoteSecretRequest
+	(*PromoteSecretResponse)(nil),        // 27: lifeboat.v1.PromoteSecretResponse
+	(*PasswordRules)(nil),                // 28: lifeboat.v1.PasswordRules
+	(*SSHKeyRules)(nil),                  // 29: lifeboat.v1.SSHKeyRules
+	(*PassphraseRules)(nil),              // 30: lifeboat.v1.PassphraseRules
+	(*GenerateValueRequest)(nil),         // 31: lifeboat.v1.GenerateValueRequest
+	(*GenerateValueResponse)(nil),        // 32: lifeboat.v1.GenerateValueResponse
+	(*WatchSecretsRequest)(nil),          // 33: lifeboat.v1.WatchSecretsRequest
+	(*WatchSecretsResponse)(nil),         // 34: lifeboat.v1.WatchSecretsResponse
+	(*SecretEvent)(nil),                  // 35: lifeboat.v1.SecretEvent
+	nil,                                  // 36: lifeboat.v1.Secret.TagsEntry
+	nil,                                  // 37: lifeboat.v1.Secret.MetadataEntry
+	nil,                                  // 38: lifeboat.v1.CreateSecretRequest.TagsEntry
+	nil,                                  // 39: lifeboat.v1.CreateSecretRequest.MetadataEntry
+	nil,                                  // 40: lifeboat.v1.UpdateSecretRequest.SetTagsEntry
+	nil,                                  // 41: lifeboat.v1.UpdateSecretRequest.MetadataEntry
+	nil,                                  // 42: lifeboat.v1.ListSecretsRequest.TagsEntry
+	(*timestamppb.Timestamp)(nil),        // 43: google.protobuf.Timestamp
+	(State)(0),                           // 44: lifeboat.v1.State
+	(*Rules)(nil),                        // 45: lifeboat.v1.Rules
+	(*Retention)(nil),                    // 46: lifeboat.v1.Retention
+	(*Ownership)(nil),                    // 47: lifeboat.v1.Ownership
+	(*Target)(nil),                       // 48: lifeboat.v1.Target
+	(Wait)(0),                            // 49: lifeboat.v1.Wait
+	(*Replicated)(nil),                   // 50: lifeboat.v1.Replicated
+	(*Order)(nil),                        // 51: lifeboat.v1.Order
+	(*durationpb.Duration)(nil),          // 52: google.protobuf.Duration
 }
 var file_lifeboat_v1_secret_proto_depIdxs = []int32{
-	41, // 0: lifeboat.v1.SecretVersion.created_at:type_name -> google.protobuf.Timestamp
-	41, // 1: lifeboat.v1.SecretVersion.expires_at:type_name -> google.protobuf.Timestamp
-	42, // 2: lifeboat.v1.Secret.state:type_name -> lifeboat.v1.State
-	34, // 3: lifeboat.v1.Secret.tags:type_name -> lifeboat.v1.Secret.TagsEntry
-	43, // 4: lifeboat.v1.Secret.rules:type_name -> lifeboat.v1.Rules
-	44, // 5: lifeboat.v1.Secret.retention:type_name -> lifeboat.v1.Retention
-	45, // 6: lifeboat.v1.Secret.ownership:type_name -> lifeboat.v1.Ownership
-	41, // 7: lifeboat.v1.Secret.created_at:type_name -> google.protobuf.Timestamp
-	41, // 8: lifeboat.v1.Secret.updated_at:type_name -> google.protobuf.Timestamp
-	41, // 9: lifeboat.v1.Secret.delete_at:type_name -> google.protobuf.Timestamp
-	35, // 10: lifeboat.v1.Secret.metadata:type_name -> lifeboat.v1.Secret.MetadataEntry
+	43, // 0: lifeboat.v1.SecretVersion.created_at:type_name -> google.protobuf.Timestamp
+	43, // 1: lifeboat.v1.SecretVersion.expires_at:type_name -> google.protobuf.Timestamp
+	44, // 2: lifeboat.v1.Secret.state:type_name -> lifeboat.v1.State
+	36, // 3: lifeboat.v1.Secret.tags:type_name -> lifeboat.v1.Secret.TagsEntry
+	45, // 4: lifeboat.v1.Secret.rules:type_name -> lifeboat.v1.Rules
+	46, // 5: lifeboat.v1.Secret.retention:type_name -> lifeboat.v1.Retention
+	47, // 6: lifeboat.v1.Secret.ownership:type_name -> lifeboat.v1.Ownership
+	43, // 7: lifeboat.v1.Secret.created_at:type_name -> google.protobuf.Timestamp
+	43, // 8: lifeboat.v1.Secret.updated_at:type_name -> google.protobuf.Timestamp
+	43, // 9: lifeboat.v1.Secret.delete_at:type_name -> google.protobuf.Timestamp
+	37, // 10: lifeboat.v1.Secret.metadata:type_name -> lifeboat.v1.Secret.MetadataEntry
 	0,  // 11: lifeboat.v1.Secret.versions:type_name -> lifeboat.v1.SecretVersion
-	46, // 12: lifeboat.v1.Secret.targets:type_name -> lifeboat.v1.Target
-	36, // 13: lifeboat.v1.CreateSecretRequest.tags:type_name -> lifeboat.v1.CreateSecretRequest.TagsEntry
-	37, // 14: lifeboat.v1.CreateSecretRequest.metadata:type_name -> lifeboat.v1.CreateSecretRequest.MetadataEntry
-	43, // 15: lifeboat.v1.CreateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	44, // 16: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	47, // 17: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	29, // 18: lifeboat.v1.CreateSecretRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
+	48, // 12: lifeboat.v1.Secret.targets:type_name -> lifeboat.v1.Target
+	38, // 13: lifeboat.v1.CreateSecretRequest.tags:type_name -> lifeboat.v1.CreateSecretRequest.TagsEntry
+	39, // 14: lifeboat.v1.CreateSecretRequest.metadata:type_name -> lifeboat.v1.CreateSecretRequest.MetadataEntry
+	45, // 15: lifeboat.v1.CreateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	46, // 16: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	49, // 17: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	31, // 18: lifeboat.v1.CreateSecretRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
 	1,  // 19: lifeboat.v1.CreateSecretResponse.secret:type_name -> lifeboat.v1.Secret
 	0,  // 20: lifeboat.v1.CreateSecretResponse.version:type_name -> lifeboat.v1.SecretVersion
-	48, // 21: lifeboat.v1.CreateSecretResponse.replicated:type_name -> lifeboat.v1.Replicated
-	41, // 22: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
-	49, // 23: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
-	47, // 24: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
-	29, // 25: lifeboat.v1.PutSecretVersionRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
+	50, // 21: lifeboat.v1.CreateSecretResponse.replicated:type_name -> lifeboat.v1.Replicated
+	43, // 22: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
+	51, // 23: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
+	49, // 24: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
+	31, // 25: lifeboat.v1.PutSecretVersionRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
 	1,  // 26: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
 	0,  // 27: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
-	48, // 28: lifeboat.v1.PutSecretVersionResponse.replicated:type_name -> lifeboat.v1.Replicated
-	38, // 29: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
-	39, // 30: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
-	43, // 31: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	44, // 32: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	49, // 33: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	47, // 34: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	50, // 28: lifeboat.v1.PutSecretVersionResponse.replicated:type_name -> lifeboat.v1.Replicated
+	40, // 29: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
+	41, // 30: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
+	45, // 31: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	46, // 32: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	51, // 33: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	49, // 34: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
 	1,  // 35: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
 	1,  // 36: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
 	10, // 37: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
-	41, // 38: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
-	41, // 39: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
+	43, // 38: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
+	43, // 39: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
 	10, // 40: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
 	12, // 41: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
 	15, // 42: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
-	40, // 43: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
-	42, // 44: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
+	42, // 43: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
+	44, // 44: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
 	1,  // 45: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
 	10, // 46: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
-	49, // 47: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
-	47, // 48: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
+	51, // 47: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
+	49, // 48: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
 	1,  // 49: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
-	50, // 50: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
-	49, // 51: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	47, // 52: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	52, // 50: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
+	51, // 51: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	49, // 52: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
 	1,  // 53: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	47, // 54: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	49, // 54: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
 	1,  // 55: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	46, // 56: lifeboat.v1.ReplicateSecretRequest.targets:type_name -> lifeboat.v1.Target
-	49, // 57: lifeboat.v1.ReplicateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	48, // 56: lifeboat.v1.ReplicateSecretRequest.targets:type_name -> lifeboat.v1.Target
+	51, // 57: lifeboat.v1.ReplicateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
 	1,  // 58: lifeboat.v1.ReplicateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	26, // 59: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
-	27, // 60: lifeboat.v1.GenerateValueRequest.ssh_key:type_name -> lifeboat.v1.SSHKeyRules
-	28, // 61: lifeboat.v1.GenerateValueRequest.passphrase:type_name -> lifeboat.v1.PassphraseRules
-	33, // 62: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
-	49, // 63: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
-	41, // 64: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
-	2,  // 65: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
-	4,  // 66: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
-	6,  // 67: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
-	8,  // 68: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
-	11, // 69: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
-	13, // 70: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
-	16, // 71: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
-	18, // 72: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
-	20, // 73: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
-	22, // 74: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
-	24, // 75: lifeboat.v1.SecretService.ReplicateSecret:input_type -> lifeboat.v1.ReplicateSecretRequest
-	29, // 76: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
-	31, // 77: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
-	3,  // 78: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
-	5,  // 79: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
-	7,  // 80: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
-	9,  // 81: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
-	12, // 82: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
-	14, // 83: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
-	17, // 84: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
-	19, // 85: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
-	21, // 86: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
-	23, // 87: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
-	25, // 88: lifeboat.v1.SecretService.ReplicateSecret:output_type -> lifeboat.v1.ReplicateSecretResponse
-	30, // 89: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
-	32, // 90: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
-	78, // [78:91] is the sub-list for method output_type
-	65, // [65:78] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	49, // 59: lifeboat.v1.PromoteSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	51, // 60: lifeboat.v1.PromoteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	1,  // 61: lifeboat.v1.PromoteSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	28, // 62: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
+	29, // 63: lifeboat.v1.GenerateValueRequest.ssh_key:type_name -> lifeboat.v1.SSHKeyRules
+	30, // 64: lifeboat.v1.GenerateValueRequest.passphrase:type_name -> lifeboat.v1.PassphraseRules
+	35, // 65: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
+	51, // 66: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
+	43, // 67: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
+	2,  // 68: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
+	4,  // 69: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
+	6,  // 70: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
+	8,  // 71: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
+	11, // 72: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
+	13, // 73: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
+	16, // 74: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
+	18, // 75: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
+	20, // 76: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
+	22, // 77: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
+	24, // 78: lifeboat.v1.SecretService.ReplicateSecret:input_type -> lifeboat.v1.ReplicateSecretRequest
+	26, // 79: lifeboat.v1.SecretService.PromoteSecret:input_type -> lifeboat.v1.PromoteSecretRequest
+	31, // 80: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
+	33, // 81: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
+	3,  // 82: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
+	5,  // 83: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
+	7,  // 84: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
+	9,  // 85: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
+	12, // 86: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
+	14, // 87: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
+	17, // 88: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
+	19, // 89: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
+	21, // 90: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
+	23, // 91: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
+	25, // 92: lifeboat.v1.SecretService.ReplicateSecret:output_type -> lifeboat.v1.ReplicateSecretResponse
+	27, // 93: lifeboat.v1.SecretService.PromoteSecret:output_type -> lifeboat.v1.PromoteSecretResponse
+	32, // 94: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
+	34, // 95: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
+	82, // [82:96] is the sub-list for method output_type
+	68, // [68:82] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_secret_proto_init() }
@@ -3463,7 +3640,7 @@ func file_lifeboat_v1_secret_proto_init() {
 	}
 	file_lifeboat_v1_common_proto_init()
 	file_lifeboat_v1_secret_proto_msgTypes[6].OneofWrappers = []any{}
-	file_lifeboat_v1_secret_proto_msgTypes[29].OneofWrappers = []any{
+	file_lifeboat_v1_secret_proto_msgTypes[31].OneofWrappers = []any{
 		(*GenerateValueRequest_Password)(nil),
 		(*GenerateValueRequest_Bytes)(nil),
 		(*GenerateValueRequest_SshKey)(nil),
@@ -3475,7 +3652,7 @@ func file_lifeboat_v1_secret_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_secret_proto_rawDesc), len(file_lifeboat_v1_secret_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

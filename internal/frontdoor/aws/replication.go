@@ -163,7 +163,7 @@ func (d *Dialect) replicas(s *secret.Secret) ([]replicaOut, error) {
 	for _, r := range found {
 		one := replicaOut{Region: d.nameOf(r.Region), Status: "InProgress"}
 		switch {
-		case r.Failure != nil && r.Failure.Code == secret.CodeExists:
+		case r.Failure != nil && (r.Failure.Code == secret.CodeExists || r.Failure.Code == secret.CodeDetached):
 			one.Status = "Failed"
 			one.StatusMessage = "Replication failed: Secret name " + s.Name + " already exists in region " + one.Region + "."
 		case r.Failure != nil:
@@ -176,15 +176,25 @@ func (d *Dialect) replicas(s *secret.Secret) ([]replicaOut, error) {
 	return out, err
 }
 
+type promotedOut struct{ ARN string }
+
+// stopReplicationToReplica makes the replica in this region a secret of its own. One
+// that was promoted before is left as it is, so that the call can be repeated.
 func (d *Dialect) stopReplicationToReplica(ctx context.Context, in *secretIn) (any, error) {
-	s, err := d.existing(ctx, in.SecretId, nil)
+	ref, err := d.ref(in.SecretId)
 	if err != nil {
 		return nil, err
 	}
-	if s.Ownership.Home == d.Region {
-		return nil, invalidParameter("The secret %s is not a replica: call in the region of the replica.", s.Name)
+	out := &promotedOut{}
+	ref.Check = func(s *secret.Secret) error {
+		out.ARN = d.arnOf(s)
+		return writable(s)
 	}
-	return nil, invalidRequest("A replica cannot be made a secret of its own by this API yet.")
+	_, err = d.Service.PromoteSecret(ctx, service.Promotion{SecretRef: ref, WaitCleared: true})
+	if secret.HasCode(err, secret.CodeWrongState) {
+		err = invalidParameter("The secret is not a replica: call in the region of the replica.")
+	}
+	return out, err
 }
 
 // existing returns a secret that must be there and that the caller may describe.

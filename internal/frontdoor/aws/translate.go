@@ -207,6 +207,8 @@ var granted = map[string][]authz.Action{
 	"TagResource": {authz.UpdateSecret}, "UntagResource": {authz.UpdateSecret}, "UpdateSecretVersionStage": {authz.MoveStage},
 	"DeleteSecret": {authz.DeleteSecret, authz.PurgeSecret}, "RestoreSecret": {authz.RestoreSecret},
 	"ReplicateSecretToRegions": {authz.ReplicateSecret}, "RemoveRegionsFromReplication": {authz.ReplicateSecret},
+	"StopReplicationToReplica": {authz.PromoteSecret},
+	"RotateSecret":             {authz.RotateSecret}, "CancelRotateSecret": {authz.RotateSecret},
 }
 
 // together names for some actions another one that this region cannot tell apart
@@ -214,6 +216,7 @@ var granted = map[string][]authz.Action{
 var together = map[string]string{
 	"ListSecretVersionIds": "DescribeSecret", "TagResource": "UpdateSecret", "UntagResource": "UpdateSecret", "UpdateSecret": "PutSecretValue", "BatchGetSecretValue": "GetSecretValue",
 	"ReplicateSecretToRegions": "RemoveRegionsFromReplication", "RemoveRegionsFromReplication": "ReplicateSecretToRegions",
+	"RotateSecret": "CancelRotateSecret", "CancelRotateSecret": "RotateSecret",
 }
 
 // actions returns the actions of a statement as Cedar names them.

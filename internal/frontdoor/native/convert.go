@@ -128,6 +128,7 @@ func summary(s *secret.Secret, state secret.State, reason string) *lifeboatv1.Se
 		State: states[state], StateReason: reason, ContentType: s.ContentType, Tags: s.Tags,
 		Rules: rules(s.Rules), Retention: retention(s.Retention), Ownership: ownership(s.Ownership), Targets: each(s.Targets, target),
 		CreatedAt: timestamp(s.CreatedAt), UpdatedAt: timestamp(s.UpdatedAt), DeleteAt: timestamp(s.DeleteAt),
+		Detached: s.IsDetached(), PromotedRegions: regionNames(s.PromotedElsewhere()),
 	}
 }
 

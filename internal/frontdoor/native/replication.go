@@ -97,6 +97,21 @@ func (h secretHandler) ReplicateSecret(ctx context.Context, req *connect.Request
 	return connect.NewResponse(&lifeboatv1.ReplicateSecretResponse{Secret: mutated(o), RevisionToken: o.Token.String(), Replayed: o.Replayed}), nil
 }
 
+// PromoteSecret implements lifeboatv1connect.SecretServiceHandler.
+func (h secretHandler) PromoteSecret(ctx context.Context, req *connect.Request[lifeboatv1.PromoteSecretRequest]) (*connect.Response[lifeboatv1.PromoteSecretResponse], error) {
+	m := req.Msg
+	o, err := h.Service.PromoteSecret(ctx, service.Promotion{
+		SecretRef: service.SecretRef{Vault: m.GetVault(), Secret: m.GetSecret()},
+		Expected:  orderOf(m.GetExpectedOrder()), WaitCleared: waits(m.GetWait()),
+	})
+	if err != nil {
+		return nil, h.fail(ctx, err)
+	}
+	return connect.NewResponse(&lifeboatv1.PromoteSecretResponse{
+		Secret: mutated(o), RevisionToken: o.Token.String(), Cleared: o.Cleared, Replayed: o.Replayed,
+	}), nil
+}
+
 // GetSecretReplication implements lifeboatv1connect.ReplicationServiceHandler, as
 // do the other methods.
 func (h replicationHandler) GetSecretReplication(ctx context.Context, req *connect.Request[lifeboatv1.GetSecretReplicationRequest]) (*connect.Response[lifeboatv1.GetSecretReplicationResponse], error) {

@@ -1890,6 +1890,8 @@ type Secret struct {
 	Requests      []*Request             `protobuf:"bytes,21,rep,name=requests,proto3" json:"requests,omitempty"`
 	Targets       []*Target              `protobuf:"bytes,30,rep,name=targets,proto3" json:"targets,omitempty"`
 	Rotation      *Rotation              `protobuf:"bytes,33,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	Detached      string                 `protobuf:"bytes,40,opt,name=detached,proto3" json:"detached,omitempty"` // the promotion since which it is a secret of its own
+	Promoted      []string               `protobuf:"bytes,41,rep,name=promoted,proto3" json:"promoted,omitempty"` // regions that have promoted their copy
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2081,6 +2083,20 @@ func (x *Secret) GetTargets() []*Target {
 func (x *Secret) GetRotation() *Rotation {
 	if x != nil {
 		return x.Rotation
+	}
+	return nil
+}
+
+func (x *Secret) GetDetached() string {
+	if x != nil {
+		return x.Detached
+	}
+	return ""
+}
+
+func (x *Secret) GetPromoted() []string {
+	if x != nil {
+		return x.Promoted
 	}
 	return nil
 }
@@ -3359,7 +3375,8 @@ type Tombstone struct {
 	Account       string                 `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
 	Ownership     *Ownership             `protobuf:"bytes,3,opt,name=ownership,proto3" json:"ownership,omitempty"`
 	DeletedAt     int64                  `protobuf:"varint,4,opt,name=deleted_at,json=deletedAt,proto3" json:"deleted_at,omitempty"`
-	Holders       []string               `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"` // of a vault
+	Holders       []string               `protobuf:"bytes,5,rep,name=holders,proto3" json:"holders,omitempty"`   // of a vault
+	Detached      string                 `protobuf:"bytes,6,opt,name=detached,proto3" json:"detached,omitempty"` // of a secret
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3427,6 +3444,13 @@ func (x *Tombstone) GetHolders() []string {
 		return x.Holders
 	}
 	return nil
+}
+
+func (x *Tombstone) GetDetached() string {
+	if x != nil {
+		return x.Detached
+	}
+	return ""
 }
 
 // A first synchronisation, comparison or release of a target that is under way.
@@ -4277,7 +4301,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x04left\x18\x02 \x01(\x03R\x04left\"1\n" +
 	"\aRequest\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x10\n" +
-	"\x03mac\x18\x02 \x01(\fR\x03mac\"\xa1\b\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\"\xd9\b\n" +
 	"\x06Secret\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x12\n" +
@@ -4306,7 +4330,9 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\fretired_macs\x18\x14 \x03(\fR\vretiredMacs\x127\n" +
 	"\brequests\x18\x15 \x03(\v2\x1b.lifeboat.record.v1.RequestR\brequests\x124\n" +
 	"\atargets\x18\x1e \x03(\v2\x1a.lifeboat.record.v1.TargetR\atargets\x128\n" +
-	"\brotation\x18! \x01(\v2\x1c.lifeboat.record.v1.RotationR\brotation\x1a7\n" +
+	"\brotation\x18! \x01(\v2\x1c.lifeboat.record.v1.RotationR\brotation\x12\x1a\n" +
+	"\bdetached\x18( \x01(\tR\bdetached\x12\x1a\n" +
+	"\bpromoted\x18) \x03(\tR\bpromoted\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
@@ -4438,14 +4464,15 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x0e\n" +
-	"\x02at\x18\x05 \x01(\x03R\x02at\"\xb3\x01\n" +
+	"\x02at\x18\x05 \x01(\x03R\x02at\"\xcf\x01\n" +
 	"\tTombstone\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x18\n" +
 	"\aaccount\x18\x02 \x01(\tR\aaccount\x12;\n" +
 	"\townership\x18\x03 \x01(\v2\x1d.lifeboat.record.v1.OwnershipR\townership\x12\x1d\n" +
 	"\n" +
 	"deleted_at\x18\x04 \x01(\x03R\tdeletedAt\x12\x18\n" +
-	"\aholders\x18\x05 \x03(\tR\aholders\"\xd0\x01\n" +
+	"\aholders\x18\x05 \x03(\tR\aholders\x12\x1a\n" +
+	"\bdetached\x18\x06 \x01(\tR\bdetached\"\xd0\x01\n" +
 	"\x0fSynchronisation\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x14\n" +
 	"\x05vault\x18\x02 \x01(\tR\x05vault\x12\x12\n" +

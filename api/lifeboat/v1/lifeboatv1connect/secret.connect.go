@@ -65,6 +65,9 @@ const (
 	// SecretServiceReplicateSecretProcedure is the fully-qualified name of the SecretService's
 	// ReplicateSecret RPC.
 	SecretServiceReplicateSecretProcedure = "/lifeboat.v1.SecretService/ReplicateSecret"
+	// SecretServicePromoteSecretProcedure is the fully-qualified name of the SecretService's
+	// PromoteSecret RPC.
+	SecretServicePromoteSecretProcedure = "/lifeboat.v1.SecretService/PromoteSecret"
 	// SecretServiceGenerateValueProcedure is the fully-qualified name of the SecretService's
 	// GenerateValue RPC.
 	SecretServiceGenerateValueProcedure = "/lifeboat.v1.SecretService/GenerateValue"
@@ -98,6 +101,10 @@ type SecretServiceClient interface {
 	// ReplicateSecret sets to which regions a secret is replicated besides those of
 	// its vault.
 	ReplicateSecret(context.Context, *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error)
+	// PromoteSecret makes a replica a secret of its own in the region that is asked,
+	// also while its home is not reachable; the home learns of it and drops the region
+	// from the targets of the secret. Of one that was promoted here it changes nothing.
+	PromoteSecret(context.Context, *connect.Request[v1.PromoteSecretRequest]) (*connect.Response[v1.PromoteSecretResponse], error)
 	// GenerateValue makes random bytes, a password, a passphrase or an SSH key pair;
 	// nothing is stored.
 	GenerateValue(context.Context, *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error)
@@ -187,6 +194,12 @@ func NewSecretServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(secretServiceMethods.ByName("ReplicateSecret")),
 			connect.WithClientOptions(opts...),
 		),
+		promoteSecret: connect.NewClient[v1.PromoteSecretRequest, v1.PromoteSecretResponse](
+			httpClient,
+			baseURL+SecretServicePromoteSecretProcedure,
+			connect.WithSchema(secretServiceMethods.ByName("PromoteSecret")),
+			connect.WithClientOptions(opts...),
+		),
 		generateValue: connect.NewClient[v1.GenerateValueRequest, v1.GenerateValueResponse](
 			httpClient,
 			baseURL+SecretServiceGenerateValueProcedure,
@@ -215,6 +228,7 @@ type secretServiceClient struct {
 	deleteSecret         *connect.Client[v1.DeleteSecretRequest, v1.DeleteSecretResponse]
 	restoreSecret        *connect.Client[v1.RestoreSecretRequest, v1.RestoreSecretResponse]
 	replicateSecret      *connect.Client[v1.ReplicateSecretRequest, v1.ReplicateSecretResponse]
+	promoteSecret        *connect.Client[v1.PromoteSecretRequest, v1.PromoteSecretResponse]
 	generateValue        *connect.Client[v1.GenerateValueRequest, v1.GenerateValueResponse]
 	watchSecrets         *connect.Client[v1.WatchSecretsRequest, v1.WatchSecretsResponse]
 }
@@ -274,6 +288,11 @@ func (c *secretServiceClient) ReplicateSecret(ctx context.Context, req *connect.
 	return c.replicateSecret.CallUnary(ctx, req)
 }
 
+// PromoteSecret calls lifeboat.v1.SecretService.PromoteSecret.
+func (c *secretServiceClient) PromoteSecret(ctx context.Context, req *connect.Request[v1.PromoteSecretRequest]) (*connect.Response[v1.PromoteSecretResponse], error) {
+	return c.promoteSecret.CallUnary(ctx, req)
+}
+
 // GenerateValue calls lifeboat.v1.SecretService.GenerateValue.
 func (c *secretServiceClient) GenerateValue(ctx context.Context, req *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error) {
 	return c.generateValue.CallUnary(ctx, req)
@@ -309,6 +328,10 @@ type SecretServiceHandler interface {
 	// ReplicateSecret sets to which regions a secret is replicated besides those of
 	// its vault.
 	ReplicateSecret(context.Context, *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error)
+	// PromoteSecret makes a replica a secret of its own in the region that is asked,
+	// also while its home is not reachable; the home learns of it and drops the region
+	// from the targets of the secret. Of one that was promoted here it changes nothing.
+	PromoteSecret(context.Context, *connect.Request[v1.PromoteSecretRequest]) (*connect.Response[v1.PromoteSecretResponse], error)
 	// GenerateValue makes random bytes, a password, a passphrase or an SSH key pair;
 	// nothing is stored.
 	GenerateValue(context.Context, *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error)
@@ -394,6 +417,12 @@ func NewSecretServiceHandler(svc SecretServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(secretServiceMethods.ByName("ReplicateSecret")),
 		connect.WithHandlerOptions(opts...),
 	)
+	secretServicePromoteSecretHandler := connect.NewUnaryHandler(
+		SecretServicePromoteSecretProcedure,
+		svc.PromoteSecret,
+		connect.WithSchema(secretServiceMethods.ByName("PromoteSecret")),
+		connect.WithHandlerOptions(opts...),
+	)
 	secretServiceGenerateValueHandler := connect.NewUnaryHandler(
 		SecretServiceGenerateValueProcedure,
 		svc.GenerateValue,
@@ -430,6 +459,8 @@ func NewSecretServiceHandler(svc SecretServiceHandler, opts ...connect.HandlerOp
 			secretServiceRestoreSecretHandler.ServeHTTP(w, r)
 		case SecretServiceReplicateSecretProcedure:
 			secretServiceReplicateSecretHandler.ServeHTTP(w, r)
+		case SecretServicePromoteSecretProcedure:
+			secretServicePromoteSecretHandler.ServeHTTP(w, r)
 		case SecretServiceGenerateValueProcedure:
 			secretServiceGenerateValueHandler.ServeHTTP(w, r)
 		case SecretServiceWatchSecretsProcedure:
@@ -485,6 +516,10 @@ func (UnimplementedSecretServiceHandler) RestoreSecret(context.Context, *connect
 
 func (UnimplementedSecretServiceHandler) ReplicateSecret(context.Context, *connect.Request[v1.ReplicateSecretRequest]) (*connect.Response[v1.ReplicateSecretResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.SecretService.ReplicateSecret is not implemented"))
+}
+
+func (UnimplementedSecretServiceHandler) PromoteSecret(context.Context, *connect.Request[v1.PromoteSecretRequest]) (*connect.Response[v1.PromoteSecretResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.SecretService.PromoteSecret is not implemented"))
 }
 
 func (UnimplementedSecretServiceHandler) GenerateValue(context.Context, *connect.Request[v1.GenerateValueRequest]) (*connect.Response[v1.GenerateValueResponse], error) {
