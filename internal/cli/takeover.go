@@ -108,6 +108,12 @@ good; mutations need not wait for that.`,
 				for _, t := range answer.GetTakeovers() {
 					row(w, clip(t.GetRegion(), 32), at(t.GetAt()), strconv.FormatUint(t.GetMoved(), 10), at(t.GetMovedAt()), strconv.FormatBool(t.GetUnfenced()))
 				}
+				for _, t := range answer.GetTakeovers() {
+					if n := len(t.GetHeldUpRecords()); n > 0 {
+						row(w, "")
+						row(w, fmt.Sprintf("%s is back and refuses %d records, of which this region stays the home; see: lifeboat replication failed %s", t.GetRegion(), n, t.GetRegion()))
+					}
+				}
 				for _, region := range answer.GetSupersededBy() {
 					row(w, "")
 					row(w, "this region was taken over by "+region+"; what "+region+" holds is changed there")

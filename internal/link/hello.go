@@ -32,7 +32,9 @@ func (s regionService) Hello(ctx context.Context, r *connect.Request[peerv1.Hell
 	answer := &peerv1.HelloResponse{
 		Region: string(l.Region), Incarnation: string(life.Incarnation), RestoreEpoch: life.RestoreEpoch,
 		Release: l.Release, Process: l.Process, Now: timestamppb.New(l.Now()), ReplicationSchema: l.ReplicationSchema,
-		TakenOver: l.TakenOver != nil && l.TakenOver(peer.Region),
+	}
+	if l.TakenOver != nil {
+		answer.TakenOver, answer.HeldUpRecords = l.TakenOver(peer.Region)
 	}
 	for _, o := range l.Origins() {
 		answer.Origins = append(answer.Origins, &peerv1.Origin{Incarnation: string(o.Incarnation), Revision: o.Revision})

@@ -68,8 +68,9 @@ type Options struct {
 	// must not block.
 	Current func(peer secret.RegionName, at time.Time)
 	// TakenOver reports whether this region has taken a peer over that has not caught up
-	// since; nil means never.
-	TakenOver func(secret.RegionName) bool
+	// since, and the records that it lacks if these are all that is missing; nil means
+	// never.
+	TakenOver func(secret.RegionName) (taken bool, heldUp []string)
 	// StatusOf maps the typed error of a refusal to the protocol's code.
 	StatusOf func(error) connect.Code
 	Logger   *slog.Logger

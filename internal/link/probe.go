@@ -49,6 +49,8 @@ type Status struct {
 	// TookOver is set if it said, when it answered last, that it has taken this region
 	// over.
 	TookOver bool
+	// HeldUp are the records that this region refuses then, if it has received all others.
+	HeldUp []string
 	// Refused counts the requests of the peer that were refused here, by code.
 	Refused map[secret.Code]uint64
 }
@@ -184,7 +186,7 @@ func (p *peer) found(a *answer) (calm bool) {
 	s.Reachable, s.Err, s.LastSeen, s.Address = true, nil, now, p.dialer.preferred()
 	s.RoundTrip, s.ClockDifference = a.roundTrip, a.ahead
 	s.Release, s.Process, s.ReplicationSchema = a.GetRelease(), a.GetProcess(), a.GetReplicationSchema()
-	s.TookOver = a.GetTakenOver()
+	s.TookOver, s.HeldUp = a.GetTakenOver(), a.GetHeldUpRecords()
 	if pinErr == nil && life.Incarnation != "" && life.Incarnation != pin.Incarnation {
 		if pin.Incarnation != "" && life != s.Life {
 			p.links.Logger.Error("a peer shows an incarnation that is not admitted; its links are refused until an operator admits it",

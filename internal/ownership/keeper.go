@@ -17,7 +17,8 @@ import (
 type Service interface {
 	InheritAll(ctx context.Context, lost secret.RegionName) error
 	EndTakeover(ctx context.Context, lost secret.RegionName) error
-	Supersede(ctx context.Context, by secret.RegionName, superseded bool) error
+	HoldUp(ctx context.Context, lost secret.RegionName, records []string) error
+	Supersede(ctx context.Context, by secret.RegionName, superseded bool, heldUp []string) error
 	ContinueMove(ctx context.Context, key record.Key) error
 	InheritDrill(ctx context.Context, lost secret.RegionName, vault secret.VaultID) error
 	EndDrillTakeover(ctx context.Context, lost secret.RegionName, vault secret.VaultID) error
@@ -30,6 +31,8 @@ type Peer struct {
 	Known bool
 	// TookOver is set if it says that it has taken this region over.
 	TookOver bool
+	// HeldUp are the records that this region refuses of it, if that is all it lacks.
+	HeldUp []string
 }
 
 // Options of a Keeper. Those without a default are required.
@@ -38,10 +41,10 @@ type Options struct {
 	// Local runs fn on this process's copy of the shard.
 	Local func(fn func(record.View) error) error
 	Peers func() []Peer
-	// OldestUntold returns when the oldest mutation committed that a region has not
-	// received; zero if it lacks none.
-	OldestUntold func(secret.RegionName) (time.Time, error)
-	Logger       *slog.Logger
+	// Untold reports whether a region may lack something that committed until then, and
+	// which records it refuses if they are all that it lacks.
+	Untold func(region secret.RegionName, until time.Time, refused []string) (missing bool, heldUp []string, err error)
+	Logger *slog.Logger
 	// Every is how often it looks; default 1 s.
 	Every time.Duration
 }
@@ -78,13 +81,13 @@ func (k *Keeper) Run(ctx context.Context) error {
 // rest.
 func (k *Keeper) Look(ctx context.Context) error {
 	var takeovers []*recordpb.Takeover
-	var superseded []secret.RegionName
+	superseded := map[secret.RegionName][]string{}
 	var moves []record.Key
 	err := k.Local(func(view record.View) (err error) {
 		if takeovers, err = service.Takeovers(view); err != nil {
 			return err
 		}
-		if superseded, err = service.SupersededBy(view); err != nil {
+		if superseded, err = service.HeldUp(view); err != nil {
 			return err
 		}
 		moves = nil
@@ -107,17 +110,21 @@ func (k *Keeper) Look(ctx context.Context) error {
 }
 
 // learn notes which peers have taken this region over.
-func (k *Keeper) learn(ctx context.Context, superseded []secret.RegionName) (err error) {
+func (k *Keeper) learn(ctx context.Context, superseded map[secret.RegionName][]string) (err error) {
 	for _, p := range k.Peers() {
-		if !p.Known || p.TookOver == slices.Contains(superseded, p.Region) {
+		heldUp, noted := superseded[p.Region]
+		if !p.Known || p.TookOver == noted && slices.Equal(heldUp, p.HeldUp) {
 			continue
 		}
-		if p.TookOver {
+		switch {
+		case p.TookOver && len(p.HeldUp) > 0:
+			k.Logger.Warn("this region refuses records that a peer has taken over; all others are here", "peer", p.Region, "records", p.HeldUp)
+		case p.TookOver:
 			k.Logger.Error("a peer has taken this region over; what it holds is changed there from now on", "peer", p.Region)
-		} else {
+		default:
 			k.Logger.Info("this region has caught up with the peer that took it over", "peer", p.Region)
 		}
-		err = cmp.Or(err, k.Service.Supersede(ctx, p.Region, p.TookOver))
+		err = cmp.Or(err, k.Service.Supersede(ctx, p.Region, p.TookOver, p.HeldUp))
 	}
 	return err
 }
@@ -132,9 +139,14 @@ func (k *Keeper) goOn(ctx context.Context, t *recordpb.Takeover) error {
 	case t.GetMovedAt() == 0:
 		return k.Service.InheritAll(ctx, lost)
 	}
-	untold, err := k.OldestUntold(lost)
-	if err != nil || !untold.IsZero() && !untold.After(record.FromNanos(t.GetMovedAt())) {
+	missing, heldUp, err := k.Untold(lost, record.FromNanos(t.GetMovedAt()), t.GetHeldUp())
+	switch {
+	case err != nil:
 		return err
+	case missing && drill == "" && !slices.Equal(heldUp, t.GetHeldUp()):
+		return k.Service.HoldUp(ctx, lost, heldUp)
+	case missing:
+		return nil
 	}
 	if drill != "" {
 		return k.Service.EndDrillTakeover(ctx, lost, drill)

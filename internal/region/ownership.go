@@ -2,7 +2,6 @@ package region
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
@@ -33,7 +32,7 @@ func (p *Process) startOwnership(context.Context) error {
 		p.survivors.Clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
 	}
 	p.keeper = ownership.New(ownership.Options{
-		Service: p.service, Local: p.synced, Peers: p.ownershipPeers, OldestUntold: p.oldestUntold, Logger: log,
+		Service: p.service, Local: p.synced, Peers: p.ownershipPeers, Untold: p.untold, Logger: log,
 	})
 	return nil
 }
@@ -56,55 +55,10 @@ func (s survivors) Pull(ctx context.Context, lost secret.RegionName, keys []reco
 func (p *Process) ownershipPeers() (all []ownership.Peer) {
 	for _, s := range p.links.Status() {
 		all = append(all, ownership.Peer{
-			Region: s.Region, Known: s.Reachable && s.Pin.Admits(s.Life.Incarnation), TookOver: s.TookOver,
+			Region: s.Region, Known: s.Reachable && s.Pin.Admits(s.Life.Incarnation), TookOver: s.TookOver, HeldUp: s.HeldUp,
 		})
 	}
 	return all
-}
-
-// hasTakenOver reports whether this region has taken over a peer that has not caught
-// up since.
-func (p *Process) hasTakenOver(peer secret.RegionName) (taken bool) {
-	_ = p.synced(func(view record.View) error {
-		var err error
-		_, taken, err = view.Get(record.TakeoverKey(peer))
-		return err
-	})
-	return taken
-}
-
-// oldestUntold returns when the oldest mutation committed that a region has not
-// received, or may not have.
-func (p *Process) oldestUntold(peer secret.RegionName) (time.Time, error) {
-	var oldest time.Time
-	note := func(at time.Time) {
-		if !at.IsZero() && (oldest.IsZero() || at.Before(oldest)) {
-			oldest = at
-		}
-	}
-	// What is cleared in between has a message by the time the queue is asked.
-	if s := p.pipeline.Status(); s.Open > 0 {
-		note(p.clock().Add(-s.OldestAge))
-	}
-	queued := p.outbound.Queue.Status(peer)
-	note(queued.Since)
-	if queued.Resynchronisation != nil {
-		note(record.FromNanos(queued.Resynchronisation.GetWantedAt()))
-	}
-	prefix := record.SynchronisationPrefix + string(peer) + "/"
-	err := p.synced(func(view record.View) error {
-		var inner error
-		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-			var sync *recordpb.Synchronisation
-			if sync, inner = record.Synchronisations.Decode(stored.Value); inner != nil {
-				return false
-			}
-			note(record.FromNanos(sync.GetStartedAt()))
-			return true
-		})
-		return errors.Join(err, inner)
-	})
-	return oldest, err
 }
 
 // ownerships implements native.Ownership.

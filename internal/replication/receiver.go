@@ -171,13 +171,16 @@ func (r *Receiver) cutOff(key record.Key) (cut bool, err error) {
 	return cut, err
 }
 
-// refusal says why a shipment was not received: the message, not its cause.
+// refusal says why a shipment was not received: the message with its hint, not its cause.
 func refusal(err error) *peerv1.Receipt {
 	message := "internal error"
 	if e, ok := errors.AsType[*secret.Error](err); ok {
 		message = e.Message
 		if e.Field != "" {
 			message = e.Field + ": " + e.Message
+		}
+		if e.Hint != "" {
+			message += "; " + e.Hint
 		}
 	}
 	return &peerv1.Receipt{Code: string(secret.CodeOf(err)), Message: message}

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -77,6 +78,9 @@ func heirOf(view record.View, key record.Key) (secret.RegionName, error) {
 		return "", err
 	}
 	for _, heir := range fence.GetSupersededBy() {
+		if only := HeldUpBy(fence, secret.RegionName(heir)); len(only) > 0 && !slices.Contains(only, string(key)) {
+			continue
+		}
 		held, err := heldIn(view, key, secret.RegionName(heir))
 		if err != nil || held {
 			return secret.RegionName(heir), err

@@ -73,9 +73,9 @@ const actionHandOver authz.Action = "HandOver"
 // HandOver moves the home of a record from this region to another, which holds it:
 // one more ordered mutation, which the ordinary replication brings there. From its
 // commit on mutations are refused here, and accepted there when it has arrived. It
-// does nothing if the record is gone or its home is not here, nor with a secret that a
-// promotion parted from that region. Errors: CodeInvalid for a region that is not meant
-// to hold the record.
+// does nothing if the record is gone, its home is not here, or the other region refuses
+// it, nor with a secret that a promotion parted from that region. Errors: CodeInvalid
+// for a region that is not meant to hold the record.
 func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.RegionName) error {
 	if to == s.Region {
 		return secret.Invalid("region", "is this region")
@@ -97,7 +97,15 @@ func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.Region
 		if err == nil && !held {
 			err = secret.Invalid("region", "%s is not meant to hold the record", to)
 		}
-		return txn, err
+		if err != nil {
+			return nil, err
+		}
+		refused, err := refusedBy(view, to, key)
+		if refused || err != nil {
+			s.Logger.Warn("a record does not move, because the region refuses it", "record", key, "to", to)
+			return nil, err
+		}
+		return txn, nil
 	})
 	c.entry.Committed = revision > 0
 	return c.end(err)
@@ -114,4 +122,14 @@ func staysBehind(view record.View, key record.Key, to secret.RegionName) (bool, 
 		return true, nil
 	}
 	return err == nil && sec.PartedFrom(to), err
+}
+
+// refusedBy reports whether a region has refused the state of a record because of what
+// it holds itself, and waits for that to be settled.
+func refusedBy(view record.View, region secret.RegionName, key record.Key) (bool, error) {
+	m, _, err := record.Load(view, record.Messages, record.MessageKey(region, key))
+	if errors.Is(err, record.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && m.GetFailureCode() == string(secret.CodeExists), err
 }

@@ -371,7 +371,7 @@ func (a *arrival) freeName(ctx context.Context, view record.View, e *edit, holde
 	if other.Ownership.Home != a.service.Region || !a.mayOverwrite(e.vault, incoming) {
 		return &secret.Error{
 			Code: secret.CodeExists, Field: "name", Message: "the name " + incoming.Name + " is taken by the secret " + string(holder) + " of this region",
-			Hint: "rename or delete one of the two, or replicate with force-overwrite",
+			Hint: "delete one of the two, or have the vault replicated with --force-overwrite " + string(a.service.Region),
 		}
 	}
 	moved := other.Clone()

@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -41,8 +40,9 @@ func SupersededBy(view record.View) ([]secret.RegionName, error) {
 
 // Supersede notes on the fence whether a peer has taken this region over: as long as
 // it has, and its states are not all here, mutations of what it holds are refused
-// here. It does nothing if that is noted already.
-func (s *Service) Supersede(ctx context.Context, by secret.RegionName, superseded bool) error {
+// here; of heldUp alone if that is all that is missing. It does nothing if that is noted
+// already.
+func (s *Service) Supersede(ctx context.Context, by secret.RegionName, superseded bool, heldUp []string) error {
 	ctx, c, err := s.systemCall(ctx, actionSupersede, takeoverName)
 	if err != nil {
 		return c.end(err)
@@ -50,13 +50,8 @@ func (s *Service) Supersede(ctx context.Context, by secret.RegionName, supersede
 	c.about(authz.Resource{Kind: authz.RegionResource, ID: string(by), Name: string(by)})
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
 		txn, fence, err := s.changeFence(view)
-		if err != nil || slices.Contains(fence.GetSupersededBy(), string(by)) == superseded {
+		if err != nil || !supersede(fence, by, superseded, heldUp) {
 			return nil, err
-		}
-		if superseded {
-			fence.SupersededBy = append(fence.GetSupersededBy(), string(by))
-		} else {
-			fence.SupersededBy = slices.DeleteFunc(fence.GetSupersededBy(), func(r string) bool { return r == string(by) })
 		}
 		txn.Put(record.FenceKey, record.Fences.Encode(fence))
 		return txn, nil

@@ -52,7 +52,11 @@ func (s *Service) TakeOver(ctx context.Context, lost secret.RegionName, unfenced
 		}
 		fence.TakenOver = append(fence.TakenOver, string(lost))
 		txn.Put(record.FenceKey, record.Fences.Encode(fence))
-		txn.Require(key, 0)
+		_, again, err := record.Load(view, record.Takeovers, key)
+		if err != nil && !errors.Is(err, record.ErrNotFound) {
+			return nil, err
+		}
+		txn.Require(key, again)
 		txn.Put(key, record.Takeovers.Encode(&recordpb.Takeover{Region: string(lost), At: s.Now().UnixNano(), Unfenced: unfenced}))
 		return txn, nil
 	})
@@ -68,11 +72,12 @@ func (s *Service) MayTakeOver(view record.View, lost secret.RegionName) error {
 	if lost == s.Region {
 		return secret.Invalid("region", "is this region")
 	}
-	_, _, err := record.Load(view, record.Takeovers, record.TakeoverKey(lost))
+	before, _, err := record.Load(view, record.Takeovers, record.TakeoverKey(lost))
 	switch {
+	case err == nil && len(before.GetHeldUp()) > 0: // it was back
 	case err == nil:
 		return secret.Errorf(secret.CodeExists, "region %s was taken over before, and is not back", lost)
-	case !errors.Is(err, record.ErrNotFound):
+	case err != nil && !errors.Is(err, record.ErrNotFound):
 		return err
 	}
 	_, _, err = newTxn(view)

@@ -45,9 +45,10 @@ func TestRegionsWithWrongClocksAgree(t *testing.T) {
 	s.wantSynchronised("east")
 	s.wantValue("south", "quiet", "two")
 	s.wantCode("west", "quiet", secret.CodeExpired) // by the clock of the region that reads
-	if got, err := s.describe(t.Context(), "west", "forked"); err != nil || got.GetFreshness().GetAgeUnknown() || got.GetFreshness().GetAgeSeconds() > 60 {
-		t.Errorf("west says of its copy: %v, %v", got.GetFreshness(), err)
-	}
+	until(t, "west knows how old its copy is", func(ctx context.Context) (bool, any) {
+		got, err := s.describe(ctx, "west", "forked")
+		return err == nil && !got.GetFreshness().GetAgeUnknown() && got.GetFreshness().GetAgeSeconds() < 60, []any{got.GetFreshness(), err}
+	})
 
 	s.regions.Isolate("east")
 	s.put("east", "forked", "lost in east")
@@ -96,9 +97,8 @@ func (s *shop) wantTimesOf(ahead map[string]time.Duration) {
 			}
 		}
 	}
-	status, err := s.regions.Region("east").Operator().GetStatus(s.t.Context(), connect.NewRequest(&lifeboatv1.GetStatusRequest{}))
-	must(s.t, err)
-	if !strings.Contains(status.Msg.String(), "its clock differs by") {
-		s.t.Errorf("the status of east does not say that clocks differ: %v", status.Msg.GetChecks())
-	}
+	until(s.t, "the status of east says that clocks differ", func(ctx context.Context) (bool, any) {
+		status, err := s.regions.Region("east").Operator().GetStatus(ctx, connect.NewRequest(&lifeboatv1.GetStatusRequest{}))
+		return err == nil && strings.Contains(status.Msg.String(), "its clock differs by"), []any{status, err}
+	})
 }

@@ -70,7 +70,9 @@ func (w *takeovers) keep(ctx context.Context, running interface{ Go(func()) }) {
 	for _, r := range w.regions {
 		k := ownership.New(ownership.Options{
 			Service: r.service, Local: func(fn func(record.View) error) error { return fn(r.shard.snapshot()) },
-			Peers: func() []ownership.Peer { return w.peersOf(r) }, OldestUntold: func(lost secret.RegionName) (time.Time, error) { return w.oldestUntold(r, lost) },
+			Peers: func() []ownership.Peer { return w.peersOf(r) }, Untold: func(lost secret.RegionName, _ time.Time, _ []string) (bool, []string, error) {
+				return w.untold(r, lost), nil, nil
+			},
 		})
 		running.Go(func() { _ = k.Run(ctx) })
 	}
@@ -87,17 +89,16 @@ func (w *takeovers) peersOf(r *region) (all []ownership.Peer) {
 	return all
 }
 
-// oldestUntold is the beginning of time if anything waits: what is asked is only
-// whether something does.
-func (w *takeovers) oldestUntold(r *region, lost secret.RegionName) (time.Time, error) {
+// untold reports whether anything waits.
+func (w *takeovers) untold(r *region, lost secret.RegionName) bool {
 	v := r.shard.snapshot()
 	for key := range v.records {
 		if key.HasPrefix(record.WorkPrefix) || key.HasPrefix(string(record.MessageKey(lost, ""))) || key == record.ResynchronisationKey(lost) ||
 			key.HasPrefix(record.SynchronisationPrefix+string(lost)+"/") {
-			return time.Unix(1, 0), nil
+			return true
 		}
 	}
-	return time.Time{}, nil
+	return false
 }
 
 func (w *takeovers) put(r *region, name string, value string) {

@@ -268,6 +268,9 @@ type Takeover struct {
 	// When all had; absent until then. Mutations are accepted all the while.
 	MovedAt  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=moved_at,json=movedAt,proto3" json:"moved_at,omitempty"`
 	Unfenced bool                   `protobuf:"varint,5,opt,name=unfenced,proto3" json:"unfenced,omitempty"`
+	// Records that the region refuses although it is back; all others it has received,
+	// and may be their home again. See replication failed.
+	HeldUpRecords []string `protobuf:"bytes,6,rep,name=held_up_records,json=heldUpRecords,proto3" json:"held_up_records,omitempty"`
 	// ID of the only vault that was taken over, in a drill; empty means all.
 	DrillVault    string `protobuf:"bytes,20,opt,name=drill_vault,json=drillVault,proto3" json:"drill_vault,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -337,6 +340,13 @@ func (x *Takeover) GetUnfenced() bool {
 		return x.Unfenced
 	}
 	return false
+}
+
+func (x *Takeover) GetHeldUpRecords() []string {
+	if x != nil {
+		return x.HeldUpRecords
+	}
+	return nil
 }
 
 func (x *Takeover) GetDrillVault() string {
@@ -1350,13 +1360,14 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\tsurvivors\x18\x05 \x03(\tR\tsurvivors\x12\x16\n" +
 	"\x06silent\x18\x06 \x03(\tR\x06silent\x12<\n" +
 	"\flast_seen_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"lastSeenAt\"\xd8\x01\n" +
+	"lastSeenAt\"\x80\x02\n" +
 	"\bTakeover\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
 	"\x05moved\x18\x03 \x01(\x04R\x05moved\x125\n" +
 	"\bmoved_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\amovedAt\x12\x1a\n" +
-	"\bunfenced\x18\x05 \x01(\bR\bunfenced\x12\x1f\n" +
+	"\bunfenced\x18\x05 \x01(\bR\bunfenced\x12&\n" +
+	"\x0fheld_up_records\x18\x06 \x03(\tR\rheldUpRecords\x12\x1f\n" +
 	"\vdrill_vault\x18\x14 \x01(\tR\n" +
 	"drillVault\"]\n" +
 	"\x14CutDrillVaultRequest\x12\x14\n" +

@@ -32,7 +32,7 @@ type ownershipHandler struct{ dialect }
 func takeover(t *recordpb.Takeover) *lifeboatv1.Takeover {
 	return &lifeboatv1.Takeover{
 		Region: t.GetRegion(), At: timestamp(record.FromNanos(t.GetAt())), Moved: t.GetMoved(), MovedAt: timestamp(record.FromNanos(t.GetMovedAt())),
-		Unfenced: t.GetUnfenced(), DrillVault: t.GetVault(),
+		Unfenced: t.GetUnfenced(), DrillVault: t.GetVault(), HeldUpRecords: t.GetHeldUp(),
 	}
 }
 

@@ -2556,8 +2556,10 @@ type Fence struct {
 	TakenOver []string `protobuf:"bytes,4,rep,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
 	// Regions that have taken this one over, until it holds what they made of its
 	// records.
-	SupersededBy  []string `protobuf:"bytes,5,rep,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
-	Drills        []*Drill `protobuf:"bytes,20,rep,name=drills,proto3" json:"drills,omitempty"`
+	SupersededBy []string `protobuf:"bytes,5,rep,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
+	// Of those, the ones that wait for single records only.
+	HeldUp        []*HeldUp `protobuf:"bytes,6,rep,name=held_up,json=heldUp,proto3" json:"held_up,omitempty"`
+	Drills        []*Drill  `protobuf:"bytes,20,rep,name=drills,proto3" json:"drills,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2627,9 +2629,70 @@ func (x *Fence) GetSupersededBy() []string {
 	return nil
 }
 
+func (x *Fence) GetHeldUp() []*HeldUp {
+	if x != nil {
+		return x.HeldUp
+	}
+	return nil
+}
+
 func (x *Fence) GetDrills() []*Drill {
 	if x != nil {
 		return x.Drills
+	}
+	return nil
+}
+
+// The records that a region which has taken this one over could not bring it yet; all
+// else is here.
+type HeldUp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	By            string                 `protobuf:"bytes,1,opt,name=by,proto3" json:"by,omitempty"`
+	Records       []string               `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"` // keys
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeldUp) Reset() {
+	*x = HeldUp{}
+	mi := &file_recordpb_record_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeldUp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeldUp) ProtoMessage() {}
+
+func (x *HeldUp) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeldUp.ProtoReflect.Descriptor instead.
+func (*HeldUp) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *HeldUp) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *HeldUp) GetRecords() []string {
+	if x != nil {
+		return x.Records
 	}
 	return nil
 }
@@ -2650,7 +2713,7 @@ type Drill struct {
 
 func (x *Drill) Reset() {
 	*x = Drill{}
-	mi := &file_recordpb_record_proto_msgTypes[29]
+	mi := &file_recordpb_record_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2662,7 +2725,7 @@ func (x *Drill) String() string {
 func (*Drill) ProtoMessage() {}
 
 func (x *Drill) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[29]
+	mi := &file_recordpb_record_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2675,7 +2738,7 @@ func (x *Drill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drill.ProtoReflect.Descriptor instead.
 func (*Drill) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{29}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Drill) GetVault() string {
@@ -2712,6 +2775,9 @@ type Takeover struct {
 	MovedAt int64 `protobuf:"varint,5,opt,name=moved_at,json=movedAt,proto3" json:"moved_at,omitempty"`
 	// The other region was reachable.
 	Unfenced bool `protobuf:"varint,6,opt,name=unfenced,proto3" json:"unfenced,omitempty"`
+	// The keys of the records that it still lacks because it refuses them; empty while
+	// more than those, or too many, are missing.
+	HeldUp []string `protobuf:"bytes,7,rep,name=held_up,json=heldUp,proto3" json:"held_up,omitempty"`
 	// The only vault that was taken over, in a drill; empty means all.
 	Vault         string `protobuf:"bytes,20,opt,name=vault,proto3" json:"vault,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2720,7 +2786,7 @@ type Takeover struct {
 
 func (x *Takeover) Reset() {
 	*x = Takeover{}
-	mi := &file_recordpb_record_proto_msgTypes[30]
+	mi := &file_recordpb_record_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2732,7 +2798,7 @@ func (x *Takeover) String() string {
 func (*Takeover) ProtoMessage() {}
 
 func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[30]
+	mi := &file_recordpb_record_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2745,7 +2811,7 @@ func (x *Takeover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
 func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{30}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Takeover) GetRegion() string {
@@ -2790,6 +2856,13 @@ func (x *Takeover) GetUnfenced() bool {
 	return false
 }
 
+func (x *Takeover) GetHeldUp() []string {
+	if x != nil {
+		return x.HeldUp
+	}
+	return nil
+}
+
 func (x *Takeover) GetVault() string {
 	if x != nil {
 		return x.Vault
@@ -2813,7 +2886,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +2898,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +2911,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Move) GetRecord() string {
@@ -2904,7 +2977,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_recordpb_record_proto_msgTypes[32]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2916,7 +2989,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[32]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2929,7 +3002,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Conflict) GetId() string {
@@ -3025,7 +3098,7 @@ type WorkItem struct {
 
 func (x *WorkItem) Reset() {
 	*x = WorkItem{}
-	mi := &file_recordpb_record_proto_msgTypes[33]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3037,7 +3110,7 @@ func (x *WorkItem) String() string {
 func (*WorkItem) ProtoMessage() {}
 
 func (x *WorkItem) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[33]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3050,7 +3123,7 @@ func (x *WorkItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkItem.ProtoReflect.Descriptor instead.
 func (*WorkItem) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WorkItem) GetRecord() string {
@@ -3107,7 +3180,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_recordpb_record_proto_msgTypes[34]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +3192,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[34]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +3205,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Event) GetId() string {
@@ -3221,7 +3294,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_recordpb_record_proto_msgTypes[35]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3233,7 +3306,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[35]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3246,7 +3319,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Host) GetId() string {
@@ -3305,7 +3378,7 @@ type Quarantine struct {
 
 func (x *Quarantine) Reset() {
 	*x = Quarantine{}
-	mi := &file_recordpb_record_proto_msgTypes[36]
+	mi := &file_recordpb_record_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3317,7 +3390,7 @@ func (x *Quarantine) String() string {
 func (*Quarantine) ProtoMessage() {}
 
 func (x *Quarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[36]
+	mi := &file_recordpb_record_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3330,7 +3403,7 @@ func (x *Quarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
 func (*Quarantine) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Quarantine) GetRecord() string {
@@ -3383,7 +3456,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_recordpb_record_proto_msgTypes[37]
+	mi := &file_recordpb_record_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3395,7 +3468,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[37]
+	mi := &file_recordpb_record_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3408,7 +3481,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{37}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Tombstone) GetRecord() string {
@@ -3474,7 +3547,7 @@ type Synchronisation struct {
 
 func (x *Synchronisation) Reset() {
 	*x = Synchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[38]
+	mi := &file_recordpb_record_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3486,7 +3559,7 @@ func (x *Synchronisation) String() string {
 func (*Synchronisation) ProtoMessage() {}
 
 func (x *Synchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[38]
+	mi := &file_recordpb_record_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3499,7 +3572,7 @@ func (x *Synchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synchronisation.ProtoReflect.Descriptor instead.
 func (*Synchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{38}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Synchronisation) GetTarget() string {
@@ -3575,7 +3648,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_recordpb_record_proto_msgTypes[39]
+	mi := &file_recordpb_record_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3587,7 +3660,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[39]
+	mi := &file_recordpb_record_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3600,7 +3673,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{39}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Message) GetTarget() string {
@@ -3675,7 +3748,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_recordpb_record_proto_msgTypes[40]
+	mi := &file_recordpb_record_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3687,7 +3760,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[40]
+	mi := &file_recordpb_record_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3700,7 +3773,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Queue) GetTarget() string {
@@ -3766,7 +3839,7 @@ type Resynchronisation struct {
 
 func (x *Resynchronisation) Reset() {
 	*x = Resynchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[41]
+	mi := &file_recordpb_record_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3778,7 +3851,7 @@ func (x *Resynchronisation) String() string {
 func (*Resynchronisation) ProtoMessage() {}
 
 func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[41]
+	mi := &file_recordpb_record_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3791,7 +3864,7 @@ func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resynchronisation.ProtoReflect.Descriptor instead.
 func (*Resynchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{41}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Resynchronisation) GetTarget() string {
@@ -3842,7 +3915,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_recordpb_record_proto_msgTypes[42]
+	mi := &file_recordpb_record_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3854,7 +3927,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[42]
+	mi := &file_recordpb_record_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3867,7 +3940,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{42}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Control) GetId() string {
@@ -3915,7 +3988,7 @@ type Formats struct {
 
 func (x *Formats) Reset() {
 	*x = Formats{}
-	mi := &file_recordpb_record_proto_msgTypes[43]
+	mi := &file_recordpb_record_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3927,7 +4000,7 @@ func (x *Formats) String() string {
 func (*Formats) ProtoMessage() {}
 
 func (x *Formats) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[43]
+	mi := &file_recordpb_record_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3940,7 +4013,7 @@ func (x *Formats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Formats.ProtoReflect.Descriptor instead.
 func (*Formats) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{43}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Formats) GetWritten() map[string]uint32 {
@@ -3989,7 +4062,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_recordpb_record_proto_msgTypes[44]
+	mi := &file_recordpb_record_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4001,7 +4074,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[44]
+	mi := &file_recordpb_record_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4014,7 +4087,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{44}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Peer) GetRegion() string {
@@ -4063,7 +4136,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_recordpb_record_proto_msgTypes[45]
+	mi := &file_recordpb_record_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4075,7 +4148,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[45]
+	mi := &file_recordpb_record_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4088,7 +4161,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{45}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Moment) GetIncarnation() string {
@@ -4387,27 +4460,32 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"master_key\x18\x06 \x01(\tR\tmasterKey\x12\x1f\n" +
 	"\vrestored_at\x18\a \x01(\x03R\n" +
 	"restoredAt\x124\n" +
-	"\aorigins\x18\b \x03(\v2\x1a.lifeboat.record.v1.MomentR\aorigins\"\xd9\x01\n" +
+	"\aorigins\x18\b \x03(\v2\x1a.lifeboat.record.v1.MomentR\aorigins\"\x8e\x02\n" +
 	"\x05Fence\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04role\x18\x02 \x01(\tR\x04role\x12#\n" +
 	"\rrestore_epoch\x18\x03 \x01(\x04R\frestoreEpoch\x12\x1d\n" +
 	"\n" +
 	"taken_over\x18\x04 \x03(\tR\ttakenOver\x12#\n" +
-	"\rsuperseded_by\x18\x05 \x03(\tR\fsupersededBy\x121\n" +
-	"\x06drills\x18\x14 \x03(\v2\x19.lifeboat.record.v1.DrillR\x06drills\"Y\n" +
+	"\rsuperseded_by\x18\x05 \x03(\tR\fsupersededBy\x123\n" +
+	"\aheld_up\x18\x06 \x03(\v2\x1a.lifeboat.record.v1.HeldUpR\x06heldUp\x121\n" +
+	"\x06drills\x18\x14 \x03(\v2\x19.lifeboat.record.v1.DrillR\x06drills\"2\n" +
+	"\x06HeldUp\x12\x0e\n" +
+	"\x02by\x18\x01 \x01(\tR\x02by\x12\x18\n" +
+	"\arecords\x18\x02 \x03(\tR\arecords\"Y\n" +
 	"\x05Drill\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x1b\n" +
 	"\tcut_until\x18\x02 \x01(\x03R\bcutUntil\x12\x1d\n" +
 	"\n" +
-	"taken_over\x18\x03 \x01(\tR\ttakenOver\"\xb1\x01\n" +
+	"taken_over\x18\x03 \x01(\tR\ttakenOver\"\xca\x01\n" +
 	"\bTakeover\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x1a\n" +
 	"\bbookmark\x18\x03 \x01(\tR\bbookmark\x12\x14\n" +
 	"\x05moved\x18\x04 \x01(\x04R\x05moved\x12\x19\n" +
 	"\bmoved_at\x18\x05 \x01(\x03R\amovedAt\x12\x1a\n" +
-	"\bunfenced\x18\x06 \x01(\bR\bunfenced\x12\x14\n" +
+	"\bunfenced\x18\x06 \x01(\bR\bunfenced\x12\x17\n" +
+	"\aheld_up\x18\a \x03(\tR\x06heldUp\x12\x14\n" +
 	"\x05vault\x18\x14 \x01(\tR\x05vault\"\x8f\x01\n" +
 	"\x04Move\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x0e\n" +
@@ -4548,7 +4626,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -4579,30 +4657,31 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*ActiveDataKey)(nil),     // 26: lifeboat.record.v1.ActiveDataKey
 	(*Region)(nil),            // 27: lifeboat.record.v1.Region
 	(*Fence)(nil),             // 28: lifeboat.record.v1.Fence
-	(*Drill)(nil),             // 29: lifeboat.record.v1.Drill
-	(*Takeover)(nil),          // 30: lifeboat.record.v1.Takeover
-	(*Move)(nil),              // 31: lifeboat.record.v1.Move
-	(*Conflict)(nil),          // 32: lifeboat.record.v1.Conflict
-	(*WorkItem)(nil),          // 33: lifeboat.record.v1.WorkItem
-	(*Event)(nil),             // 34: lifeboat.record.v1.Event
-	(*Host)(nil),              // 35: lifeboat.record.v1.Host
-	(*Quarantine)(nil),        // 36: lifeboat.record.v1.Quarantine
-	(*Tombstone)(nil),         // 37: lifeboat.record.v1.Tombstone
-	(*Synchronisation)(nil),   // 38: lifeboat.record.v1.Synchronisation
-	(*Message)(nil),           // 39: lifeboat.record.v1.Message
-	(*Queue)(nil),             // 40: lifeboat.record.v1.Queue
-	(*Resynchronisation)(nil), // 41: lifeboat.record.v1.Resynchronisation
-	(*Control)(nil),           // 42: lifeboat.record.v1.Control
-	(*Formats)(nil),           // 43: lifeboat.record.v1.Formats
-	(*Peer)(nil),              // 44: lifeboat.record.v1.Peer
-	(*Moment)(nil),            // 45: lifeboat.record.v1.Moment
-	nil,                       // 46: lifeboat.record.v1.MappingRule.ClaimsEntry
-	nil,                       // 47: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 48: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 49: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 50: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 51: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 52: lifeboat.record.v1.Formats.WrittenEntry
+	(*HeldUp)(nil),            // 29: lifeboat.record.v1.HeldUp
+	(*Drill)(nil),             // 30: lifeboat.record.v1.Drill
+	(*Takeover)(nil),          // 31: lifeboat.record.v1.Takeover
+	(*Move)(nil),              // 32: lifeboat.record.v1.Move
+	(*Conflict)(nil),          // 33: lifeboat.record.v1.Conflict
+	(*WorkItem)(nil),          // 34: lifeboat.record.v1.WorkItem
+	(*Event)(nil),             // 35: lifeboat.record.v1.Event
+	(*Host)(nil),              // 36: lifeboat.record.v1.Host
+	(*Quarantine)(nil),        // 37: lifeboat.record.v1.Quarantine
+	(*Tombstone)(nil),         // 38: lifeboat.record.v1.Tombstone
+	(*Synchronisation)(nil),   // 39: lifeboat.record.v1.Synchronisation
+	(*Message)(nil),           // 40: lifeboat.record.v1.Message
+	(*Queue)(nil),             // 41: lifeboat.record.v1.Queue
+	(*Resynchronisation)(nil), // 42: lifeboat.record.v1.Resynchronisation
+	(*Control)(nil),           // 43: lifeboat.record.v1.Control
+	(*Formats)(nil),           // 44: lifeboat.record.v1.Formats
+	(*Peer)(nil),              // 45: lifeboat.record.v1.Peer
+	(*Moment)(nil),            // 46: lifeboat.record.v1.Moment
+	nil,                       // 47: lifeboat.record.v1.MappingRule.ClaimsEntry
+	nil,                       // 48: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 49: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 50: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 51: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 52: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 53: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -4616,41 +4695,42 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 9: lifeboat.record.v1.TrustBundle.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 10: lifeboat.record.v1.Binding.ownership:type_name -> lifeboat.record.v1.Ownership
-	46, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
+	47, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
 	10, // 12: lifeboat.record.v1.Issuer.rules:type_name -> lifeboat.record.v1.MappingRule
 	3,  // 13: lifeboat.record.v1.Issuer.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 14: lifeboat.record.v1.IssuerKeys.ownership:type_name -> lifeboat.record.v1.Ownership
 	15, // 15: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 16: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	47, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	48, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	13, // 18: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	16, // 19: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	20, // 20: lifeboat.record.v1.Clock.jumps:type_name -> lifeboat.record.v1.ClockJump
 	3,  // 21: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	48, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	49, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	14, // 23: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	13, // 24: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	18, // 25: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	49, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	50, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	21, // 27: lifeboat.record.v1.Secret.requests:type_name -> lifeboat.record.v1.Request
 	15, // 28: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
 	23, // 29: lifeboat.record.v1.Secret.rotation:type_name -> lifeboat.record.v1.Rotation
-	45, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
-	29, // 31: lifeboat.record.v1.Fence.drills:type_name -> lifeboat.record.v1.Drill
-	1,  // 32: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
-	1,  // 33: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
-	1,  // 34: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
-	1,  // 35: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	50, // 36: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
-	3,  // 37: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	51, // 38: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	52, // 39: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
-	45, // 40: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	46, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
+	29, // 31: lifeboat.record.v1.Fence.held_up:type_name -> lifeboat.record.v1.HeldUp
+	30, // 32: lifeboat.record.v1.Fence.drills:type_name -> lifeboat.record.v1.Drill
+	1,  // 33: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
+	1,  // 34: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
+	1,  // 35: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
+	1,  // 36: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
+	51, // 37: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	3,  // 38: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
+	52, // 39: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	53, // 40: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	46, // 41: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -4664,7 +4744,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

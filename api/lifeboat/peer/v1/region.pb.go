@@ -80,7 +80,9 @@ type HelloResponse struct {
 	// meant to have and lacks; 0 if it lacks none, absent if that is not known.
 	BehindSeconds *float64 `protobuf:"fixed64,9,opt,name=behind_seconds,json=behindSeconds,proto3,oneof" json:"behind_seconds,omitempty"`
 	// The region has taken over the one that asks, which has not caught up since.
-	TakenOver     bool `protobuf:"varint,10,opt,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
+	TakenOver bool `protobuf:"varint,10,opt,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
+	// If not empty, it has received everything but these records, which it refuses.
+	HeldUpRecords []string `protobuf:"bytes,11,rep,name=held_up_records,json=heldUpRecords,proto3" json:"held_up_records,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -185,6 +187,13 @@ func (x *HelloResponse) GetTakenOver() bool {
 	return false
 }
 
+func (x *HelloResponse) GetHeldUpRecords() []string {
+	if x != nil {
+		return x.HeldUpRecords
+	}
+	return nil
+}
+
 // Origin is a backup that was restored: up to which revision of which life.
 type Origin struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -243,7 +252,7 @@ var File_lifeboat_peer_v1_region_proto protoreflect.FileDescriptor
 const file_lifeboat_peer_v1_region_proto_rawDesc = "" +
 	"\n" +
 	"\x1dlifeboat/peer/v1/region.proto\x12\x10lifeboat.peer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0e\n" +
-	"\fHelloRequest\"\x91\x03\n" +
+	"\fHelloRequest\"\xb9\x03\n" +
 	"\rHelloResponse\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12#\n" +
@@ -256,7 +265,8 @@ const file_lifeboat_peer_v1_region_proto_rawDesc = "" +
 	"\x0ebehind_seconds\x18\t \x01(\x01H\x00R\rbehindSeconds\x88\x01\x01\x12\x1d\n" +
 	"\n" +
 	"taken_over\x18\n" +
-	" \x01(\bR\ttakenOverB\x11\n" +
+	" \x01(\bR\ttakenOver\x12&\n" +
+	"\x0fheld_up_records\x18\v \x03(\tR\rheldUpRecordsB\x11\n" +
 	"\x0f_behind_seconds\"F\n" +
 	"\x06Origin\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
