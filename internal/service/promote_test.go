@@ -324,9 +324,9 @@ func TestTakeoversLeaveWhatWasPromotedAlone(t *testing.T) {
 		t.Errorf("a takeover of its former home moves it from %s to %s", before, at)
 	}
 	// Its home, which was lost, goes on to be that of its own secret when it is back.
-	must(t, p.east.Supersede(t.Context(), "west", true))
+	must(t, p.east.Supersede(t.Context(), "west", true, nil))
 	p.bringBackBut(key)
-	must(t, p.east.Supersede(t.Context(), "west", false))
+	must(t, p.east.Supersede(t.Context(), "west", false, nil))
 	if r := p.tell(key); r.Err != nil {
 		t.Fatal(r.Err)
 	}
