@@ -12,8 +12,8 @@ import (
 
 // about is what a request is about, as far as that decides which region it goes to.
 type about struct {
-	// vault and secret are as the request names them; account stands for the vault in
-	// requests that are about none.
+	// vault and secret are as the request names them; the account, or the region, stands
+	// for the vault in requests that are about none.
 	vault, secret string
 }
 
@@ -30,9 +30,12 @@ func aboutOf(in proto.Message) about {
 	}
 	a := about{vault: text("vault"), secret: text("secret")}
 	if a.vault == "" {
-		if vault, _, ok := strings.Cut(a.secret, "."); ok { // the ID of a secret
+		switch vault, _, ok := strings.Cut(a.secret, "."); {
+		case ok: // the ID of a secret
 			a.vault = vault
-		} else {
+		case fields.ByName("account") == nil && text("region") != "":
+			a.vault = "region " + text("region")
+		default:
 			a.vault = "account " + text("account")
 		}
 	}

@@ -30,14 +30,28 @@ func (c *Client) MoveVault(ctx context.Context, in *lifeboatv1.MoveVaultRequest)
 	return mutate(ctx, c, (*endpoint).MoveVault, in)
 }
 
-// ListMoves returns the moves that are under way in the region that answers.
-func (c *Client) ListMoves(ctx context.Context, in *lifeboatv1.ListMovesRequest) (*lifeboatv1.ListMovesResponse, error) {
-	return readHere(ctx, c, (*endpoint).ListMoves, in)
+// MoveRegion hands over everything whose home is a region, which must be one that the
+// client uses, to another one, in the background.
+func (c *Client) MoveRegion(ctx context.Context, in *lifeboatv1.MoveRegionRequest) (*lifeboatv1.MoveRegionResponse, error) {
+	return mutate(ctx, c, (*endpoint).MoveRegion, in)
 }
 
-// AbortMove ends the move of a vault out of the region that answers where it is.
+// ListMoves returns the moves that are under way out of a region, the one that answers
+// if none is named.
+func (c *Client) ListMoves(ctx context.Context, in *lifeboatv1.ListMovesRequest) (*lifeboatv1.ListMovesResponse, error) {
+	if in.GetRegion() == "" {
+		return readHere(ctx, c, (*endpoint).ListMoves, in)
+	}
+	return readHome(ctx, c, (*endpoint).ListMoves, in)
+}
+
+// AbortMove ends the move of a vault out of the region that answers, or the move of a
+// region, where it is.
 func (c *Client) AbortMove(ctx context.Context, in *lifeboatv1.AbortMoveRequest) (*lifeboatv1.AbortMoveResponse, error) {
-	return mutateHere(ctx, c, (*endpoint).AbortMove, in)
+	if in.GetRegion() == "" {
+		return mutateHere(ctx, c, (*endpoint).AbortMove, in)
+	}
+	return mutate(ctx, c, (*endpoint).AbortMove, in)
 }
 
 // ListConflicts returns what the region that answers held of a vault's secrets past a

@@ -91,6 +91,7 @@ const (
 	TakeOverRegion  Action = "TakeOverRegion"
 	ListTakeovers   Action = "ListTakeovers"
 	MoveVault       Action = "MoveVault"
+	MoveRegion      Action = "MoveRegion"
 	ListMoves       Action = "ListMoves"
 	ListConflicts   Action = "ListConflicts"
 	GetConflict     Action = "GetConflict"
@@ -169,7 +170,7 @@ func definitions() []definition {
 	add(groups(GroupRead, GroupManage), kinds(VaultResource), ListConflicts)
 	add(groups(GroupRead), kinds(SecretResource), GetConflict)
 	add(groups(GroupPurge), kinds(SecretResource), DiscardConflict)
-	add(groups(GroupOperate), kinds(RegionResource), TakeOverRegion, ListTakeovers, ListMoves, RunDrill)
+	add(groups(GroupOperate), kinds(RegionResource), TakeOverRegion, ListTakeovers, MoveRegion, ListMoves, RunDrill)
 	add(groups(GroupShred), kinds(VaultResource), ShredVault)
 	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,

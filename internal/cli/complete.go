@@ -67,19 +67,41 @@ func (a *app) completePeers(c *cobra.Command, args []string, _ string) ([]string
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	_, peers := a.regionNames(c)
+	return peers, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeRegions is completePeers, of this region too.
+func (a *app) completeRegions(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	own, peers := a.regionNames(c)
+	return append(own, peers...), cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeFlagPeers completes a flag with names of other regions.
+func (a *app) completeFlagPeers(c *cobra.Command, flag string) {
+	_ = c.RegisterFlagCompletionFunc(flag, func(c *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return a.completePeers(c, nil, prefix)
+	})
+}
+
+// regionNames returns the names of the region that answers and of the others; nil if
+// they cannot be had.
+func (a *app) regionNames(c *cobra.Command) (own, peers []string) {
 	cl, err := a.connect()
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), completionTimeout)
 	defer cancel()
 	answer, err := cl.ListPeers(ctx, &lifeboatv1.ListPeersRequest{})
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+		return nil, nil
 	}
-	var names []string
 	for _, p := range answer.GetPeers() {
-		names = append(names, p.GetRegion())
+		peers = append(peers, p.GetRegion())
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return []string{answer.GetRegion()}, peers
 }

@@ -15,10 +15,10 @@ import (
 
 func (a *app) regionCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "region", Short: "Look at other regions, take a lost one over, admit one that was restored",
-		Example: "  lifeboat region status\n  lifeboat region takeover east\n  lifeboat region admit west",
+		Use: "region", Short: "Look at other regions, move away from one, take a lost one over",
+		Example: "  lifeboat region status\n  lifeboat region move east --to west\n  lifeboat region takeover east",
 	}
-	c.AddCommand(a.regionStatus(), a.regionAdmit(), a.regionTakeover(), a.regionTakeovers(), a.regionMoves())
+	c.AddCommand(a.regionStatus(), a.regionAdmit(), a.regionTakeover(), a.regionTakeovers(), a.regionMove(), a.regionMoves())
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -61,40 +62,58 @@ func New(o Options) *Keeper {
 	return &Keeper{o}
 }
 
-// Run looks again and again until ctx ends, and returns its error.
+// Run looks again and again until ctx ends, and returns its error. Planned moves go on
+// beside the rest, which must not wait for them.
 func (k *Keeper) Run(ctx context.Context) error {
+	var planned sync.WaitGroup
+	defer planned.Wait()
+	planned.Go(func() { k.again(ctx, k.Move) })
+	k.again(ctx, k.Look)
+	return ctx.Err()
+}
+
+func (k *Keeper) again(ctx context.Context, look func(context.Context) error) {
 	tick := time.NewTicker(k.Every)
 	defer tick.Stop()
 	for {
-		if err := k.Look(ctx); err != nil && ctx.Err() == nil {
+		if err := look(ctx); err != nil && ctx.Err() == nil {
 			k.Logger.Warn("moves of ownership cannot go on now; they will", "error", err)
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return
 		case <-tick.C:
 		}
 	}
 }
 
-// Look does once what is to be done. It returns the first error, after trying the
-// rest.
-func (k *Keeper) Look(ctx context.Context) error {
-	var takeovers []*recordpb.Takeover
-	superseded := map[secret.RegionName][]string{}
+// Move has the planned moves go on. It returns the first error, after trying the rest.
+func (k *Keeper) Move(ctx context.Context) error {
 	var moves []record.Key
-	err := k.Local(func(view record.View) (err error) {
-		if takeovers, err = service.Takeovers(view); err != nil {
-			return err
-		}
-		if superseded, err = service.HeldUp(view); err != nil {
-			return err
-		}
+	err := k.Local(func(view record.View) error {
 		moves = nil
 		return view.Scan(record.MovePrefix, record.PrefixEnd(record.MovePrefix), func(s record.Stored) bool {
 			moves = append(moves, s.Key[len(record.MovePrefix):])
 			return true
 		})
+	})
+	for _, key := range moves {
+		err = cmp.Or(err, k.Service.ContinueMove(ctx, key))
+	}
+	return err
+}
+
+// Look does once what takeovers need. It returns the first error, after trying the
+// rest.
+func (k *Keeper) Look(ctx context.Context) error {
+	var takeovers []*recordpb.Takeover
+	superseded := map[secret.RegionName][]string{}
+	err := k.Local(func(view record.View) (err error) {
+		if takeovers, err = service.Takeovers(view); err != nil {
+			return err
+		}
+		superseded, err = service.HeldUp(view)
+		return err
 	})
 	if err != nil {
 		return err
@@ -102,9 +121,6 @@ func (k *Keeper) Look(ctx context.Context) error {
 	err = k.learn(ctx, superseded)
 	for _, t := range takeovers {
 		err = cmp.Or(err, k.goOn(ctx, t))
-	}
-	for _, key := range moves {
-		err = cmp.Or(err, k.Service.ContinueMove(ctx, key))
 	}
 	return err
 }

@@ -144,8 +144,3 @@ func (o ownerships) Takeovers(ctx context.Context) (takeovers []*recordpb.Takeov
 	}
 	return takeovers, by, err
 }
-
-// Moves implements native.Ownership.
-func (o ownerships) Moves(ctx context.Context) ([]*recordpb.Move, error) {
-	return service.Moves(o.p.records().View(ctx))
-}

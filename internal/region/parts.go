@@ -253,6 +253,7 @@ func (p *Process) startService(context.Context) (err error) {
 		options.Clearing, options.Hosts = clearing{p}, p.pipeline
 		options.Replication, options.Peers = received{p}, p.peerNames
 		options.Survivors, options.PeersAsked, options.Unanswered = survivors{p}, p.peersAsked, p.unanswered
+		options.Handovers = handovers{p}
 	}
 	if p.tracer != nil {
 		options.Tracer = p.tracer

@@ -122,12 +122,18 @@ func newTxn(view record.View) (*record.Txn, *recordpb.Region, error) {
 }
 
 // newTxnAt is newTxn for a mutation of a record, or of what belongs to it: only
-// the record's home region may do it.
+// the record's home region may do it. What is made in an account is so only as long
+// as its home has not moved.
 func newTxnAt(view record.View, key record.Key, o secret.Ownership) (*record.Txn, *recordpb.Region, error) {
 	txn, region, err := newTxn(view)
 	if err == nil {
 		err = refuseReplica(view, key, o, secret.RegionName(region.GetName()))
 	}
+	if err != nil || !key.HasPrefix(record.AccountPrefix) {
+		return txn, region, err
+	}
+	stored, _, err := view.Get(key)
+	txn.Require(key, stored.Revision)
 	return txn, region, err
 }
 

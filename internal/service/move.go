@@ -77,12 +77,18 @@ const actionHandOver authz.Action = "HandOver"
 // it, nor with a secret that a promotion parted from that region. Errors: CodeInvalid
 // for a region that is not meant to hold the record.
 func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.RegionName) error {
+	_, err := s.handOver(ctx, key, to)
+	return err
+}
+
+// handOver is HandOver, and reports whether the record moved.
+func (s *Service) handOver(ctx context.Context, key record.Key, to secret.RegionName) (moved bool, err error) {
 	if to == s.Region {
-		return secret.Invalid("region", "is this region")
+		return false, secret.Invalid("region", "is this region")
 	}
 	ctx, c, err := s.systemCall(ctx, actionHandOver, handOverName)
 	if err != nil {
-		return c.end(err)
+		return false, c.end(err)
 	}
 	c.entry.Resource.Kind, c.entry.Resource.ID = "Record", string(key)
 	revision, err := s.commit(ctx, func(view record.View) (*record.Txn, error) {
@@ -108,7 +114,7 @@ func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.Region
 		return txn, nil
 	})
 	c.entry.Committed = revision > 0
-	return c.end(err)
+	return revision > 0, c.end(err)
 }
 
 // staysBehind reports whether a record is a secret that a promotion parted from the

@@ -90,6 +90,8 @@ type Options struct {
 	Unanswered func() bool
 	// Survivors is nil where other regions cannot be asked.
 	Survivors Survivors
+	// Handovers is nil where planned moves wait for no arrival.
+	Handovers Handovers
 	// InheritPerSecond bounds the records of a region that was taken over which are
 	// moved here in the background; default 2000.
 	InheritPerSecond int

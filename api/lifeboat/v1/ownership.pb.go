@@ -643,13 +643,23 @@ func (x *MoveVaultResponse) GetMove() *Move {
 // Move is how far a planned move is.
 type Move struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ID of the vault or account.
+	// ID of the vault, or name of the region.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// VAULT or ACCOUNT.
-	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	To            string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	Moved         uint64                 `protobuf:"varint,5,opt,name=moved,proto3" json:"moved,omitempty"`
+	// VAULT or REGION.
+	Kind      string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	To        string                 `protobuf:"bytes,3,opt,name=to,proto3" json:"to,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Records that were handed over.
+	Moved uint64 `protobuf:"varint,5,opt,name=moved,proto3" json:"moved,omitempty"`
+	// Those of them that the new home refuses; see the failures of its queue.
+	Refused uint64 `protobuf:"varint,6,opt,name=refused,proto3" json:"refused,omitempty"`
+	// Records to move, as counted when a region's move began; 0 of a vault's.
+	Total uint64 `protobuf:"varint,7,opt,name=total,proto3" json:"total,omitempty"`
+	// MOVING; of a region's move also DONE, ABORTED, or PRE_EMPTED by a takeover.
+	State   string                 `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	EndedAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	// Why it does not go on now; empty if it does.
+	Waiting       string `protobuf:"bytes,10,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -719,15 +729,343 @@ func (x *Move) GetMoved() uint64 {
 	return 0
 }
 
+func (x *Move) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Move) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Move) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Move) GetEndedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndedAt
+	}
+	return nil
+}
+
+func (x *Move) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
+	}
+	return ""
+}
+
+type MoveRegionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The region that is left, which must be the one that is asked.
+	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	To     string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Move what can be moved although something cannot.
+	LeaveBehind bool `protobuf:"varint,3,opt,name=leave_behind,json=leaveBehind,proto3" json:"leave_behind,omitempty"`
+	// Only say what would move, and what stands in its way.
+	DryRun        bool `protobuf:"varint,4,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveRegionRequest) Reset() {
+	*x = MoveRegionRequest{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveRegionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveRegionRequest) ProtoMessage() {}
+
+func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveRegionRequest.ProtoReflect.Descriptor instead.
+func (*MoveRegionRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *MoveRegionRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *MoveRegionRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *MoveRegionRequest) GetLeaveBehind() bool {
+	if x != nil {
+		return x.LeaveBehind
+	}
+	return false
+}
+
+func (x *MoveRegionRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type MoveRegionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent in a dry run.
+	Move *Move `protobuf:"bytes,1,opt,name=move,proto3" json:"move,omitempty"`
+	// What moves.
+	Scope *MoveScope `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	// In a dry run: why it would be refused; empty if it would not.
+	Blocked       string `protobuf:"bytes,3,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveRegionResponse) Reset() {
+	*x = MoveRegionResponse{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveRegionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveRegionResponse) ProtoMessage() {}
+
+func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveRegionResponse.ProtoReflect.Descriptor instead.
+func (*MoveRegionResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MoveRegionResponse) GetMove() *Move {
+	if x != nil {
+		return x.Move
+	}
+	return nil
+}
+
+func (x *MoveRegionResponse) GetScope() *MoveScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *MoveRegionResponse) GetBlocked() string {
+	if x != nil {
+		return x.Blocked
+	}
+	return ""
+}
+
+// MoveScope is what a region is the home of, as far as a move is concerned.
+type MoveScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What moves. Identities are principals, credentials, policies and the like.
+	Accounts   uint64 `protobuf:"varint,1,opt,name=accounts,proto3" json:"accounts,omitempty"`
+	Identities uint64 `protobuf:"varint,2,opt,name=identities,proto3" json:"identities,omitempty"`
+	Vaults     uint64 `protobuf:"varint,3,opt,name=vaults,proto3" json:"vaults,omitempty"`
+	Secrets    uint64 `protobuf:"varint,4,opt,name=secrets,proto3" json:"secrets,omitempty"`
+	// How much cannot be moved, and the first hundred of it.
+	Unmovable      uint64       `protobuf:"varint,5,opt,name=unmovable,proto3" json:"unmovable,omitempty"`
+	FirstUnmovable []*Unmovable `protobuf:"bytes,6,rep,name=first_unmovable,json=firstUnmovable,proto3" json:"first_unmovable,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *MoveScope) Reset() {
+	*x = MoveScope{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveScope) ProtoMessage() {}
+
+func (x *MoveScope) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveScope.ProtoReflect.Descriptor instead.
+func (*MoveScope) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *MoveScope) GetAccounts() uint64 {
+	if x != nil {
+		return x.Accounts
+	}
+	return 0
+}
+
+func (x *MoveScope) GetIdentities() uint64 {
+	if x != nil {
+		return x.Identities
+	}
+	return 0
+}
+
+func (x *MoveScope) GetVaults() uint64 {
+	if x != nil {
+		return x.Vaults
+	}
+	return 0
+}
+
+func (x *MoveScope) GetSecrets() uint64 {
+	if x != nil {
+		return x.Secrets
+	}
+	return 0
+}
+
+func (x *MoveScope) GetUnmovable() uint64 {
+	if x != nil {
+		return x.Unmovable
+	}
+	return 0
+}
+
+func (x *MoveScope) GetFirstUnmovable() []*Unmovable {
+	if x != nil {
+		return x.FirstUnmovable
+	}
+	return nil
+}
+
+// Unmovable is what a region keeps.
+type Unmovable struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ACCOUNT, VAULT or SECRET.
+	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unmovable) Reset() {
+	*x = Unmovable{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unmovable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unmovable) ProtoMessage() {}
+
+func (x *Unmovable) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unmovable.ProtoReflect.Descriptor instead.
+func (*Unmovable) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Unmovable) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Unmovable) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Unmovable) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Unmovable) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type ListMovesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The region that is left; empty means the one that is asked.
+	Region        string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +1077,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +1090,14 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListMovesRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
 }
 
 type ListMovesResponse struct {
@@ -764,7 +1109,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -776,7 +1121,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -789,7 +1134,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -801,15 +1146,17 @@ func (x *ListMovesResponse) GetMoves() []*Move {
 
 type AbortMoveRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ID or name of the vault.
-	Vault         string `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// ID or name of the vault; empty for the move of a region.
+	Vault string `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// The region that is left, instead of a vault.
+	Region        string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +1168,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,12 +1181,19 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AbortMoveRequest) GetVault() string {
 	if x != nil {
 		return x.Vault
+	}
+	return ""
+}
+
+func (x *AbortMoveRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
 	}
 	return ""
 }
@@ -852,7 +1206,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +1218,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +1231,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
 }
 
 // Conflict is what a region held of a secret past the point at which the history that
@@ -903,7 +1257,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1269,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1282,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Conflict) GetId() string {
@@ -1010,7 +1364,7 @@ type ConflictVersion struct {
 
 func (x *ConflictVersion) Reset() {
 	*x = ConflictVersion{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1022,7 +1376,7 @@ func (x *ConflictVersion) String() string {
 func (*ConflictVersion) ProtoMessage() {}
 
 func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1035,7 +1389,7 @@ func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConflictVersion.ProtoReflect.Descriptor instead.
 func (*ConflictVersion) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ConflictVersion) GetId() string {
@@ -1090,7 +1444,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1456,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1469,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListConflictsRequest) GetVault() string {
@@ -1134,7 +1488,7 @@ type ListConflictsResponse struct {
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1500,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1513,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListConflictsResponse) GetConflicts() []*Conflict {
@@ -1178,7 +1532,7 @@ type GetConflictRequest struct {
 
 func (x *GetConflictRequest) Reset() {
 	*x = GetConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1544,7 @@ func (x *GetConflictRequest) String() string {
 func (*GetConflictRequest) ProtoMessage() {}
 
 func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1557,7 @@ func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictRequest.ProtoReflect.Descriptor instead.
 func (*GetConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetConflictRequest) GetId() string {
@@ -1222,7 +1576,7 @@ type GetConflictResponse struct {
 
 func (x *GetConflictResponse) Reset() {
 	*x = GetConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1234,7 +1588,7 @@ func (x *GetConflictResponse) String() string {
 func (*GetConflictResponse) ProtoMessage() {}
 
 func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1247,7 +1601,7 @@ func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictResponse.ProtoReflect.Descriptor instead.
 func (*GetConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetConflictResponse) GetConflict() *Conflict {
@@ -1266,7 +1620,7 @@ type DiscardConflictRequest struct {
 
 func (x *DiscardConflictRequest) Reset() {
 	*x = DiscardConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1278,7 +1632,7 @@ func (x *DiscardConflictRequest) String() string {
 func (*DiscardConflictRequest) ProtoMessage() {}
 
 func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1291,7 +1645,7 @@ func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictRequest.ProtoReflect.Descriptor instead.
 func (*DiscardConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *DiscardConflictRequest) GetId() string {
@@ -1309,7 +1663,7 @@ type DiscardConflictResponse struct {
 
 func (x *DiscardConflictResponse) Reset() {
 	*x = DiscardConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1321,7 +1675,7 @@ func (x *DiscardConflictResponse) String() string {
 func (*DiscardConflictResponse) ProtoMessage() {}
 
 func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1334,7 +1688,7 @@ func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictResponse.ProtoReflect.Descriptor instead.
 func (*DiscardConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
 }
 
 var File_lifeboat_v1_ownership_proto protoreflect.FileDescriptor
@@ -1383,19 +1737,50 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\":\n" +
 	"\x11MoveVaultResponse\x12%\n" +
-	"\x04move\x18\x01 \x01(\v2\x11.lifeboat.v1.MoveR\x04move\"\x8b\x01\n" +
+	"\x04move\x18\x01 \x01(\v2\x11.lifeboat.v1.MoveR\x04move\"\xa2\x02\n" +
 	"\x04Move\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x0e\n" +
 	"\x02to\x18\x03 \x01(\tR\x02to\x129\n" +
 	"\n" +
 	"started_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x14\n" +
-	"\x05moved\x18\x05 \x01(\x04R\x05moved\"\x12\n" +
-	"\x10ListMovesRequest\"<\n" +
+	"\x05moved\x18\x05 \x01(\x04R\x05moved\x12\x18\n" +
+	"\arefused\x18\x06 \x01(\x04R\arefused\x12\x14\n" +
+	"\x05total\x18\a \x01(\x04R\x05total\x12\x14\n" +
+	"\x05state\x18\b \x01(\tR\x05state\x125\n" +
+	"\bended_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendedAt\x12\x18\n" +
+	"\awaiting\x18\n" +
+	" \x01(\tR\awaiting\"w\n" +
+	"\x11MoveRegionRequest\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12!\n" +
+	"\fleave_behind\x18\x03 \x01(\bR\vleaveBehind\x12\x17\n" +
+	"\adry_run\x18\x04 \x01(\bR\x06dryRun\"\x83\x01\n" +
+	"\x12MoveRegionResponse\x12%\n" +
+	"\x04move\x18\x01 \x01(\v2\x11.lifeboat.v1.MoveR\x04move\x12,\n" +
+	"\x05scope\x18\x02 \x01(\v2\x16.lifeboat.v1.MoveScopeR\x05scope\x12\x18\n" +
+	"\ablocked\x18\x03 \x01(\tR\ablocked\"\xd8\x01\n" +
+	"\tMoveScope\x12\x1a\n" +
+	"\baccounts\x18\x01 \x01(\x04R\baccounts\x12\x1e\n" +
+	"\n" +
+	"identities\x18\x02 \x01(\x04R\n" +
+	"identities\x12\x16\n" +
+	"\x06vaults\x18\x03 \x01(\x04R\x06vaults\x12\x18\n" +
+	"\asecrets\x18\x04 \x01(\x04R\asecrets\x12\x1c\n" +
+	"\tunmovable\x18\x05 \x01(\x04R\tunmovable\x12?\n" +
+	"\x0ffirst_unmovable\x18\x06 \x03(\v2\x16.lifeboat.v1.UnmovableR\x0efirstUnmovable\"[\n" +
+	"\tUnmovable\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"*\n" +
+	"\x10ListMovesRequest\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\"<\n" +
 	"\x11ListMovesResponse\x12'\n" +
-	"\x05moves\x18\x01 \x03(\v2\x11.lifeboat.v1.MoveR\x05moves\"(\n" +
+	"\x05moves\x18\x01 \x03(\v2\x11.lifeboat.v1.MoveR\x05moves\"@\n" +
 	"\x10AbortMoveRequest\x12\x14\n" +
-	"\x05vault\x18\x01 \x01(\tR\x05vault\"\x13\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\"\x13\n" +
 	"\x11AbortMoveResponse\"\xd0\x02\n" +
 	"\bConflict\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
@@ -1427,12 +1812,14 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\bconflict\x18\x01 \x01(\v2\x15.lifeboat.v1.ConflictR\bconflict\"(\n" +
 	"\x16DiscardConflictRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x19\n" +
-	"\x17DiscardConflictResponse2\x9d\x06\n" +
+	"\x17DiscardConflictResponse2\xec\x06\n" +
 	"\x10OwnershipService\x12Y\n" +
 	"\x0eTakeOverRegion\x12\".lifeboat.v1.TakeOverRegionRequest\x1a#.lifeboat.v1.TakeOverRegionResponse\x12V\n" +
 	"\rCutDrillVault\x12!.lifeboat.v1.CutDrillVaultRequest\x1a\".lifeboat.v1.CutDrillVaultResponse\x12[\n" +
 	"\rListTakeovers\x12!.lifeboat.v1.ListTakeoversRequest\x1a\".lifeboat.v1.ListTakeoversResponse\"\x03\x90\x02\x01\x12J\n" +
-	"\tMoveVault\x12\x1d.lifeboat.v1.MoveVaultRequest\x1a\x1e.lifeboat.v1.MoveVaultResponse\x12O\n" +
+	"\tMoveVault\x12\x1d.lifeboat.v1.MoveVaultRequest\x1a\x1e.lifeboat.v1.MoveVaultResponse\x12M\n" +
+	"\n" +
+	"MoveRegion\x12\x1e.lifeboat.v1.MoveRegionRequest\x1a\x1f.lifeboat.v1.MoveRegionResponse\x12O\n" +
 	"\tListMoves\x12\x1d.lifeboat.v1.ListMovesRequest\x1a\x1e.lifeboat.v1.ListMovesResponse\"\x03\x90\x02\x01\x12J\n" +
 	"\tAbortMove\x12\x1d.lifeboat.v1.AbortMoveRequest\x1a\x1e.lifeboat.v1.AbortMoveResponse\x12[\n" +
 	"\rListConflicts\x12!.lifeboat.v1.ListConflictsRequest\x1a\".lifeboat.v1.ListConflictsResponse\"\x03\x90\x02\x01\x12U\n" +
@@ -1451,7 +1838,7 @@ func file_lifeboat_v1_ownership_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_ownership_proto_rawDescData
 }
 
-var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*TakeOverRegionRequest)(nil),   // 0: lifeboat.v1.TakeOverRegionRequest
 	(*TakeOverRegionResponse)(nil),  // 1: lifeboat.v1.TakeOverRegionResponse
@@ -1464,64 +1851,74 @@ var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*MoveVaultRequest)(nil),        // 8: lifeboat.v1.MoveVaultRequest
 	(*MoveVaultResponse)(nil),       // 9: lifeboat.v1.MoveVaultResponse
 	(*Move)(nil),                    // 10: lifeboat.v1.Move
-	(*ListMovesRequest)(nil),        // 11: lifeboat.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),       // 12: lifeboat.v1.ListMovesResponse
-	(*AbortMoveRequest)(nil),        // 13: lifeboat.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),       // 14: lifeboat.v1.AbortMoveResponse
-	(*Conflict)(nil),                // 15: lifeboat.v1.Conflict
-	(*ConflictVersion)(nil),         // 16: lifeboat.v1.ConflictVersion
-	(*ListConflictsRequest)(nil),    // 17: lifeboat.v1.ListConflictsRequest
-	(*ListConflictsResponse)(nil),   // 18: lifeboat.v1.ListConflictsResponse
-	(*GetConflictRequest)(nil),      // 19: lifeboat.v1.GetConflictRequest
-	(*GetConflictResponse)(nil),     // 20: lifeboat.v1.GetConflictResponse
-	(*DiscardConflictRequest)(nil),  // 21: lifeboat.v1.DiscardConflictRequest
-	(*DiscardConflictResponse)(nil), // 22: lifeboat.v1.DiscardConflictResponse
-	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 24: google.protobuf.Duration
-	(*Order)(nil),                   // 25: lifeboat.v1.Order
+	(*MoveRegionRequest)(nil),       // 11: lifeboat.v1.MoveRegionRequest
+	(*MoveRegionResponse)(nil),      // 12: lifeboat.v1.MoveRegionResponse
+	(*MoveScope)(nil),               // 13: lifeboat.v1.MoveScope
+	(*Unmovable)(nil),               // 14: lifeboat.v1.Unmovable
+	(*ListMovesRequest)(nil),        // 15: lifeboat.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),       // 16: lifeboat.v1.ListMovesResponse
+	(*AbortMoveRequest)(nil),        // 17: lifeboat.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),       // 18: lifeboat.v1.AbortMoveResponse
+	(*Conflict)(nil),                // 19: lifeboat.v1.Conflict
+	(*ConflictVersion)(nil),         // 20: lifeboat.v1.ConflictVersion
+	(*ListConflictsRequest)(nil),    // 21: lifeboat.v1.ListConflictsRequest
+	(*ListConflictsResponse)(nil),   // 22: lifeboat.v1.ListConflictsResponse
+	(*GetConflictRequest)(nil),      // 23: lifeboat.v1.GetConflictRequest
+	(*GetConflictResponse)(nil),     // 24: lifeboat.v1.GetConflictResponse
+	(*DiscardConflictRequest)(nil),  // 25: lifeboat.v1.DiscardConflictRequest
+	(*DiscardConflictResponse)(nil), // 26: lifeboat.v1.DiscardConflictResponse
+	(*timestamppb.Timestamp)(nil),   // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 28: google.protobuf.Duration
+	(*Order)(nil),                   // 29: lifeboat.v1.Order
 }
 var file_lifeboat_v1_ownership_proto_depIdxs = []int32{
 	3,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
 	2,  // 1: lifeboat.v1.TakeOverRegionResponse.scope:type_name -> lifeboat.v1.TakeoverScope
-	23, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
-	23, // 3: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	23, // 4: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
-	24, // 5: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
-	23, // 6: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
+	27, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	27, // 3: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
+	27, // 4: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
+	28, // 5: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
+	27, // 6: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
 	3,  // 7: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
 	10, // 8: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
-	23, // 9: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
-	10, // 10: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
-	25, // 11: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
-	25, // 12: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
-	23, // 13: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	16, // 14: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
-	23, // 15: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
-	15, // 16: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
-	15, // 17: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
-	0,  // 18: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
-	4,  // 19: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
-	6,  // 20: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
-	8,  // 21: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
-	11, // 22: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
-	13, // 23: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
-	17, // 24: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
-	19, // 25: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
-	21, // 26: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
-	1,  // 27: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
-	5,  // 28: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
-	7,  // 29: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
-	9,  // 30: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
-	12, // 31: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
-	14, // 32: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
-	18, // 33: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
-	20, // 34: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
-	22, // 35: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
-	27, // [27:36] is the sub-list for method output_type
-	18, // [18:27] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	27, // 9: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
+	27, // 10: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
+	10, // 11: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
+	13, // 12: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
+	14, // 13: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
+	10, // 14: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
+	29, // 15: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
+	29, // 16: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
+	27, // 17: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	20, // 18: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
+	27, // 19: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
+	19, // 20: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
+	19, // 21: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
+	0,  // 22: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
+	4,  // 23: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
+	6,  // 24: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
+	8,  // 25: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
+	11, // 26: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
+	15, // 27: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
+	17, // 28: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
+	21, // 29: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
+	23, // 30: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
+	25, // 31: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
+	1,  // 32: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
+	5,  // 33: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
+	7,  // 34: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
+	9,  // 35: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
+	12, // 36: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
+	16, // 37: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
+	18, // 38: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
+	22, // 39: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
+	24, // 40: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
+	26, // 41: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
+	32, // [32:42] is the sub-list for method output_type
+	22, // [22:32] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_ownership_proto_init() }
@@ -1536,7 +1933,7 @@ func file_lifeboat_v1_ownership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_ownership_proto_rawDesc), len(file_lifeboat_v1_ownership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

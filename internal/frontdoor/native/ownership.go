@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,8 +22,14 @@ type Ownership interface {
 	// TakeOver takes a region over, or in a dry run says what that would do.
 	TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, *lifeboatv1.TakeoverScope, error)
 	Takeovers(ctx context.Context) (takeovers []*recordpb.Takeover, supersededBy []secret.RegionName, err error)
-	Moves(ctx context.Context) ([]*recordpb.Move, error)
 	CutDrillVault(ctx context.Context, vault secret.VaultID, lasts time.Duration) (until time.Time, err error)
+	// MoveRegion has all of a region moved, or in a dry run says what that would do.
+	MoveRegion(ctx context.Context, req *lifeboatv1.MoveRegionRequest) (*recordpb.Move, *service.MoveScope, error)
+	AbortRegionMove(ctx context.Context, region string) error
+	// Moves returns the moves out of a region, empty for this one; Waiting why those to
+	// a region do not go on now.
+	Moves(ctx context.Context, region string) ([]*recordpb.Move, error)
+	Waiting(to secret.RegionName) string
 }
 
 type ownershipHandler struct{ dialect }
@@ -78,36 +83,6 @@ func (h ownershipHandler) CutDrillVault(ctx context.Context, req *connect.Reques
 		return err
 	})
 	return reply(ctx, h.dialect, answer, err)
-}
-
-func move(m *recordpb.Move) *lifeboatv1.Move {
-	if m == nil {
-		return nil
-	}
-	kind, id, _ := strings.Cut(m.GetRecord(), "/")
-	return &lifeboatv1.Move{Id: id, Kind: strings.ToUpper(kind), To: m.GetTo(), StartedAt: timestamp(record.FromNanos(m.GetStartedAt())), Moved: m.GetMoved()}
-}
-
-// MoveVault implements lifeboatv1connect.OwnershipServiceHandler.
-func (h ownershipHandler) MoveVault(ctx context.Context, req *connect.Request[lifeboatv1.MoveVaultRequest]) (*connect.Response[lifeboatv1.MoveVaultResponse], error) {
-	m, err := h.Service.MoveVault(ctx, req.Msg.GetVault(), secret.RegionName(req.Msg.GetTo()))
-	return reply(ctx, h.dialect, &lifeboatv1.MoveVaultResponse{Move: move(m)}, err)
-}
-
-// ListMoves implements lifeboatv1connect.OwnershipServiceHandler.
-func (h ownershipHandler) ListMoves(ctx context.Context, _ *connect.Request[lifeboatv1.ListMovesRequest]) (*connect.Response[lifeboatv1.ListMovesResponse], error) {
-	answer := &lifeboatv1.ListMovesResponse{}
-	err := h.Service.Operate(ctx, authz.ListMoves, false, "", func(ctx context.Context) error {
-		moves, err := h.Ownership.Moves(ctx)
-		answer.Moves = each(moves, move)
-		return err
-	})
-	return reply(ctx, h.dialect, answer, err)
-}
-
-// AbortMove implements lifeboatv1connect.OwnershipServiceHandler.
-func (h ownershipHandler) AbortMove(ctx context.Context, req *connect.Request[lifeboatv1.AbortMoveRequest]) (*connect.Response[lifeboatv1.AbortMoveResponse], error) {
-	return reply(ctx, h.dialect, &lifeboatv1.AbortMoveResponse{}, h.Service.AbortMove(ctx, req.Msg.GetVault()))
 }
 
 func conflict(c service.Conflict) *lifeboatv1.Conflict {

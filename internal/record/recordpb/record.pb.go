@@ -2870,16 +2870,22 @@ func (x *Takeover) GetVault() string {
 	return ""
 }
 
-// A planned move of a vault, or of an account, with everything in it whose home is
-// this region.
+// A planned move of a vault, with everything in it whose home is this region; or of
+// all whose home is.
 type Move struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Record        string                 `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"` // key of the vault or account
-	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	StartedAt     int64                  `protobuf:"varint,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
-	By            string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`             // ID of the principal
-	Bookmark      string                 `protobuf:"bytes,5,opt,name=bookmark,proto3" json:"bookmark,omitempty"` // as in Takeover
-	Moved         uint64                 `protobuf:"varint,6,opt,name=moved,proto3" json:"moved,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Record    string                 `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"` // key of the vault; that of the region's record for all
+	To        string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	StartedAt int64                  `protobuf:"varint,3,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	By        string                 `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`             // ID of the principal
+	Bookmark  string                 `protobuf:"bytes,5,opt,name=bookmark,proto3" json:"bookmark,omitempty"` // as in Takeover
+	Moved     uint64                 `protobuf:"varint,6,opt,name=moved,proto3" json:"moved,omitempty"`
+	Refused   uint64                 `protobuf:"varint,7,opt,name=refused,proto3" json:"refused,omitempty"` // of those that moved, the new home refuses so many
+	Total     uint64                 `protobuf:"varint,8,opt,name=total,proto3" json:"total,omitempty"`     // records to move, as counted when it began; 0 if they were not
+	Abort     bool                   `protobuf:"varint,9,opt,name=abort,proto3" json:"abort,omitempty"`     // it is to end where it is
+	// Of a move of all: when and how it ended; 0 while it is under way.
+	EndedAt       int64  `protobuf:"varint,10,opt,name=ended_at,json=endedAt,proto3" json:"ended_at,omitempty"`
+	End           string `protobuf:"bytes,11,opt,name=end,proto3" json:"end,omitempty"` // DONE, ABORTED or PRE_EMPTED
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2954,6 +2960,41 @@ func (x *Move) GetMoved() uint64 {
 		return x.Moved
 	}
 	return 0
+}
+
+func (x *Move) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Move) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *Move) GetAbort() bool {
+	if x != nil {
+		return x.Abort
+	}
+	return false
+}
+
+func (x *Move) GetEndedAt() int64 {
+	if x != nil {
+		return x.EndedAt
+	}
+	return 0
+}
+
+func (x *Move) GetEnd() string {
+	if x != nil {
+		return x.End
+	}
+	return ""
 }
 
 // What a region held of a record past the point where the history that won leaves
@@ -4055,7 +4096,11 @@ type Peer struct {
 	// that it brings anew: deleted records were forgotten here since.
 	Horizon int64 `protobuf:"varint,4,opt,name=horizon,proto3" json:"horizon,omitempty"`
 	// The same of lives before.
-	Past          []*Moment `protobuf:"bytes,5,rep,name=past,proto3" json:"past,omitempty"`
+	Past []*Moment `protobuf:"bytes,5,rep,name=past,proto3" json:"past,omitempty"`
+	// The lives of it that were forgotten: gravestones, which stay.
+	Forgotten []string `protobuf:"bytes,6,rep,name=forgotten,proto3" json:"forgotten,omitempty"` // incarnations
+	// Set while what is left here of a forgotten life is being removed.
+	Forgetting    *Forgetting `protobuf:"bytes,7,opt,name=forgetting,proto3" json:"forgetting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4125,6 +4170,89 @@ func (x *Peer) GetPast() []*Moment {
 	return nil
 }
 
+func (x *Peer) GetForgotten() []string {
+	if x != nil {
+		return x.Forgotten
+	}
+	return nil
+}
+
+func (x *Peer) GetForgetting() *Forgetting {
+	if x != nil {
+		return x.Forgetting
+	}
+	return nil
+}
+
+// What is left to do about a region that was forgotten.
+type Forgetting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Region        string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`             // ID of the principal
+	Bookmark      string                 `protobuf:"bytes,4,opt,name=bookmark,proto3" json:"bookmark,omitempty"` // as in Takeover
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Forgetting) Reset() {
+	*x = Forgetting{}
+	mi := &file_recordpb_record_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Forgetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Forgetting) ProtoMessage() {}
+
+func (x *Forgetting) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Forgetting.ProtoReflect.Descriptor instead.
+func (*Forgetting) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *Forgetting) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *Forgetting) GetAt() int64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Forgetting) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+func (x *Forgetting) GetBookmark() string {
+	if x != nil {
+		return x.Bookmark
+	}
+	return ""
+}
+
 // A revision of a region's store in one of its lives.
 type Moment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4136,7 +4264,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_recordpb_record_proto_msgTypes[46]
+	mi := &file_recordpb_record_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4148,7 +4276,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[46]
+	mi := &file_recordpb_record_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4161,7 +4289,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{46}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Moment) GetIncarnation() string {
@@ -4486,7 +4614,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\bmoved_at\x18\x05 \x01(\x03R\amovedAt\x12\x1a\n" +
 	"\bunfenced\x18\x06 \x01(\bR\bunfenced\x12\x17\n" +
 	"\aheld_up\x18\a \x03(\tR\x06heldUp\x12\x14\n" +
-	"\x05vault\x18\x14 \x01(\tR\x05vault\"\x8f\x01\n" +
+	"\x05vault\x18\x14 \x01(\tR\x05vault\"\x82\x02\n" +
 	"\x04Move\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1d\n" +
@@ -4494,7 +4622,13 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"started_at\x18\x03 \x01(\x03R\tstartedAt\x12\x0e\n" +
 	"\x02by\x18\x04 \x01(\tR\x02by\x12\x1a\n" +
 	"\bbookmark\x18\x05 \x01(\tR\bbookmark\x12\x14\n" +
-	"\x05moved\x18\x06 \x01(\x04R\x05moved\"\xbd\x02\n" +
+	"\x05moved\x18\x06 \x01(\x04R\x05moved\x12\x18\n" +
+	"\arefused\x18\a \x01(\x04R\arefused\x12\x14\n" +
+	"\x05total\x18\b \x01(\x04R\x05total\x12\x14\n" +
+	"\x05abort\x18\t \x01(\bR\x05abort\x12\x19\n" +
+	"\bended_at\x18\n" +
+	" \x01(\x03R\aendedAt\x12\x10\n" +
+	"\x03end\x18\v \x01(\tR\x03end\"\xbd\x02\n" +
 	"\bConflict\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\tR\x06record\x12\x18\n" +
@@ -4602,14 +4736,24 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\traised_at\x18\x04 \x01(\x03R\braisedAt\x1a:\n" +
 	"\fWrittenEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xab\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x89\x02\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1f\n" +
 	"\vadmitted_at\x18\x03 \x01(\x03R\n" +
 	"admittedAt\x12\x18\n" +
 	"\ahorizon\x18\x04 \x01(\x03R\ahorizon\x12.\n" +
-	"\x04past\x18\x05 \x03(\v2\x1a.lifeboat.record.v1.MomentR\x04past\"F\n" +
+	"\x04past\x18\x05 \x03(\v2\x1a.lifeboat.record.v1.MomentR\x04past\x12\x1c\n" +
+	"\tforgotten\x18\x06 \x03(\tR\tforgotten\x12>\n" +
+	"\n" +
+	"forgetting\x18\a \x01(\v2\x1e.lifeboat.record.v1.ForgettingR\n" +
+	"forgetting\"`\n" +
+	"\n" +
+	"Forgetting\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x0e\n" +
+	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\x12\x1a\n" +
+	"\bbookmark\x18\x04 \x01(\tR\bbookmark\"F\n" +
 	"\x06Moment\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevisionB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
@@ -4626,7 +4770,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -4674,14 +4818,15 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*Control)(nil),           // 43: lifeboat.record.v1.Control
 	(*Formats)(nil),           // 44: lifeboat.record.v1.Formats
 	(*Peer)(nil),              // 45: lifeboat.record.v1.Peer
-	(*Moment)(nil),            // 46: lifeboat.record.v1.Moment
-	nil,                       // 47: lifeboat.record.v1.MappingRule.ClaimsEntry
-	nil,                       // 48: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 49: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 50: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 51: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 52: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 53: lifeboat.record.v1.Formats.WrittenEntry
+	(*Forgetting)(nil),        // 46: lifeboat.record.v1.Forgetting
+	(*Moment)(nil),            // 47: lifeboat.record.v1.Moment
+	nil,                       // 48: lifeboat.record.v1.MappingRule.ClaimsEntry
+	nil,                       // 49: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 50: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 51: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 52: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 53: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 54: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -4695,42 +4840,43 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 9: lifeboat.record.v1.TrustBundle.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 10: lifeboat.record.v1.Binding.ownership:type_name -> lifeboat.record.v1.Ownership
-	47, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
+	48, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
 	10, // 12: lifeboat.record.v1.Issuer.rules:type_name -> lifeboat.record.v1.MappingRule
 	3,  // 13: lifeboat.record.v1.Issuer.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 14: lifeboat.record.v1.IssuerKeys.ownership:type_name -> lifeboat.record.v1.Ownership
 	15, // 15: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 16: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	48, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	49, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	13, // 18: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	16, // 19: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	20, // 20: lifeboat.record.v1.Clock.jumps:type_name -> lifeboat.record.v1.ClockJump
 	3,  // 21: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	49, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	50, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	14, // 23: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	13, // 24: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	18, // 25: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	50, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	51, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	21, // 27: lifeboat.record.v1.Secret.requests:type_name -> lifeboat.record.v1.Request
 	15, // 28: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
 	23, // 29: lifeboat.record.v1.Secret.rotation:type_name -> lifeboat.record.v1.Rotation
-	46, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
+	47, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
 	29, // 31: lifeboat.record.v1.Fence.held_up:type_name -> lifeboat.record.v1.HeldUp
 	30, // 32: lifeboat.record.v1.Fence.drills:type_name -> lifeboat.record.v1.Drill
 	1,  // 33: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
 	1,  // 34: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
 	1,  // 35: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
 	1,  // 36: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	51, // 37: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	52, // 37: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
 	3,  // 38: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	52, // 39: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	53, // 40: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
-	46, // 41: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	53, // 39: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	54, // 40: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	47, // 41: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
+	46, // 42: lifeboat.record.v1.Peer.forgetting:type_name -> lifeboat.record.v1.Forgetting
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -4744,7 +4890,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   54,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

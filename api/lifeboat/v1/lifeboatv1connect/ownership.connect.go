@@ -45,6 +45,9 @@ const (
 	// OwnershipServiceMoveVaultProcedure is the fully-qualified name of the OwnershipService's
 	// MoveVault RPC.
 	OwnershipServiceMoveVaultProcedure = "/lifeboat.v1.OwnershipService/MoveVault"
+	// OwnershipServiceMoveRegionProcedure is the fully-qualified name of the OwnershipService's
+	// MoveRegion RPC.
+	OwnershipServiceMoveRegionProcedure = "/lifeboat.v1.OwnershipService/MoveRegion"
 	// OwnershipServiceListMovesProcedure is the fully-qualified name of the OwnershipService's
 	// ListMoves RPC.
 	OwnershipServiceListMovesProcedure = "/lifeboat.v1.OwnershipService/ListMoves"
@@ -77,9 +80,15 @@ type OwnershipServiceClient interface {
 	// MoveVault hands a vault over to another region, with all of its secrets whose home
 	// is this one, in the background.
 	MoveVault(context.Context, *connect.Request[v1.MoveVaultRequest]) (*connect.Response[v1.MoveVaultResponse], error)
-	// ListMoves lists the moves that are under way. For operators.
+	// MoveRegion hands over everything whose home is a region to another one, in the
+	// background: accounts, who may do what in them, vaults, secrets. It is asked of the
+	// region that is left. For operators.
+	MoveRegion(context.Context, *connect.Request[v1.MoveRegionRequest]) (*connect.Response[v1.MoveRegionResponse], error)
+	// ListMoves lists the moves that are under way, and how the last one of the whole
+	// region ended. For operators.
 	ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error)
-	// AbortMove ends a move where it is: what has moved stays moved.
+	// AbortMove ends a move where it is: what has moved stays moved. That of a region is
+	// for operators.
 	AbortMove(context.Context, *connect.Request[v1.AbortMoveRequest]) (*connect.Response[v1.AbortMoveResponse], error)
 	// ListConflicts lists what this region held of a vault's secrets past a fork of their
 	// history.
@@ -126,6 +135,12 @@ func NewOwnershipServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(ownershipServiceMethods.ByName("MoveVault")),
 			connect.WithClientOptions(opts...),
 		),
+		moveRegion: connect.NewClient[v1.MoveRegionRequest, v1.MoveRegionResponse](
+			httpClient,
+			baseURL+OwnershipServiceMoveRegionProcedure,
+			connect.WithSchema(ownershipServiceMethods.ByName("MoveRegion")),
+			connect.WithClientOptions(opts...),
+		),
 		listMoves: connect.NewClient[v1.ListMovesRequest, v1.ListMovesResponse](
 			httpClient,
 			baseURL+OwnershipServiceListMovesProcedure,
@@ -168,6 +183,7 @@ type ownershipServiceClient struct {
 	cutDrillVault   *connect.Client[v1.CutDrillVaultRequest, v1.CutDrillVaultResponse]
 	listTakeovers   *connect.Client[v1.ListTakeoversRequest, v1.ListTakeoversResponse]
 	moveVault       *connect.Client[v1.MoveVaultRequest, v1.MoveVaultResponse]
+	moveRegion      *connect.Client[v1.MoveRegionRequest, v1.MoveRegionResponse]
 	listMoves       *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
 	abortMove       *connect.Client[v1.AbortMoveRequest, v1.AbortMoveResponse]
 	listConflicts   *connect.Client[v1.ListConflictsRequest, v1.ListConflictsResponse]
@@ -193,6 +209,11 @@ func (c *ownershipServiceClient) ListTakeovers(ctx context.Context, req *connect
 // MoveVault calls lifeboat.v1.OwnershipService.MoveVault.
 func (c *ownershipServiceClient) MoveVault(ctx context.Context, req *connect.Request[v1.MoveVaultRequest]) (*connect.Response[v1.MoveVaultResponse], error) {
 	return c.moveVault.CallUnary(ctx, req)
+}
+
+// MoveRegion calls lifeboat.v1.OwnershipService.MoveRegion.
+func (c *ownershipServiceClient) MoveRegion(ctx context.Context, req *connect.Request[v1.MoveRegionRequest]) (*connect.Response[v1.MoveRegionResponse], error) {
+	return c.moveRegion.CallUnary(ctx, req)
 }
 
 // ListMoves calls lifeboat.v1.OwnershipService.ListMoves.
@@ -235,9 +256,15 @@ type OwnershipServiceHandler interface {
 	// MoveVault hands a vault over to another region, with all of its secrets whose home
 	// is this one, in the background.
 	MoveVault(context.Context, *connect.Request[v1.MoveVaultRequest]) (*connect.Response[v1.MoveVaultResponse], error)
-	// ListMoves lists the moves that are under way. For operators.
+	// MoveRegion hands over everything whose home is a region to another one, in the
+	// background: accounts, who may do what in them, vaults, secrets. It is asked of the
+	// region that is left. For operators.
+	MoveRegion(context.Context, *connect.Request[v1.MoveRegionRequest]) (*connect.Response[v1.MoveRegionResponse], error)
+	// ListMoves lists the moves that are under way, and how the last one of the whole
+	// region ended. For operators.
 	ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error)
-	// AbortMove ends a move where it is: what has moved stays moved.
+	// AbortMove ends a move where it is: what has moved stays moved. That of a region is
+	// for operators.
 	AbortMove(context.Context, *connect.Request[v1.AbortMoveRequest]) (*connect.Response[v1.AbortMoveResponse], error)
 	// ListConflicts lists what this region held of a vault's secrets past a fork of their
 	// history.
@@ -278,6 +305,12 @@ func NewOwnershipServiceHandler(svc OwnershipServiceHandler, opts ...connect.Han
 		OwnershipServiceMoveVaultProcedure,
 		svc.MoveVault,
 		connect.WithSchema(ownershipServiceMethods.ByName("MoveVault")),
+		connect.WithHandlerOptions(opts...),
+	)
+	ownershipServiceMoveRegionHandler := connect.NewUnaryHandler(
+		OwnershipServiceMoveRegionProcedure,
+		svc.MoveRegion,
+		connect.WithSchema(ownershipServiceMethods.ByName("MoveRegion")),
 		connect.WithHandlerOptions(opts...),
 	)
 	ownershipServiceListMovesHandler := connect.NewUnaryHandler(
@@ -323,6 +356,8 @@ func NewOwnershipServiceHandler(svc OwnershipServiceHandler, opts ...connect.Han
 			ownershipServiceListTakeoversHandler.ServeHTTP(w, r)
 		case OwnershipServiceMoveVaultProcedure:
 			ownershipServiceMoveVaultHandler.ServeHTTP(w, r)
+		case OwnershipServiceMoveRegionProcedure:
+			ownershipServiceMoveRegionHandler.ServeHTTP(w, r)
 		case OwnershipServiceListMovesProcedure:
 			ownershipServiceListMovesHandler.ServeHTTP(w, r)
 		case OwnershipServiceAbortMoveProcedure:
@@ -356,6 +391,10 @@ func (UnimplementedOwnershipServiceHandler) ListTakeovers(context.Context, *conn
 
 func (UnimplementedOwnershipServiceHandler) MoveVault(context.Context, *connect.Request[v1.MoveVaultRequest]) (*connect.Response[v1.MoveVaultResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OwnershipService.MoveVault is not implemented"))
+}
+
+func (UnimplementedOwnershipServiceHandler) MoveRegion(context.Context, *connect.Request[v1.MoveRegionRequest]) (*connect.Response[v1.MoveRegionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OwnershipService.MoveRegion is not implemented"))
 }
 
 func (UnimplementedOwnershipServiceHandler) ListMoves(context.Context, *connect.Request[v1.ListMovesRequest]) (*connect.Response[v1.ListMovesResponse], error) {
