@@ -142,7 +142,7 @@ func (o ownerships) MoveRegion(ctx context.Context, req *lifeboatv1.MoveRegionRe
 	}
 	refusal := o.p.service.MoveRefusal(o.p.records().View(ctx), to, scope, req.GetLeaveBehind())
 	if refusal == nil {
-		refusal = handovers{o.p}.Ready(to)
+		refusal = handovers(o).Ready(to)
 	}
 	if refusal != nil || req.GetDryRun() {
 		return nil, scope, refusal
@@ -183,7 +183,7 @@ func (o ownerships) Moves(ctx context.Context, region string) ([]*recordpb.Move,
 
 // Waiting implements native.Ownership.
 func (o ownerships) Waiting(to secret.RegionName) string {
-	if err := (handovers{o.p}).Ready(to); err != nil {
+	if err := handovers(o).Ready(to); err != nil {
 		return err.Error()
 	}
 	return ""

@@ -282,7 +282,7 @@ func (m *MoveScope) refuse(to secret.RegionName, leave bool) error {
 
 var kindWords = map[string]string{"ACCOUNT": "account", "VAULT": "vault", "SECRET": "secret"}
 
-// Refusal returns why StartRegionMove would refuse now, nil if it would not.
+// MoveRefusal returns why StartRegionMove would refuse now, nil if it would not.
 func (s *Service) MoveRefusal(view record.View, to secret.RegionName, scope *MoveScope, leave bool) error {
 	if err := s.MayMoveRegion(view, to); err != nil {
 		return err
