@@ -83,6 +83,9 @@ type drill struct {
 	// conflicts that were there then.
 	oneHome  bool
 	leftover int
+	// tokens and explicit count reads with the revision token of a write that a takeover
+	// left behind, and those of them that got an error which says so.
+	tokens, explicit int
 	// read is set once the readers went on through all of the loss.
 	read bool
 }

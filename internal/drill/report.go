@@ -211,7 +211,7 @@ type Write struct {
 	Conflict     string `json:"conflict,omitempty"`
 	AdoptedAs    string `json:"adopted_as,omitempty"`
 
-	value string
+	value, token string
 }
 
 // Broken returns the promises that were tested and not kept.

@@ -82,6 +82,10 @@ func (d *drill) startLoad(ctx context.Context, s *Step) error {
 	return nil
 }
 
+// forked are secrets that surely have a fork: the heir goes on to write the first, and not
+// the second.
+func (d *drill) forked() []string { return []string{d.names[0], d.names[len(d.names)-1]} }
+
 func (d *drill) lose(ctx context.Context, s *Step) error {
 	defer d.writer.stop()
 	before := d.count(BeforeLoss)
@@ -93,8 +97,7 @@ func (d *drill) lose(ctx context.Context, s *Step) error {
 	if _, err := d.put(ctx, d.Home, strandedSecret, d.phaseAtHome, true); err != nil {
 		return err
 	}
-	// One that the heir goes on to write, and one that it does not.
-	for _, name := range []string{d.names[0], d.names[len(d.names)-1]} {
+	for _, name := range d.forked() {
 		if _, err := d.put(ctx, d.Home, name, d.phaseAtHome, false); err != nil {
 			return err
 		}
@@ -247,6 +250,35 @@ func (d *drill) comeBack(ctx context.Context, s *Step) error {
 	s.saw("a secret made in %s after the loss has arrived in %s and %s", d.Home.Name, d.Heir.Name, d.Third.Name)
 	d.stopReading()
 	d.read = true
+	return d.askWithTokens(ctx, s)
+}
+
+// askWithTokens reads in every region with the revision tokens of writes that the takeover
+// left behind.
+func (d *drill) askWithTokens(ctx context.Context, s *Step) error {
+	for _, name := range d.forked() {
+		var left *Write
+		for _, w := range d.ledger.all() {
+			if w.Secret == name && w.LackedByHeir {
+				left = w
+			}
+		}
+		if left == nil {
+			continue
+		}
+		for _, region := range d.all() {
+			_, err := region.Client.GetSecretValue(ctx, &lifeboatv1.GetSecretValueRequest{Vault: d.vault.ID, Secret: name, RevisionToken: left.token})
+			d.tokens++
+			switch client.CodeOf(err) {
+			case client.CodeSuperseded, client.CodeNotReached:
+				d.explicit++
+			case "":
+			default:
+				return err
+			}
+		}
+	}
+	s.saw("of %d reads with the token of a write that was left behind, %d got an error that says so", d.tokens, d.explicit)
 	return nil
 }
 

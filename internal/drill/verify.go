@@ -193,6 +193,10 @@ func (d *drill) promises() []Promise {
 			Detail: fmt.Sprintf("%d older, %d of nobody", back, wrong),
 		},
 		{
+			Promise: "Who holds the token of a write that was left behind gets an error, not an older value", Tested: d.tokens > 0, Kept: d.explicit == d.tokens,
+			Detail: fmt.Sprintf("%d of %d reads", d.explicit, d.tokens),
+		},
+		{
 			Promise: "The lost region returns and is in sync without anyone editing anything", Tested: d.returned, Kept: d.passed("return"),
 			Detail: fmt.Sprintf("%.2f s after its return", m.ReturnToInSync),
 		},

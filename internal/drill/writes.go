@@ -93,11 +93,11 @@ func (d *drill) put(ctx context.Context, at Region, secret string, phase func() 
 	if create {
 		var made *lifeboatv1.CreateSecretResponse
 		made, err = at.Client.CreateSecret(ctx, &lifeboatv1.CreateSecretRequest{Vault: d.vault.ID, Name: secret, Value: []byte(value)})
-		w.Version = made.GetVersion().GetId()
+		w.Version, w.token = made.GetVersion().GetId(), made.GetRevisionToken()
 	} else {
 		var put *lifeboatv1.PutSecretVersionResponse
 		put, err = at.Client.PutSecretVersion(ctx, &lifeboatv1.PutSecretVersionRequest{Vault: d.vault.ID, Secret: secret, Value: []byte(value)})
-		w.Version = put.GetVersion().GetId()
+		w.Version, w.token = put.GetVersion().GetId(), put.GetRevisionToken()
 	}
 	if err != nil {
 		switch client.CodeOf(err) {
