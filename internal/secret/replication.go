@@ -123,6 +123,18 @@ func Judge(held, incoming Ownership) Verdict {
 	return Apply
 }
 
+// Missing returns the versions of a state that another one does not have: what a
+// conflict keeps of it. It goes by their IDs, since histories that part give the same
+// numbers to different versions.
+func Missing(held, incoming *Secret) (ids []VersionID) {
+	for i := range held.Versions {
+		if id := held.Versions[i].ID; incoming.Version(id) == nil {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // MaySend reports whether a region may send a state: its home, or the region
 // that the home was before, handing it over.
 func (o Ownership) MaySend(from RegionName) bool {
@@ -147,6 +159,13 @@ func Inherit(held, incoming Ownership, heir RegionName) Verdict {
 
 // MayMutate reports whether a region may mutate the record: its home alone.
 func (o Ownership) MayMutate(in RegionName) bool { return o.Home == in }
+
+// MayMoveTo reports whether the home may hand the record over to a region while others
+// that were taken over have not caught up: one of them that was the home once would
+// hear of the move from nobody whom it waits for, and go on as if the record were its own.
+func (o Ownership) MayMoveTo(to RegionName, behind []RegionName) bool {
+	return !slices.ContainsFunc(behind, func(lost RegionName) bool { return lost != to && o.WasIn(lost) })
+}
 
 // Departure says whether a state leaves its region for another one.
 type Departure string

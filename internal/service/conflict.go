@@ -37,11 +37,7 @@ func (a *arrival) keepSecret(ctx context.Context, view record.View, held, incomi
 	c := &recordpb.Conflict{Account: string(held.Account), Vault: string(held.ID.Vault()), Name: held.Name, State: stored.Value}
 	var values []record.Write
 	id := conflictID(stored.Key, held.Ownership.Order)
-	for i := range held.Versions {
-		version := held.Versions[i].ID
-		if incoming.Version(version) != nil {
-			continue
-		}
+	for _, version := range secret.Missing(held, incoming) {
 		value, ok, err := view.Get(record.VersionKey(held.ID, version))
 		if err != nil {
 			return err

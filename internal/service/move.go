@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -75,7 +76,8 @@ const actionHandOver authz.Action = "HandOver"
 // commit on mutations are refused here, and accepted there when it has arrived. It
 // does nothing if the record is gone, its home is not here, or the other region refuses
 // it, nor with a secret that a promotion parted from that region. Errors: CodeInvalid
-// for a region that is not meant to hold the record.
+// for a region that is not meant to hold the record; CodeWrongState if it was taken
+// over from a third one that has not caught up.
 func (s *Service) HandOver(ctx context.Context, key record.Key, to secret.RegionName) error {
 	_, err := s.handOver(ctx, key, to)
 	return err
@@ -102,6 +104,9 @@ func (s *Service) handOver(ctx context.Context, key record.Key, to secret.Region
 		held, err := heldIn(view, key, to)
 		if err == nil && !held {
 			err = secret.Invalid("region", "%s is not meant to hold the record", to)
+		}
+		if err == nil {
+			err = awaitLost(view, key, to)
 		}
 		if err != nil {
 			return nil, err
@@ -138,4 +143,31 @@ func refusedBy(view record.View, region secret.RegionName, key record.Key) (bool
 		return false, nil
 	}
 	return err == nil && m.GetFailureCode() == string(secret.CodeExists), err
+}
+
+// awaitLost refuses to hand over what was taken over from a region that has not caught
+// up, unless to that region itself: CodeWrongState.
+func awaitLost(view record.View, key record.Key, to secret.RegionName) error {
+	stored, ok, err := view.Get(key)
+	if err != nil || !ok {
+		return err
+	}
+	owner, err := record.OwnerOf(key, stored.Value)
+	if err != nil {
+		return err
+	}
+	takeovers, err := Takeovers(view)
+	if err != nil {
+		return err
+	}
+	for _, t := range takeovers {
+		lost := secret.RegionName(t.GetRegion())
+		concerns := t.GetVault() == "" || secret.VaultID(t.GetVault()) == record.VaultIDOf(key)
+		here := len(t.GetHeldUp()) > 0 && !slices.Contains(t.GetHeldUp(), string(key))
+		if concerns && !here && !owner.Ownership.MayMoveTo(to, []secret.RegionName{lost}) {
+			return secret.Errorf(secret.CodeWrongState, "the record was taken over from %s, which has not caught up: it would not hear that its home has moved on", lost).
+				WithHint("move it when lifeboat region status says that " + string(lost) + " has caught up")
+		}
+	}
+	return nil
 }

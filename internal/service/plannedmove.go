@@ -13,7 +13,8 @@ import (
 // MoveVault notes that a vault is to move to a region that is a target of it, with all
 // of its secrets whose home is here; the region's owner of moves carries it out.
 // Errors: CodeExists if it is moving already, or the whole region is; CodeNotHome;
-// CodeInvalid.
+// CodeInvalid; CodeWrongState if it was taken over from a third region that has not
+// caught up.
 func (s *Service) MoveVault(ctx context.Context, ref string, to secret.RegionName) (move *recordpb.Move, err error) {
 	_, err = s.administer(ctx, authz.MoveVault, func(c *call, view record.View) (*record.Txn, error) {
 		vault, _, err := c.vault(view, ref)
@@ -77,7 +78,7 @@ func (s *Service) startMove(view record.View, c *call, of record.Key, to secret.
 	if !held || to == s.Region {
 		return nil, nil, secret.Invalid("to", "%s is not a target of all of it", to).WithHint("replicate it there first, and wait until that is in sync")
 	}
-	if err := refuseTwoMoves(view, of, txn); err != nil {
+	if err := firstError(refuseTwoMoves(view, of, txn), awaitLost(view, of, to)); err != nil {
 		return nil, nil, err
 	}
 	key := record.MoveKey(of)

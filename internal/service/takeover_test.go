@@ -494,3 +494,28 @@ func TestPoliciesOfOneNameMeet(t *testing.T) {
 		t.Errorf("what east had is in %+v", all)
 	}
 }
+
+// What was taken over stays where it is until the lost region has caught up: that would
+// not hear of a move to a third one, and go on when it is told that all is over.
+func TestWhatWasTakenOverWaitsForTheLostRegion(t *testing.T) {
+	p := startTriple(t)
+	key := record.SecretKey(p.east.create(service.NewSecret{Name: "db"}).Secret.ID)
+	p.send(key)
+	p.takeOver()
+	must(t, p.west.InheritAll(t.Context(), "east"))
+	if err := p.west.HandOver(t.Context(), key, "south"); !secret.HasCode(err, secret.CodeWrongState) {
+		t.Errorf("the secret is handed on: %v", err)
+	}
+	if _, err := p.west.MoveVault(p.west.as(p.east.token), "v", "south"); !secret.HasCode(err, secret.CodeWrongState) {
+		t.Errorf("a move of the vault is begun: %v", err)
+	}
+	own, err := p.west.CreateSecret(p.west.as(p.east.token), service.NewSecret{Vault: "v", Name: "new", Value: secret.NewPlaintext([]byte("x"))})
+	must(t, err)
+	must(t, p.west.HandOver(t.Context(), record.SecretKey(own.Secret.ID), "south")) // never was east's
+	p.bringBack()
+	must(t, p.west.EndTakeover(t.Context(), "east"))
+	must(t, p.west.HandOver(t.Context(), key, "south"))
+	if home := p.west.secretOf(key).Ownership.Home; home != "south" {
+		t.Errorf("the home is %s", home)
+	}
+}
