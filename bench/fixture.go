@@ -94,7 +94,7 @@ func (c *cluster) populate(ctx context.Context, n int) error {
 	}
 	keys := keyring.New(keyring.Options{Wrapper: wrapper})
 	defer func() { _ = errors.Join(keys.Close(), wrapper.Close()) }()
-	if err := fill(ctx, shardOf(client), keys, n); err != nil || n < small {
+	if err := fill(ctx, shardOf(client), keys, nil, n); err != nil || n < small {
 		return err
 	}
 	return turnOver(ctx, client)
@@ -136,17 +136,20 @@ func shardOf(client *clientv3.Client) *store.Shard {
 	return store.Open(store.Options{Client: client, Prefix: config.Default().Store.Prefix + "base/"})
 }
 
-// fill makes secrets 0 to n-1.
-func fill(ctx context.Context, shard *store.Shard, keys *keyring.Keyring, n int) error {
+// fill makes secrets 0 to n-1, as the region whose shard it is, or as replicas of
+// another one.
+func fill(ctx context.Context, shard *store.Shard, keys *keyring.Keyring, identity *recordpb.Region, n int) error {
 	view := shard.View(ctx)
-	identity, _, err := record.Load(view, record.Regions, record.RegionKey)
-	if err != nil {
-		return err
+	var err error
+	if identity == nil {
+		if identity, _, err = record.Load(view, record.Regions, record.RegionKey); err != nil {
+			return err
+		}
 	}
 	var vault *secret.Vault
 	if err := view.Scan(record.VaultPrefix, record.PrefixEnd(record.VaultPrefix), func(s record.Stored) bool {
 		vault, err = record.Vaults.Decode(s.Value)
-		return false
+		return err == nil && string(vault.Ownership.Home) != identity.GetName()
 	}); err != nil || vault == nil {
 		return errors.Join(errors.New("the region has no vault"), err)
 	}

@@ -29,6 +29,7 @@ var parts = []part{
 	{"large", measureLarge},
 	{"restore", measureRestore},
 	{"replication", measureReplication},
+	{"takeover", measureTakeover},
 }
 
 // bench is one run.
@@ -113,7 +114,7 @@ func run(ctx context.Context) (err error) {
 	case *only != "":
 		wanted = strings.Split(*only, ",")
 	case *most:
-		wanted, b.secrets = []string{"large"}, million
+		wanted, b.secrets = []string{"large", "takeover"}, million
 	}
 	// What was measured before a failure counts.
 	err = b.measure(ctx, wanted)

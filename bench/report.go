@@ -59,6 +59,8 @@ var targets = map[string]target{
 	"crr_drain_rtt_ratio":             {true, 0.8},
 	"crr_write_ratio_3_targets":       {true, 0.7},
 	"crr_write_p99_ratio_dead_target": {false, 1.2},
+	"takeover_s_1k":                   {false, 2},
+	"takeover_s_1m":                   {false, 2},
 	"soak_anon_growth_pct":            {false, 5},
 }
 

@@ -15,25 +15,34 @@ import (
 // own tests.
 func (r *Region) Shard(t testing.TB) *store.Shard {
 	t.Helper()
-	tlsConfig, err := pki.ClientTLS(r.caFile())
+	shard, closeShard, err := r.OpenShard()
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := closeShard(); err != nil {
+			t.Error(err)
+		}
+	})
+	return shard
+}
+
+// OpenShard is Shard for programs. Call what it returns to close it.
+func (r *Region) OpenShard() (*store.Shard, func() error, error) {
+	tlsConfig, err := pki.ClientTLS(r.caFile())
+	if err != nil {
+		return nil, nil, err
 	}
 	pair, err := pki.NewReloader(pki.ReloaderOptions{
 		CertFile: filepath.Join(r.control.Dir(), "peer.pem"), KeyFile: filepath.Join(r.control.Dir(), "peer-key.pem"),
 	})
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
 	tlsConfig.GetClientCertificate = pair.GetClientCertificate
 	client, err := clientv3.New(clientv3.Config{Endpoints: []string{"https://" + r.control.ports.store}, TLS: tlsConfig})
 	if err != nil {
-		t.Fatal(err)
+		return nil, nil, err
 	}
-	t.Cleanup(func() {
-		if err := client.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return store.Open(store.Options{Client: client, Prefix: "/lifeboat/base/"})
+	return store.Open(store.Options{Client: client, Prefix: "/lifeboat/base/"}), client.Close, nil
 }

@@ -67,6 +67,8 @@ type Options struct {
 	// Current, if set, is told that all that a peer had cleared by a time is here. It
 	// must not block.
 	Current func(peer secret.RegionName, at time.Time)
+	// Reached, if set, is told that a peer answers which did not before. It must not block.
+	Reached func(peer secret.RegionName)
 	// TakenOver reports whether this region has taken a peer over that has not caught up
 	// since, and the records that it lacks if these are all that is missing; nil means
 	// never.

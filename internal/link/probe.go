@@ -178,6 +178,9 @@ func (p *peer) found(a *answer) (calm bool) {
 	if !s.Reachable {
 		s.Since = now
 		p.links.Logger.Info("a peer is reachable", "peer", p.region, "address", p.dialer.preferred(), "incarnation", a.GetIncarnation())
+		if p.links.Reached != nil {
+			p.links.Reached(p.region)
+		}
 	}
 	life := Life{Incarnation: secret.Incarnation(a.GetIncarnation()), RestoreEpoch: a.GetRestoreEpoch()}
 	if a.BehindSeconds != nil && p.links.Current != nil && pinErr == nil && pin.Admits(life.Incarnation) {

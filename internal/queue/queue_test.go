@@ -213,6 +213,9 @@ func TestATargetThatIsNotReachedIsLeftAlone(t *testing.T) {
 		if s.revision != revision {
 			t.Error("something was written for messages that were not tried")
 		}
+		p.Unreachable(west, p.Take(west, 1))
+		p.mustTake(t)
+		p.Reached(west)
 		must(t, p.Done(t.Context(), west, p.Take(west, 1)))
 		if got := p.Status(west); got.Unreachable != 0 || !got.NextTryAt.IsZero() {
 			t.Errorf("%+v", got)

@@ -220,9 +220,19 @@ func (t *target) release(messages []Message, due int64) {
 	t.wake()
 }
 
+// Reached ends that the target is left alone because it was not reached: it answers
+// again.
+func (q *Queue) Reached(name secret.RegionName) {
+	t := q.target(name)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.reachable()
+	t.wake()
+}
+
 // Unreachable gives messages back that could not be tried because the target is
 // not reached, and leaves the target alone for a while, which it returns: 200 ms
-// at first, up to 30 s. Nothing is stored; Done, Failed, Resume and Retry end it.
+// at first, up to 30 s. Nothing is stored; Reached, Done, Failed, Resume and Retry end it.
 func (q *Queue) Unreachable(name secret.RegionName, messages []Message) time.Duration {
 	t := q.target(name)
 	t.mu.Lock()

@@ -34,7 +34,7 @@ func (p *Process) startLinks(ctx context.Context) error {
 	}
 	o := link.Options{
 		Region: p.config.Region.Name, Process: p.config.Process.ID, Release: p.release, ReplicationSchema: replication.SchemaVersion,
-		Certificate: p.peerCert, Life: p.life, Origins: p.origins, Pinned: p.pinned, TakenOver: p.hasTakenOver, Behind: p.behind, Current: p.currency.note,
+		Certificate: p.peerCert, Life: p.life, Origins: p.origins, Pinned: p.pinned, TakenOver: p.hasTakenOver, Behind: p.behind, Reached: p.peerReached, Current: p.currency.note,
 		StatusOf: nativeCode, Logger: p.log.With("part", "links"), Now: p.clock,
 	}
 	for _, peer := range p.config.Peers {

@@ -29,6 +29,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/ownership"
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/queue"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 	"github.com/lifeboat-secrets/lifeboat/internal/replication"
 	"github.com/lifeboat-secrets/lifeboat/internal/rotation"
@@ -75,6 +76,7 @@ type Process struct {
 	keeper    *ownership.Keeper      // nil without the role control
 	// asked is set once the peers were asked whether one has taken the region over.
 	asked         atomic.Bool
+	queue         atomic.Pointer[queue.Queue]
 	replicated    *replicationMetrics
 	service       *service.Service
 	limiter       *throttle.Limiter

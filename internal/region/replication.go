@@ -47,6 +47,7 @@ func (p *Process) startReplication(context.Context) error {
 		})
 	}
 	p.outbound = o
+	p.queue.Store(o.Queue)
 	p.replicated.follow(o)
 	p.collector = replication.NewCollector(replication.CollectorOptions{
 		Service: p.service, Queue: o.Queue, Store: p.records(), Clients: clients, Every: p.config.Replication.CollectEvery,
@@ -64,6 +65,13 @@ func (p *Process) runReplication(ctx context.Context) {
 		p.run(ctx, "replication to "+string(target), func(ctx context.Context) error {
 			return p.store.Hold(ctx, "replication/"+string(target), sender.Run)
 		})
+	}
+}
+
+// peerReached has what waits for a peer sent at once when that is back.
+func (p *Process) peerReached(peer secret.RegionName) {
+	if q := p.queue.Load(); q != nil { // links are there first
+		q.Reached(peer)
 	}
 }
 

@@ -24,6 +24,9 @@ type written struct {
 	in string
 	// token is of the acknowledged state; empty if the outcome is not known.
 	token string
+	// replayed is set if the answer was to a repeated request: its token is of the state
+	// at that time, which may be a later one.
+	replayed bool
 	// refused is set if the only attempt was refused before anything was done.
 	refused bool
 }
@@ -155,7 +158,7 @@ func (s *scribe) create() {
 		made, err := c.CreateSecret(ctx, &lifeboatv1.CreateSecretRequest{
 			Vault: s.vault.name, Name: name, Value: []byte(o.value), Retention: &lifeboatv1.Retention{MaxVersions: maxVersions},
 		})
-		o.token = made.GetRevisionToken()
+		o.token, o.replayed = made.GetRevisionToken(), made.GetReplayed()
 		return err
 	})
 	s.world.ledger.add(o)
@@ -173,7 +176,7 @@ func (s *scribe) put(name, home string) {
 	o := written{name: name, value: s.world.canary + "-" + ulid.Make().String()}
 	o.in, _, o.refused = s.mutate("put", name, s.region(home), func(ctx context.Context, c *client.Client) error {
 		put, err := c.PutSecretVersion(ctx, &lifeboatv1.PutSecretVersionRequest{Vault: s.vault.name, Secret: name, Value: []byte(o.value)})
-		o.token = put.GetRevisionToken()
+		o.token, o.replayed = put.GetRevisionToken(), put.GetReplayed()
 		return err
 	})
 	s.world.ledger.add(o)

@@ -58,9 +58,14 @@ func TestHomes(t *testing.T) {
 	load.Go(func() { w.breakThings(ctx, breaks) })
 	moves := next()
 	load.Go(func() { w.moveVaults(ctx, moves) })
+	targets := next()
+	load.Go(func() { w.changeTargetsAtHome(ctx, targets) })
 	w.loseRegions(ctx, next())
 	load.Wait()
 	w.mend()
+	w.reconciled()
+	w.quiet()
+	w.replicateFromHomes()
 	w.reconciled()
 	w.quiet()
 	stop()
@@ -163,6 +168,51 @@ func (w *homesWorld) moveVaults(ctx context.Context, r *rand.Rand) {
 			}
 		}
 		cancel()
+	}
+}
+
+// changeTargetsAtHome has vaults go to other regions at random until ctx ends.
+func (w *homesWorld) changeTargetsAtHome(ctx context.Context, r *rand.Rand) {
+	for wait(ctx, r, 2*time.Second, 8*time.Second) {
+		v := pick(r, replicatedVaults)
+		var targets []string
+		for _, target := range v.holders() {
+			if r.IntN(4) > 0 {
+				targets = append(targets, target)
+			}
+		}
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
+		home, err := w.replicateFromHome(limited, v, pick(r, v.holders()), targets)
+		cancel()
+		w.t.Logf("%s, whose home is %s, is to go to %v: %v", v.name, home, targets, err)
+		if err == nil {
+			w.count("targets ")
+		}
+	}
+}
+
+// replicateFromHome sets the targets of a vault where its home is, as a region knows.
+func (w *homesWorld) replicateFromHome(ctx context.Context, v replicatedVault, asked string, targets []string) (home string, err error) {
+	got, err := w.clients(asked, v)[0].GetVault(ctx, &lifeboatv1.GetVaultRequest{Vault: v.name})
+	if err != nil {
+		return "", err
+	}
+	home = got.GetVault().GetOwnership().GetHomeRegion()
+	others := slices.DeleteFunc(slices.Clone(targets), func(region string) bool { return region == home })
+	return home, w.replicate(ctx, w.clients(home, v)[0], v, others)
+}
+
+// replicateFromHomes has each vault go to all regions that are to hold it.
+func (w *homesWorld) replicateFromHomes() {
+	for _, v := range replicatedVaults {
+		w.eventually(v.name+" goes to all its targets", func(ctx context.Context) (err error) {
+			for _, asked := range v.holders() { // one of them has the vault
+				if _, err = w.replicateFromHome(ctx, v, asked, v.holders()); err == nil {
+					return nil
+				}
+			}
+			return err
+		})
 	}
 }
 
