@@ -91,12 +91,13 @@ func (a *arrival) refuseToGiveUp(ctx context.Context) error {
 		return nil
 	}
 	id := secret.VaultID(a.shipment.Key[len(record.VaultPrefix):])
-	own := false
-	err := scanAll(a.service.Store.View(ctx), record.Secrets, record.SecretPrefix+string(id)+"/", func(sec *secret.Secret) bool {
-		own = sec.State != secret.Deleted && (sec.IsDetached() || sec.Ownership.MayMutate(a.service.Region))
-		return !own
+	view, own := a.service.Store.View(ctx), false
+	var ownErr error
+	err := scanAll(view, record.Secrets, record.SecretPrefix+string(id)+"/", func(sec *secret.Secret) bool {
+		own, ownErr = a.isOwn(view, sec)
+		return !own && ownErr == nil
 	})
-	if err == nil && own {
+	if err = firstError(err, ownErr); err == nil && own {
 		err = secret.Errorf(secret.CodeDetached, "%s has secrets of its own in the vault", a.service.Region)
 	}
 	return err

@@ -116,6 +116,9 @@ func (a *arrival) receive(ctx context.Context) error {
 		committed := a.receipt.Revision
 		err = a.releaseSecrets(ctx)
 		if err == nil {
+			err = a.releaseKeys(ctx)
+		}
+		if err == nil {
 			err = a.releaseAccount(ctx)
 		}
 		a.receipt.Revision = committed
@@ -247,6 +250,11 @@ func (a *arrival) planIdentity(ctx context.Context, view record.View) (*record.T
 		return nil, err
 	}
 	if p.Buried || !a.meantForUs() {
+		if p.Key.HasPrefix(record.VaultPrefix) {
+			if err := a.refuseToGiveUp(ctx); err != nil { // a takeover may have come in between
+				return nil, err
+			}
+		}
 		return txn, a.buryIdentity(view, txn, held, incoming)
 	}
 	if held.graveRevision > 0 {
@@ -502,7 +510,7 @@ func (a *arrival) buryIdentity(view record.View, txn *record.Txn, held heldRecor
 	if held.listed != "" {
 		txn.Delete(held.listed)
 	}
-	if held.scope != "" {
+	if held.scope != "" && !p.Key.HasPrefix(record.VaultPrefix) { // those of a vault go last
 		if err := removeKeys(view, txn, held.scope); err != nil {
 			return err
 		}

@@ -42,8 +42,8 @@ func dropSecret(view record.View, txn *record.Txn, held *secret.Secret) error {
 	return err
 }
 
-// releaseSecrets drops the source's secrets of a vault that is deleted at its home,
-// or no longer meant for this region: before the vault's record follows, so that a
+// releaseSecrets drops the secrets of a vault that is deleted at its home, or no longer
+// meant for this region, but for those that are this region's own: before the vault's record follows, so that a
 // crash in between leaves something to go on from, and after it, for what came in
 // between. A newer state of the vault than the shipped one stops it.
 func (a *arrival) releaseSecrets(ctx context.Context) error {
@@ -71,13 +71,17 @@ func (a *arrival) releaseSecrets(ctx context.Context) error {
 	id := secret.VaultID(a.shipment.Key[len(record.VaultPrefix):])
 	prefix := record.SecretPrefix + string(id) + "/"
 	var drop []*secret.Secret
-	err = scanAll(view, record.Secrets, prefix, func(sec *secret.Secret) bool {
-		if sec.Ownership.Home == a.from.Region && (a.shipment.Buried || !meantFor(vault, sec, a.service.Region)) {
+	scanErr := scanAll(view, record.Secrets, prefix, func(sec *secret.Secret) bool {
+		if !a.shipment.Buried && meantFor(vault, sec, a.service.Region) {
+			return true
+		}
+		var may bool
+		if may, err = a.mayDrop(view, sec); may {
 			drop = append(drop, sec)
 		}
-		return true
+		return err == nil
 	})
-	if err != nil {
+	if err := firstError(err, scanErr); err != nil {
 		return err
 	}
 	for _, sec := range drop {
@@ -109,7 +113,10 @@ func (a *arrival) dropReleased(ctx context.Context, id secret.ID, vault heldReco
 		if errors.Is(err, record.ErrNotFound) {
 			return nil, nil
 		}
-		if err != nil || held.Ownership.Home != a.from.Region { // promoted since
+		if err != nil {
+			return nil, err
+		}
+		if may, err := a.mayDrop(view, held); !may || err != nil { // promoted, or taken over since
 			return nil, err
 		}
 		if err := a.raise(view, txn); err != nil {
@@ -122,6 +129,74 @@ func (a *arrival) dropReleased(ctx context.Context, id secret.ID, vault heldReco
 		}, held.Ownership)
 		return txn, dropSecret(view, txn, held)
 	})
+}
+
+// mayDrop reports whether a secret of a vault that is given up can go: one of the
+// source's, or a live one of a third region, which could not be opened any more. What
+// is left of those that a third region has deleted keeps its order.
+func (a *arrival) mayDrop(view record.View, sec *secret.Secret) (bool, error) {
+	if sec.Ownership.Home == a.from.Region {
+		return true, nil
+	}
+	own, err := a.isOwn(view, sec)
+	return !own && sec.State != secret.Deleted, err
+}
+
+// isOwn reports whether a secret is this region's: it is mutated here, or would be as
+// soon as somebody asks for it.
+func (a *arrival) isOwn(view record.View, sec *secret.Secret) (bool, error) {
+	if sec.State == secret.Deleted {
+		return false, nil
+	}
+	if sec.IsDetached() || sec.Ownership.MayMutate(a.service.Region) {
+		return true, nil
+	}
+	return hasTakenOver(view, sec.Ownership.Home, record.SecretKey(sec.ID))
+}
+
+// releaseKeys deletes the data keys of a vault that was given up, if nothing is left
+// that was sealed under them: what was kept as a conflict is, and secrets of this
+// region's own are if it took their home over in between. Since the vault is gone
+// nothing can be sealed any more.
+func (a *arrival) releaseKeys(ctx context.Context) error {
+	id := string(a.shipment.Key[len(record.VaultPrefix):])
+	return a.commit(ctx, func(record.View) (*record.Txn, error) {
+		view := a.service.Store.View(ctx)
+		_, active, err := view.Get(record.ActiveDataKeyKey(id))
+		if err != nil || !active {
+			return nil, err
+		}
+		held, err := heldIdentity(view, a.shipment.Key)
+		if err != nil || held.revision > 0 || held.graveRevision == 0 {
+			return nil, err
+		}
+		needed, err := sealedUnder(view, id)
+		if err != nil || needed {
+			return nil, err
+		}
+		txn, _, err := newTxn(view)
+		if err != nil {
+			return nil, err
+		}
+		txn.Require(a.shipment.Key, 0)
+		return txn, removeKeys(view, txn, id)
+	})
+}
+
+// sealedUnder reports whether secrets or conflicts of a vault are left.
+func sealedUnder(view record.View, vault string) (needed bool, err error) {
+	err = scanAll(view, record.Secrets, record.SecretPrefix+vault+"/", func(sec *secret.Secret) bool {
+		needed = sec.State != secret.Deleted
+		return !needed
+	})
+	if err != nil || needed {
+		return needed, err
+	}
+	err = scanAll(view, record.Conflicts, record.ConflictPrefix, func(c *recordpb.Conflict) bool {
+		needed = c.GetVault() == vault
+		return !needed
+	})
+	return needed, err
 }
 
 // releaseAccount drops the account of a vault that was released, with everybody in
