@@ -38,6 +38,10 @@ type exchange struct {
 	// there is one for writing.
 	deadlines    http.ResponseController
 	limited      bool
+	// withholds is set while an answer is kept back of a request that was refused
+	// because this region has handed over what it is about; withheld is that answer.
+	withholds bool
+	withheld  *withheld
 	writeTimeout time.Duration
 	body         timedBody
 }
@@ -47,7 +51,7 @@ func (x *exchange) Unwrap() http.ResponseWriter { return x.ResponseWriter }
 
 // Flush passes on what has been written, for streams.
 func (x *exchange) Flush() {
-	if f, ok := x.ResponseWriter.(http.Flusher); ok {
+	if f, ok := x.ResponseWriter.(http.Flusher); ok && x.withheld == nil {
 		f.Flush()
 		x.unlimitWrite()
 	}
@@ -56,7 +60,11 @@ func (x *exchange) Flush() {
 // WriteHeader lets the answer leave if the request was audited; a request that
 // was refused before it reached a use case is audited here.
 func (x *exchange) WriteHeader(status int) {
-	if x.wrote {
+	if x.wrote || x.withheld != nil {
+		return
+	}
+	if _, _, ok := x.request.HandedOver(); ok && x.withholds {
+		x.withheld = &withheld{status: status}
 		return
 	}
 	x.wrote = true
@@ -74,6 +82,10 @@ func (x *exchange) WriteHeader(status int) {
 func (x *exchange) Write(b []byte) (int, error) {
 	if !x.wrote {
 		x.WriteHeader(http.StatusOK)
+	}
+	if x.withheld != nil {
+		x.withheld.body = append(x.withheld.body, b...)
+		return len(b), nil
 	}
 	x.limitWrite()
 	return x.ResponseWriter.Write(b)
@@ -107,8 +119,10 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange 
 	}
 	peer, ok := r.Context().Value(peerKey{}).(string)
 	forwarded := ok && r.Header.Get(headerForwardedBy) != ""
-	x.request.Presented.Chain = presentedBy(r, ok, forwarded)
 	x.request.Presented.Account = r.Header.Get(headerAccount)
+	if x.request.FromRegion, _ = r.Context().Value(regionKey{}).(secret.RegionName); x.request.FromRegion == "" {
+		x.request.Presented.Chain = presentedBy(r, ok, forwarded)
+	}
 	if forwarded {
 		x.request.ForwardedBy = peer
 		x.request.ID = r.Header.Get(headerRequestID)
@@ -120,6 +134,17 @@ func (h *Handler) newExchange(w http.ResponseWriter, r *http.Request) *exchange 
 		x.request.ID = newRequestID()
 	}
 	return x
+}
+
+type regionKey struct{}
+
+// WithRegion marks a request as one that a process of another region passes on, as its
+// link has proved. The client's address and the request's ID are believed as WithPeer
+// says, but no certificate: another region does not vouch for who calls. The request is
+// not passed on again.
+func WithRegion(ctx context.Context, region secret.RegionName, process string) context.Context {
+	ctx = context.WithValue(ctx, regionKey{}, region)
+	return WithPeer(ctx, string(region)+"/"+process)
 }
 
 type peerKey struct{}

@@ -49,6 +49,11 @@ type Options struct {
 	Protocol Protocol
 	// Forwarder takes the requests that this process cannot serve.
 	Forwarder Forwarder
+	// NewHome takes the mutations of records that this region has handed over to
+	// another one; nil means that they are refused.
+	NewHome NewHome
+	// Mutates reports whether a request may change something.
+	Mutates func(r *http.Request) bool
 	// MaxRequestBytes bounds a body.
 	MaxRequestBytes int64
 	// Limiter bounds the requests in progress.
@@ -114,6 +119,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.forward(x, r)
 		return
 	}
+	if h.NewHome != nil && x.request.FromRegion == "" && h.Mutates(r) {
+		h.serveOrPassOn(x, r)
+		return
+	}
 	h.Dialect.ServeHTTP(x, r)
 }
 
@@ -177,6 +186,13 @@ func bearer(authorization string) (string, bool) {
 	return token, true
 }
 
+// vouch says in a request that is passed on whose it is.
+func (h *Handler) vouch(x *exchange, out *http.Request) {
+	out.Header.Set(headerForwardedBy, h.Process)
+	out.Header.Set(headerForwardedSource, x.request.Source.String())
+	out.Header.Set(headerRequestID, x.request.ID)
+}
+
 // forward passes a mutation on. The process that commits it audits it.
 func (h *Handler) forward(x *exchange, r *http.Request) {
 	body, err := readAll(r)
@@ -190,9 +206,7 @@ func (h *Handler) forward(x *exchange, r *http.Request) {
 	stop := context.AfterFunc(r.Context(), cancel)
 	defer stop()
 	out = out.WithContext(ctx)
-	out.Header.Set(headerForwardedBy, h.Process)
-	out.Header.Set(headerForwardedSource, x.request.Source.String())
-	out.Header.Set(headerRequestID, x.request.ID)
+	h.vouch(x, out)
 	if err := forwardChain(out.Header, x.request.Presented.Chain); err != nil {
 		h.refuse(x, r, err)
 		return

@@ -22,6 +22,9 @@ func (p *Process) withDialects(options frontdoor.Options) http.Handler {
 	if options.Local != nil {
 		options.Local = dialect.ReadOnly
 	}
+	if options.Mutates != nil {
+		options.Mutates = func(r *http.Request) bool { return !dialect.ReadOnly(r) }
+	}
 	other := frontdoor.NewHandler(options)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if aws.Matches(r) {

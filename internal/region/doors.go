@@ -54,6 +54,10 @@ func (p *Process) startFrontDoor(ctx context.Context) error {
 		readOnly := native.ReadOnly()
 		options.Local, options.Forwarder = func(r *http.Request) bool { return readOnly(r.URL.Path) }, p.forward
 	}
+	if p.isControl() && len(p.config.Peers) > 0 {
+		readOnly := native.ReadOnly()
+		options.NewHome, options.Mutates = newHome{p, make(chan struct{}, maxHeld)}, func(r *http.Request) bool { return !readOnly(r.URL.Path) }
+	}
 	p.handler = p.withDialects(options)
 	if p.tracer != nil {
 		p.handler = p.tracer.Handler(p.handler)

@@ -65,6 +65,7 @@ func (p *Process) startRegionListener(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle(p.links.Hello())
 	mux.Handle(p.receiver().Handler())
+	mux.HandleFunc("/", p.servePassedOn)
 	_, err := p.serve(ctx, "region listener", p.config.Listen.RegionAddress, p.links.ServerTLS(), p.links.Accept(mux), func(s *http.Server) {
 		s.HTTP2 = link.HTTP2()
 	})

@@ -23,6 +23,9 @@ type Options struct {
 	Addresses []string
 	// Transport makes connections with this process's certificate.
 	Transport http.RoundTripper
+	// Unsent reports whether an error of Transport means that the request was not
+	// carried out; nil leaves it at what this package can tell by itself.
+	Unsent func(error) bool
 	Logger    *slog.Logger
 }
 
@@ -174,7 +177,7 @@ func (f *Forwarder) send(r *http.Request, address string, body []byte) (answer *
 	answer, err = f.Transport.RoundTrip(out)
 	if err != nil {
 		var dial *net.OpError
-		unsent := !connected.Load() || errors.As(err, &dial) && dial.Op == "dial"
+		unsent := !connected.Load() || errors.As(err, &dial) && dial.Op == "dial" || f.Unsent != nil && f.Unsent(err)
 		return nil, !unsent, err
 	}
 	answer.Body = &closeAndCancel{ReadCloser: answer.Body, cancel: cancel}

@@ -130,6 +130,12 @@ func (o Ownership) inEpoch(epoch Epoch, home RegionName) Ownership {
 	return moved
 }
 
+// HandedOverBy reports whether the present home has the record from a region that handed
+// it over as planned.
+func (o Ownership) HandedOverBy(region RegionName) bool {
+	return o.Home != region && o.Order.Epoch.Region == region
+}
+
 // WasIn reports whether the record's home was in a region before.
 func (o Ownership) WasIn(region RegionName) bool {
 	n := len(o.Lineage)

@@ -14,6 +14,9 @@ type notHomeError struct {
 	refusal *secret.Error
 	key     record.Key
 	home    secret.RegionName
+	// handedOver is set if it was this region that handed the record over to its home,
+	// where it may not have arrived yet.
+	handedOver bool
 }
 
 func (e *notHomeError) Error() string { return e.refusal.Error() }
@@ -34,10 +37,12 @@ func refuseReplica(view record.View, key record.Key, o secret.Ownership, region 
 		}
 		home = heir
 	}
-	return notHome(key, home)
+	refused := notHome(key, home)
+	refused.handedOver = o.HandedOverBy(region)
+	return refused
 }
 
-func notHome(key record.Key, home secret.RegionName) error {
+func notHome(key record.Key, home secret.RegionName) *notHomeError {
 	what := key.Kind()
 	if name := kindNames[what]; name != "" {
 		what = name

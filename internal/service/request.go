@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/netip"
 	"time"
@@ -28,8 +29,23 @@ type Request struct {
 	// Authenticate proves who calls, from what the dialect found in the request.
 	Authenticate func(view record.View, now time.Time) (authn.Caller, error)
 
+	// FromRegion is the region of whose process ForwardedBy is, if it is another one.
+	FromRegion secret.RegionName
+
 	started time.Time
 	audited bool
+	// handedOver is the record that the request was refused for because this region has
+	// handed it over to its home.
+	handedOver *notHomeError
+}
+
+// HandedOver returns the record that the request could not change because this region
+// has handed it over to another one, and that region; ok is false if that was not so.
+func (r *Request) HandedOver() (key record.Key, home secret.RegionName, ok bool) {
+	if r.handedOver == nil {
+		return "", "", false
+	}
+	return r.handedOver.key, r.handedOver.home, true
 }
 
 type requestKey struct{}
@@ -177,6 +193,9 @@ func (c *call) end(err error) error {
 		return err
 	}
 	c.entry.Outcome = secret.CodeOf(err)
+	if refused, ok := errors.AsType[*notHomeError](err); ok && refused.handedOver {
+		c.request.handedOver = refused
+	}
 	c.entry.Committed = c.entry.Committed || c.entry.Outcome == secret.CodeOutcomeUnknown
 	c.entry.Duration = time.Since(c.request.started)
 	c.service.Observe(c.action, c.entry.Outcome, c.entry.Duration)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -196,4 +198,106 @@ func TestAMoveIsAbortedAndPreempted(t *testing.T) {
 	for _, name := range some {
 		s.wantValue("west", name, "of east")
 	}
+}
+
+// writer puts values into a secret of east, one after the other.
+type writer struct {
+	name   string
+	values []string // acknowledged
+	errs   []error
+	pauses []time.Duration
+}
+
+func (s *shop) write(ctx context.Context, name string) *writer {
+	w := &writer{name: name}
+	client := s.at("east")
+	for i := 0; ctx.Err() == nil; i++ {
+		value, began := fmt.Sprintf("%s %d", name, i), time.Now()
+		_, err := client.PutSecretVersion(context.WithoutCancel(ctx), connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: name, Value: []byte(value)}))
+		w.pauses = append(w.pauses, time.Since(began))
+		if err != nil {
+			w.errs = append(w.errs, err)
+			continue
+		}
+		w.values = append(w.values, value)
+	}
+	return w
+}
+
+// writeDuring has a writer of each secret go on while something happens, and a little
+// longer.
+func (s *shop) writeDuring(names []string, what func()) (all []*writer) {
+	ctx, stop := context.WithCancel(s.t.Context())
+	var running sync.WaitGroup
+	var mu sync.Mutex
+	for _, name := range names {
+		running.Go(func() {
+			w := s.write(ctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, w)
+		})
+	}
+	what()
+	stop()
+	running.Wait()
+	return all
+}
+
+func TestWritersAtTheFormerHomeNoticeNothingOfAMove(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west")
+	names := s.createMany("east", 4)
+	s.wantSynchronised("east")
+	s.regions.RoundTrip(40 * time.Millisecond)
+	all := s.writeDuring(names, func() {
+		_, err := s.at("east").MoveVault(t.Context(), connect.NewRequest(&lifeboatv1.MoveVaultRequest{Vault: "shop", To: "west"}))
+		must(t, err)
+		s.wantHome("west", []string{"east", "west"}, names...)
+	})
+	for _, w := range all {
+		if len(w.errs) > 0 {
+			t.Errorf("%d of the writes of %s failed: %v", len(w.errs), w.name, w.errs[0])
+		}
+		s.wantValue("west", w.name, w.values[len(w.values)-1])
+	}
+	// It goes on: east passes on what west is the home of now.
+	s.put("east", names[0], "by way of east")
+	s.create("east", "made-by-way-of-east", "one")
+	s.wantValue("west", names[0], "by way of east")
+	s.wantHome("west", []string{"west"}, "made-by-way-of-east")
+	s.wantBothAudited()
+
+	// Who may not write is refused, and if west is away the answer names the home.
+	stranger := s.regions.Region("east").Client(s.regions.Region("east").Control(), "lbt_unknown")
+	_, err := stranger.PutSecretVersion(t.Context(), connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: names[0], Value: []byte("x")}))
+	if codeOf(err) != secret.CodeUnauthenticated {
+		t.Errorf("a stranger: %v", err)
+	}
+	s.regions.Isolate("west")
+	until(t, "east answers that the home is west", func(ctx context.Context) (bool, any) {
+		_, err := s.at("east").PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: names[0], Value: []byte("x")}))
+		return codeOf(err) == secret.CodeNotHome, err
+	})
+}
+
+// wantBothAudited looks for a mutation that east has passed on in the audit logs of both
+// regions.
+func (s *shop) wantBothAudited() {
+	s.t.Helper()
+	refused := map[string]bool{}
+	east, err := s.regions.Region("east").AuditLines()
+	must(s.t, err)
+	for _, line := range east {
+		if line.Outcome == string(secret.CodeNotHome) {
+			refused[line.Request] = true
+		}
+	}
+	west, err := s.regions.Region("west").AuditLines()
+	must(s.t, err)
+	for _, line := range west {
+		if refused[line.Request] && line.ForwardedFor != "" && line.Outcome == "ok" {
+			return
+		}
+	}
+	s.t.Errorf("no mutation that east passed on is in both audit logs; east refused %d", len(refused))
 }

@@ -199,7 +199,11 @@ func (d *Dialect) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve verifies what of the signature needs no record, and carries the request out.
 func (d *Dialect) serve(r *http.Request, buffer *[]byte) (any, error) {
-	s, err := signatureOf(r, d.region, d.Service.Now())
+	region := d.region
+	if request := service.RequestFrom(r.Context()); request.FromRegion != "" {
+		region = d.nameOf(request.FromRegion) // for which the client signed, and whose link this is
+	}
+	s, err := signatureOf(r, region, d.Service.Now())
 	if err != nil {
 		return nil, err
 	}
