@@ -121,7 +121,8 @@ func (s *scribe) tried(what, name, region string, err error) (instead string, re
 	switch code {
 	case "", client.CodeOutcomeUnknown, client.CodeUnreachable, client.CodeCanceled, client.CodeAuditUnavailable:
 		return "", false
-	case client.CodeUnavailable, client.CodeNotFound, client.CodeStale:
+	case client.CodeUnavailable, client.CodeNotFound, client.CodeStale, client.CodeUnauthenticated:
+		// A region that gives up the last vault of an account knows nobody of it any more.
 		return "", true
 	case client.CodeNotHome:
 		if e, ok := errors.AsType[*client.Error](err); ok && e.Home != region && s.vault.in(e.Home) {

@@ -59,10 +59,13 @@ func TestHomes(t *testing.T) {
 	moves := next()
 	load.Go(func() { w.moveVaults(ctx, moves) })
 	targets := next()
-	load.Go(func() { w.changeTargetsAtHome(ctx, targets) })
+	if *durationFlag > 20*time.Second { // a target that is new again needs some time
+		load.Go(func() { w.changeTargetsAtHome(ctx, targets) })
+	}
 	w.loseRegions(ctx, next())
 	load.Wait()
 	w.mend()
+	w.replicateFromHomes() // also a region that took over what it was no target of any more
 	w.reconciled()
 	w.quiet()
 	w.replicateFromHomes()
