@@ -75,6 +75,9 @@ func secretDetails(w io.Writer, s *lifeboatv1.Secret) {
 	}
 	row(w, "created", at(s.GetCreatedAt()))
 	row(w, "updated", at(s.GetUpdatedAt()))
+	if read := s.GetLastAccessedAt(); read != nil {
+		row(w, "last read", read.AsTime().Format(time.DateOnly)+" in this region")
+	}
 	optional("deleted at", at(s.GetDeleteAt()))
 	row(w, "versions", "")
 	versionRows(w, s.GetVersions(), "  ")

@@ -45,6 +45,7 @@ const (
 const (
 	TakeoverPrefix        = "takeover/"
 	MovePrefix            = "move/"
+	AccessPrefix          = "access/"
 	ConflictPrefix        = "conflict/"
 	ConflictVersionPrefix = "conflict-version/"
 )
@@ -253,6 +254,12 @@ func ConflictKey(id string) Key { return Key(ConflictPrefix + id) }
 // ConflictVersionKey is the key of a value that a conflict keeps.
 func ConflictVersionKey(conflict string, version secret.VersionID) Key {
 	return Key(ConflictVersionPrefix + conflict + "/" + string(version))
+}
+
+// AccessKey is the key of when a secret was last read.
+func AccessKey(id secret.ID) Key {
+	vault, local, _ := strings.Cut(string(id), ".")
+	return Key(AccessPrefix + vault + "/" + local)
 }
 
 // Kind returns the name of the kind of record that has the key.

@@ -133,7 +133,7 @@ func TestPrefixesAreDisjoint(t *testing.T) {
 		string(record.FormatsKey), string(record.ClockKey), record.ControlPrefix,
 		record.DataKeyRotationPrefix, record.DataKeyUsagePrefix, record.BackupPrefix, record.ShreddingPrefix, string(record.MasterKeyRotationKey),
 		record.TrustPrefix, record.BindingPrefix, record.BindingURIPrefix, record.IssuerPrefix, record.IssuerKeysPrefix, record.IssuerURLPrefix,
-		record.TakeoverPrefix, record.MovePrefix, record.ConflictPrefix, record.ConflictVersionPrefix,
+		record.TakeoverPrefix, record.MovePrefix, record.ConflictPrefix, record.ConflictVersionPrefix, record.AccessPrefix,
 	}
 	formats := record.Formats()
 	for i, p := range prefixes {

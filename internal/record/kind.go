@@ -195,6 +195,7 @@ var (
 	Queues             = newKind("queue", 1, own[recordpb.Queue], own[recordpb.Queue])
 	Resynchronisations = newKind("resynchronisation", 1, own[recordpb.Resynchronisation], own[recordpb.Resynchronisation])
 	Secrets            = next(newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret))
+	Accesses           = newKind("access", 1, own[recordpb.Access], own[recordpb.Access])
 	Controls           = newKind("control", 1, own[recordpb.Control], own[recordpb.Control])
 	Clocks             = newKind("clock", 1, own[recordpb.Clock], own[recordpb.Clock])
 	Gates              = newKind("formats", 1, own[recordpb.Formats], own[recordpb.Formats])
@@ -230,7 +231,7 @@ var checkers = map[string]checker{
 	"backup": Backups, "shredding": Shreddings,
 	"tombstone": Tombstones, "synchronisation": Synchronisations,
 	"message": Messages, "queue": Queues, "resynchronisation": Resynchronisations,
-	"control": Controls, "formats": Gates, "clock": Clocks,
+	"access": Accesses, "control": Controls, "formats": Gates, "clock": Clocks,
 	"takeover": Takeovers, "move": Moves, "conflict": Conflicts, "conflict-version": Versions,
 	"trust": TrustBundles, "binding": Bindings, "issuer": Issuers, "issuer-keys": IssuerKeySets,
 	"binding-uri": reference{}, "issuer-url": reference{},

@@ -109,6 +109,7 @@ var kinds = map[string]tested{
 	"issuer-keys":       test(record.IssuerKeySets, issuerKeys),
 	"takeover":          test(record.Takeovers, takeovers),
 	"move":              test(record.Moves, moves),
+	"access":            test(record.Accesses, accesses),
 	"conflict":          test(record.Conflicts, conflicts),
 	"conflict-version":  test(record.Versions, versions),
 }

@@ -21,6 +21,11 @@ var (
 			By: text[string]().Draw(t, "by"), Bookmark: text[string]().Draw(t, "bookmark"), Moved: count.Draw(t, "moved"),
 		}
 	})
+	accesses = rapid.Custom(func(t *rapid.T) *recordpb.Access {
+		return &recordpb.Access{
+			Secret: text[string]().Draw(t, "secret"), Day: rapid.Int64().Draw(t, "day"), Versions: mapping[string](rapid.Int64()).Draw(t, "versions"),
+		}
+	})
 	conflicts = rapid.Custom(func(t *rapid.T) *recordpb.Conflict {
 		return &recordpb.Conflict{
 			Id: text[string]().Draw(t, "ID"), Record: text[string]().Draw(t, "record"), Account: text[string]().Draw(t, "account"),

@@ -94,6 +94,7 @@ func (p *Process) startPeerListener(ctx context.Context) error {
 		mux.Handle(p.pipeline.Handler(peerOf))
 	}
 	p.handleIssuers(mux)
+	p.handleAccesses(mux)
 	p.addServing(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		peer, err := peerOf(r)

@@ -196,6 +196,7 @@ func (p *Process) steps() []step {
 		{"ownership", p.startOwnership},
 		{"pipeline", p.startPipeline},
 		{"issuers", p.startIssuers},
+		{"accesses", p.startAccesses},
 		{"front door", p.startFrontDoor},
 		{"peer listener", p.startPeerListener},
 		{"region listener", p.startRegionListener},

@@ -119,6 +119,7 @@ func (e *edit) purge(m secret.Mutation, sec *secret.Secret) error {
 		e.txn.Delete(record.VersionKey(sec.ID, id))
 	}
 	e.txn.Delete(record.SecretNameKey(e.vault.ID, name))
+	e.txn.Delete(record.AccessKey(sec.ID))
 	return nil
 }
 

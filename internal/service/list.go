@@ -81,6 +81,8 @@ type ListItem struct {
 	StateReason string
 	// Description is empty unless it was asked for and may be told.
 	Description secret.Plaintext
+	// Accessed is when values were last read.
+	Accessed Accessed
 }
 
 // ListPage is one page of a list.
@@ -228,6 +230,9 @@ func (q *listWalk) item(entry record.Stored) (*ListItem, error) {
 		return nil, nil
 	}
 	item := &ListItem{Secret: sec, State: state, StateReason: reason}
+	if item.Accessed, err = accessedOf(q.view, sec.ID); err != nil {
+		return nil, err
+	}
 	if q.describe != nil {
 		if item.Description, err = q.describe(sec); err != nil {
 			return nil, err

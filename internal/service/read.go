@@ -136,6 +136,7 @@ func (s *Service) GetSecretValue(ctx context.Context, ref ValueRef) (Value, erro
 	if err = c.end(err); err != nil {
 		return Value{}, err
 	}
+	s.accesses.note(value.Secret.ID, value.Version.ID, dayOf(c.now))
 	return value, nil
 }
 
@@ -296,6 +297,8 @@ type Description struct {
 	StateReason string
 	Token       RevisionToken
 	Freshness   Freshness
+	// Accessed is when values were last read.
+	Accessed Accessed
 }
 
 // DescribeSecret answers all of a secret but its values.
@@ -346,6 +349,9 @@ func (s *Service) describe(ctx context.Context, view record.View, sec *secret.Se
 	}
 	d := Description{Secret: sec, Token: TokenOf(sec, incarnation)}
 	if d.State, d.StateReason, err = progress(view, sec); err != nil {
+		return Description{}, err
+	}
+	if d.Accessed, err = accessedOf(view, sec.ID); err != nil {
 		return Description{}, err
 	}
 	scope := string(sec.ID.Vault())

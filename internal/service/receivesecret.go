@@ -197,6 +197,9 @@ func (a *arrival) putSecret(ctx context.Context, view record.View, e *edit, held
 	key := record.SecretKey(incoming.ID)
 	e.txn.Put(key, record.Secrets.Encode(state))
 	e.indexPurge(incoming)
+	if incoming.State == secret.Deleted {
+		e.txn.Delete(record.AccessKey(incoming.ID))
+	}
 	mutation, event := whatChanged(held, incoming)
 	a.track(e.txn, key, mutation, &recordpb.Event{
 		Type: event, Account: string(incoming.Account), Vault: string(e.vault.ID), Subject: string(incoming.ID), Name: incoming.Name,
@@ -419,6 +422,7 @@ func (a *arrival) applyPredecessor(e *edit, held *secret.Secret, revision int64)
 	e.txn.Require(p.Key, revision)
 	e.txn.Put(p.Key, record.Secrets.Encode(state))
 	e.indexPurge(state)
+	e.txn.Delete(record.AccessKey(held.ID))
 	for i := range held.Versions {
 		e.txn.Delete(record.VersionKey(held.ID, held.Versions[i].ID))
 	}

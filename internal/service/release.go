@@ -26,6 +26,7 @@ func (a *arrival) releaseSecret(view record.View, e *edit, held, incoming *secre
 // dropSecret deletes a secret's record with all that belongs to it.
 func dropSecret(view record.View, txn *record.Txn, held *secret.Secret) error {
 	txn.Delete(record.SecretKey(held.ID))
+	txn.Delete(record.AccessKey(held.ID))
 	for i := range held.Versions {
 		txn.Delete(record.VersionKey(held.ID, held.Versions[i].ID))
 	}

@@ -138,7 +138,8 @@ type Service struct {
 	storeReads atomic.Uint64
 	clock      clockWatch
 	keyWork
-	signing *signingKeys
+	signing  *signingKeys
+	accesses *accesses
 }
 
 // New returns a Service.
@@ -186,7 +187,7 @@ func New(o Options) *Service {
 	if o.Unchecked == nil && o.Store != nil {
 		o.Unchecked = o.Store.View
 	}
-	s := &Service{Options: o, signing: newSigningKeys()}
+	s := &Service{Options: o, signing: newSigningKeys(), accesses: newAccesses()}
 	s.resealRate, s.rewrapRate = o.Keys.resealRate(), o.Keys.rewrapRate()
 	return s
 }

@@ -126,6 +126,7 @@ func (s *Service) shred(ctx context.Context, key record.Key) error {
 		found, err := page(view, []string{
 			record.PurgePrefix + sh.GetVault() + "/", record.SecretPrefix + sh.GetVault() + "/",
 			record.SecretNamePrefix + sh.GetVault() + "/", record.VersionPrefix + sh.GetVault() + "/",
+			record.AccessPrefix + sh.GetVault() + "/",
 		}, "")
 		if err != nil {
 			return err

@@ -148,8 +148,11 @@ type Secret struct {
 	Detached bool `protobuf:"varint,21,opt,name=detached,proto3" json:"detached,omitempty"`
 	// Regions that have promoted their replica: it is another secret since.
 	PromotedRegions []string `protobuf:"bytes,22,rep,name=promoted_regions,json=promotedRegions,proto3" json:"promoted_regions,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The day, in UTC, on which a value was last read in this region; absent if none was.
+	// Only from DescribeSecret and ListSecrets, up to some seconds late.
+	LastAccessedAt *timestamppb.Timestamp `protobuf:"bytes,23,opt,name=last_accessed_at,json=lastAccessedAt,proto3" json:"last_accessed_at,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Secret) Reset() {
@@ -318,6 +321,13 @@ func (x *Secret) GetDetached() bool {
 func (x *Secret) GetPromotedRegions() []string {
 	if x != nil {
 		return x.PromotedRegions
+	}
+	return nil
+}
+
+func (x *Secret) GetLastAccessedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastAccessedAt
 	}
 	return nil
 }
@@ -3144,7 +3154,7 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"created_by\x18\x05 \x01(\tR\tcreatedBy\x129\n" +
 	"\n" +
 	"expires_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x12\n" +
-	"\x04size\x18\a \x01(\rR\x04size\"\xd3\a\n" +
+	"\x04size\x18\a \x01(\rR\x04size\"\x99\b\n" +
 	"\x06Secret\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
@@ -3169,7 +3179,8 @@ const file_lifeboat_v1_secret_proto_rawDesc = "" +
 	"\bversions\x18\x11 \x03(\v2\x1a.lifeboat.v1.SecretVersionR\bversions\x12-\n" +
 	"\atargets\x18\x14 \x03(\v2\x13.lifeboat.v1.TargetR\atargets\x12\x1a\n" +
 	"\bdetached\x18\x15 \x01(\bR\bdetached\x12)\n" +
-	"\x10promoted_regions\x18\x16 \x03(\tR\x0fpromotedRegions\x1a7\n" +
+	"\x10promoted_regions\x18\x16 \x03(\tR\x0fpromotedRegions\x12D\n" +
+	"\x10last_accessed_at\x18\x17 \x01(\v2\x1a.google.protobuf.TimestampR\x0elastAccessedAt\x1a7\n" +
 	"\tTagsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
@@ -3543,94 +3554,95 @@ var file_lifeboat_v1_secret_proto_depIdxs = []int32{
 	37, // 10: lifeboat.v1.Secret.metadata:type_name -> lifeboat.v1.Secret.MetadataEntry
 	0,  // 11: lifeboat.v1.Secret.versions:type_name -> lifeboat.v1.SecretVersion
 	48, // 12: lifeboat.v1.Secret.targets:type_name -> lifeboat.v1.Target
-	38, // 13: lifeboat.v1.CreateSecretRequest.tags:type_name -> lifeboat.v1.CreateSecretRequest.TagsEntry
-	39, // 14: lifeboat.v1.CreateSecretRequest.metadata:type_name -> lifeboat.v1.CreateSecretRequest.MetadataEntry
-	45, // 15: lifeboat.v1.CreateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	46, // 16: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	49, // 17: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	31, // 18: lifeboat.v1.CreateSecretRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
-	1,  // 19: lifeboat.v1.CreateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	0,  // 20: lifeboat.v1.CreateSecretResponse.version:type_name -> lifeboat.v1.SecretVersion
-	50, // 21: lifeboat.v1.CreateSecretResponse.replicated:type_name -> lifeboat.v1.Replicated
-	43, // 22: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
-	51, // 23: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
-	49, // 24: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
-	31, // 25: lifeboat.v1.PutSecretVersionRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
-	1,  // 26: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
-	0,  // 27: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
-	50, // 28: lifeboat.v1.PutSecretVersionResponse.replicated:type_name -> lifeboat.v1.Replicated
-	40, // 29: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
-	41, // 30: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
-	45, // 31: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
-	46, // 32: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
-	51, // 33: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	49, // 34: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 35: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	1,  // 36: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	10, // 37: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
-	43, // 38: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
-	43, // 39: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
-	10, // 40: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
-	12, // 41: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
-	15, // 42: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
-	42, // 43: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
-	44, // 44: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
-	1,  // 45: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
-	10, // 46: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
-	51, // 47: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
-	49, // 48: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 49: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
-	52, // 50: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
-	51, // 51: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	49, // 52: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 53: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	49, // 54: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	1,  // 55: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	48, // 56: lifeboat.v1.ReplicateSecretRequest.targets:type_name -> lifeboat.v1.Target
-	51, // 57: lifeboat.v1.ReplicateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	1,  // 58: lifeboat.v1.ReplicateSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	49, // 59: lifeboat.v1.PromoteSecretRequest.wait:type_name -> lifeboat.v1.Wait
-	51, // 60: lifeboat.v1.PromoteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
-	1,  // 61: lifeboat.v1.PromoteSecretResponse.secret:type_name -> lifeboat.v1.Secret
-	28, // 62: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
-	29, // 63: lifeboat.v1.GenerateValueRequest.ssh_key:type_name -> lifeboat.v1.SSHKeyRules
-	30, // 64: lifeboat.v1.GenerateValueRequest.passphrase:type_name -> lifeboat.v1.PassphraseRules
-	35, // 65: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
-	51, // 66: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
-	43, // 67: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
-	2,  // 68: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
-	4,  // 69: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
-	6,  // 70: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
-	8,  // 71: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
-	11, // 72: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
-	13, // 73: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
-	16, // 74: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
-	18, // 75: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
-	20, // 76: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
-	22, // 77: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
-	24, // 78: lifeboat.v1.SecretService.ReplicateSecret:input_type -> lifeboat.v1.ReplicateSecretRequest
-	26, // 79: lifeboat.v1.SecretService.PromoteSecret:input_type -> lifeboat.v1.PromoteSecretRequest
-	31, // 80: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
-	33, // 81: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
-	3,  // 82: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
-	5,  // 83: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
-	7,  // 84: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
-	9,  // 85: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
-	12, // 86: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
-	14, // 87: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
-	17, // 88: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
-	19, // 89: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
-	21, // 90: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
-	23, // 91: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
-	25, // 92: lifeboat.v1.SecretService.ReplicateSecret:output_type -> lifeboat.v1.ReplicateSecretResponse
-	27, // 93: lifeboat.v1.SecretService.PromoteSecret:output_type -> lifeboat.v1.PromoteSecretResponse
-	32, // 94: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
-	34, // 95: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
-	82, // [82:96] is the sub-list for method output_type
-	68, // [68:82] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	43, // 13: lifeboat.v1.Secret.last_accessed_at:type_name -> google.protobuf.Timestamp
+	38, // 14: lifeboat.v1.CreateSecretRequest.tags:type_name -> lifeboat.v1.CreateSecretRequest.TagsEntry
+	39, // 15: lifeboat.v1.CreateSecretRequest.metadata:type_name -> lifeboat.v1.CreateSecretRequest.MetadataEntry
+	45, // 16: lifeboat.v1.CreateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	46, // 17: lifeboat.v1.CreateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	49, // 18: lifeboat.v1.CreateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	31, // 19: lifeboat.v1.CreateSecretRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
+	1,  // 20: lifeboat.v1.CreateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	0,  // 21: lifeboat.v1.CreateSecretResponse.version:type_name -> lifeboat.v1.SecretVersion
+	50, // 22: lifeboat.v1.CreateSecretResponse.replicated:type_name -> lifeboat.v1.Replicated
+	43, // 23: lifeboat.v1.PutSecretVersionRequest.expires_at:type_name -> google.protobuf.Timestamp
+	51, // 24: lifeboat.v1.PutSecretVersionRequest.expected_order:type_name -> lifeboat.v1.Order
+	49, // 25: lifeboat.v1.PutSecretVersionRequest.wait:type_name -> lifeboat.v1.Wait
+	31, // 26: lifeboat.v1.PutSecretVersionRequest.generate:type_name -> lifeboat.v1.GenerateValueRequest
+	1,  // 27: lifeboat.v1.PutSecretVersionResponse.secret:type_name -> lifeboat.v1.Secret
+	0,  // 28: lifeboat.v1.PutSecretVersionResponse.version:type_name -> lifeboat.v1.SecretVersion
+	50, // 29: lifeboat.v1.PutSecretVersionResponse.replicated:type_name -> lifeboat.v1.Replicated
+	40, // 30: lifeboat.v1.UpdateSecretRequest.set_tags:type_name -> lifeboat.v1.UpdateSecretRequest.SetTagsEntry
+	41, // 31: lifeboat.v1.UpdateSecretRequest.metadata:type_name -> lifeboat.v1.UpdateSecretRequest.MetadataEntry
+	45, // 32: lifeboat.v1.UpdateSecretRequest.rules:type_name -> lifeboat.v1.Rules
+	46, // 33: lifeboat.v1.UpdateSecretRequest.retention:type_name -> lifeboat.v1.Retention
+	51, // 34: lifeboat.v1.UpdateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	49, // 35: lifeboat.v1.UpdateSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 36: lifeboat.v1.UpdateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	1,  // 37: lifeboat.v1.DescribeSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	10, // 38: lifeboat.v1.DescribeSecretResponse.freshness:type_name -> lifeboat.v1.Freshness
+	43, // 39: lifeboat.v1.GetSecretValueResponse.created_at:type_name -> google.protobuf.Timestamp
+	43, // 40: lifeboat.v1.GetSecretValueResponse.expires_at:type_name -> google.protobuf.Timestamp
+	10, // 41: lifeboat.v1.GetSecretValueResponse.freshness:type_name -> lifeboat.v1.Freshness
+	12, // 42: lifeboat.v1.BatchGetSecretValuesResponse.values:type_name -> lifeboat.v1.GetSecretValueResponse
+	15, // 43: lifeboat.v1.BatchGetSecretValuesResponse.errors:type_name -> lifeboat.v1.BatchError
+	42, // 44: lifeboat.v1.ListSecretsRequest.tags:type_name -> lifeboat.v1.ListSecretsRequest.TagsEntry
+	44, // 45: lifeboat.v1.ListSecretsRequest.states:type_name -> lifeboat.v1.State
+	1,  // 46: lifeboat.v1.ListSecretsResponse.secrets:type_name -> lifeboat.v1.Secret
+	10, // 47: lifeboat.v1.ListSecretsResponse.freshness:type_name -> lifeboat.v1.Freshness
+	51, // 48: lifeboat.v1.MoveStageRequest.expected_order:type_name -> lifeboat.v1.Order
+	49, // 49: lifeboat.v1.MoveStageRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 50: lifeboat.v1.MoveStageResponse.secret:type_name -> lifeboat.v1.Secret
+	52, // 51: lifeboat.v1.DeleteSecretRequest.recovery_window:type_name -> google.protobuf.Duration
+	51, // 52: lifeboat.v1.DeleteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	49, // 53: lifeboat.v1.DeleteSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 54: lifeboat.v1.DeleteSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	49, // 55: lifeboat.v1.RestoreSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	1,  // 56: lifeboat.v1.RestoreSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	48, // 57: lifeboat.v1.ReplicateSecretRequest.targets:type_name -> lifeboat.v1.Target
+	51, // 58: lifeboat.v1.ReplicateSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	1,  // 59: lifeboat.v1.ReplicateSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	49, // 60: lifeboat.v1.PromoteSecretRequest.wait:type_name -> lifeboat.v1.Wait
+	51, // 61: lifeboat.v1.PromoteSecretRequest.expected_order:type_name -> lifeboat.v1.Order
+	1,  // 62: lifeboat.v1.PromoteSecretResponse.secret:type_name -> lifeboat.v1.Secret
+	28, // 63: lifeboat.v1.GenerateValueRequest.password:type_name -> lifeboat.v1.PasswordRules
+	29, // 64: lifeboat.v1.GenerateValueRequest.ssh_key:type_name -> lifeboat.v1.SSHKeyRules
+	30, // 65: lifeboat.v1.GenerateValueRequest.passphrase:type_name -> lifeboat.v1.PassphraseRules
+	35, // 66: lifeboat.v1.WatchSecretsResponse.event:type_name -> lifeboat.v1.SecretEvent
+	51, // 67: lifeboat.v1.SecretEvent.order:type_name -> lifeboat.v1.Order
+	43, // 68: lifeboat.v1.SecretEvent.at:type_name -> google.protobuf.Timestamp
+	2,  // 69: lifeboat.v1.SecretService.CreateSecret:input_type -> lifeboat.v1.CreateSecretRequest
+	4,  // 70: lifeboat.v1.SecretService.PutSecretVersion:input_type -> lifeboat.v1.PutSecretVersionRequest
+	6,  // 71: lifeboat.v1.SecretService.UpdateSecret:input_type -> lifeboat.v1.UpdateSecretRequest
+	8,  // 72: lifeboat.v1.SecretService.DescribeSecret:input_type -> lifeboat.v1.DescribeSecretRequest
+	11, // 73: lifeboat.v1.SecretService.GetSecretValue:input_type -> lifeboat.v1.GetSecretValueRequest
+	13, // 74: lifeboat.v1.SecretService.BatchGetSecretValues:input_type -> lifeboat.v1.BatchGetSecretValuesRequest
+	16, // 75: lifeboat.v1.SecretService.ListSecrets:input_type -> lifeboat.v1.ListSecretsRequest
+	18, // 76: lifeboat.v1.SecretService.MoveStage:input_type -> lifeboat.v1.MoveStageRequest
+	20, // 77: lifeboat.v1.SecretService.DeleteSecret:input_type -> lifeboat.v1.DeleteSecretRequest
+	22, // 78: lifeboat.v1.SecretService.RestoreSecret:input_type -> lifeboat.v1.RestoreSecretRequest
+	24, // 79: lifeboat.v1.SecretService.ReplicateSecret:input_type -> lifeboat.v1.ReplicateSecretRequest
+	26, // 80: lifeboat.v1.SecretService.PromoteSecret:input_type -> lifeboat.v1.PromoteSecretRequest
+	31, // 81: lifeboat.v1.SecretService.GenerateValue:input_type -> lifeboat.v1.GenerateValueRequest
+	33, // 82: lifeboat.v1.SecretService.WatchSecrets:input_type -> lifeboat.v1.WatchSecretsRequest
+	3,  // 83: lifeboat.v1.SecretService.CreateSecret:output_type -> lifeboat.v1.CreateSecretResponse
+	5,  // 84: lifeboat.v1.SecretService.PutSecretVersion:output_type -> lifeboat.v1.PutSecretVersionResponse
+	7,  // 85: lifeboat.v1.SecretService.UpdateSecret:output_type -> lifeboat.v1.UpdateSecretResponse
+	9,  // 86: lifeboat.v1.SecretService.DescribeSecret:output_type -> lifeboat.v1.DescribeSecretResponse
+	12, // 87: lifeboat.v1.SecretService.GetSecretValue:output_type -> lifeboat.v1.GetSecretValueResponse
+	14, // 88: lifeboat.v1.SecretService.BatchGetSecretValues:output_type -> lifeboat.v1.BatchGetSecretValuesResponse
+	17, // 89: lifeboat.v1.SecretService.ListSecrets:output_type -> lifeboat.v1.ListSecretsResponse
+	19, // 90: lifeboat.v1.SecretService.MoveStage:output_type -> lifeboat.v1.MoveStageResponse
+	21, // 91: lifeboat.v1.SecretService.DeleteSecret:output_type -> lifeboat.v1.DeleteSecretResponse
+	23, // 92: lifeboat.v1.SecretService.RestoreSecret:output_type -> lifeboat.v1.RestoreSecretResponse
+	25, // 93: lifeboat.v1.SecretService.ReplicateSecret:output_type -> lifeboat.v1.ReplicateSecretResponse
+	27, // 94: lifeboat.v1.SecretService.PromoteSecret:output_type -> lifeboat.v1.PromoteSecretResponse
+	32, // 95: lifeboat.v1.SecretService.GenerateValue:output_type -> lifeboat.v1.GenerateValueResponse
+	34, // 96: lifeboat.v1.SecretService.WatchSecrets:output_type -> lifeboat.v1.WatchSecretsResponse
+	83, // [83:97] is the sub-list for method output_type
+	69, // [69:83] is the sub-list for method input_type
+	69, // [69:69] is the sub-list for extension type_name
+	69, // [69:69] is the sub-list for extension extendee
+	0,  // [0:69] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_secret_proto_init() }

@@ -10,13 +10,14 @@ import (
 
 // described is what the answers about a secret have in common.
 type described struct {
-	ARN             string
-	CreatedDate     epoch
-	DeletedDate     epoch  `json:",omitzero"`
-	Description     string `json:",omitzero"`
-	LastChangedDate epoch
-	Name            string
-	PrimaryRegion   string `json:",omitzero"`
+	ARN              string
+	CreatedDate      epoch
+	DeletedDate      epoch  `json:",omitzero"`
+	Description      string `json:",omitzero"`
+	LastAccessedDate epoch  `json:",omitzero"`
+	LastChangedDate  epoch
+	Name             string
+	PrimaryRegion    string `json:",omitzero"`
 	rotated
 	Tags []tagOut `json:",omitzero"`
 }
@@ -27,10 +28,10 @@ type describeOut struct {
 	VersionIdsToStages map[string][]string `json:",omitzero"` //nolint:revive // the API's name
 }
 
-func (d *Dialect) describe(s *secret.Secret, text secret.Plaintext) described {
+func (d *Dialect) describe(s *secret.Secret, text secret.Plaintext, accessed service.Accessed) described {
 	out := described{
 		ARN: d.arnOf(s), CreatedDate: epochOf(s.CreatedAt), DeletedDate: epochOf(s.DeleteAt), Description: string(text.Reveal()),
-		LastChangedDate: epochOf(s.UpdatedAt), Name: s.Name, Tags: tagList(s.Tags), rotated: rotationOf(s),
+		LastAccessedDate: epochOf(accessed.At()), LastChangedDate: epochOf(s.UpdatedAt), Name: s.Name, Tags: tagList(s.Tags), rotated: rotationOf(s),
 	}
 	if replicated(s, d.Region) {
 		out.PrimaryRegion = d.nameOf(s.Ownership.Home)
@@ -52,7 +53,7 @@ func (d *Dialect) describeSecret(ctx context.Context, in *secretIn) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	out := &describeOut{described: d.describe(found.Secret, found.Description), VersionIdsToStages: labelled(found.Secret)}
+	out := &describeOut{described: d.describe(found.Secret, found.Description, found.Accessed), VersionIdsToStages: labelled(found.Secret)}
 	out.ReplicationStatus, err = d.replicas(found.Secret)
 	return out, err
 }

@@ -46,7 +46,7 @@ func (d *Dialect) listSecrets(ctx context.Context, in *listSecretsIn) (any, erro
 	}
 	var items []service.ListItem
 	out := &listSecretsOut{SecretList: []listEntry{}}
-	if in.SortOrder == "desc" || in.SortBy == "last-changed-date" {
+	if in.SortOrder == "desc" || in.SortBy == "last-changed-date" || in.SortBy == "last-accessed-date" {
 		items, out.NextToken, err = d.sorted(ctx, in, q, size)
 	} else {
 		q.PageSize = size
@@ -56,7 +56,7 @@ func (d *Dialect) listSecrets(ctx context.Context, in *listSecretsIn) (any, erro
 		return nil, err
 	}
 	for _, item := range items {
-		out.SecretList = append(out.SecretList, listEntry{described: d.describe(item.Secret, item.Description), SecretVersionsToStages: labelled(item.Secret)})
+		out.SecretList = append(out.SecretList, listEntry{described: d.describe(item.Secret, item.Description, item.Accessed), SecretVersionsToStages: labelled(item.Secret)})
 	}
 	return out, nil
 }
@@ -65,9 +65,7 @@ func (d *Dialect) listSecrets(ctx context.Context, in *listSecretsIn) (any, erro
 func (d *Dialect) query(in *listSecretsIn) (service.ListQuery, error) {
 	q := service.ListQuery{Vault: d.Vault, ByCreation: in.SortBy != "name", Describe: true}
 	switch in.SortBy {
-	case "", "created-date", "last-changed-date", "name":
-	case "last-accessed-date":
-		return q, invalidParameter("SortBy: when secrets were last accessed is in the audit log of this region, not in its records.")
+	case "", "created-date", "last-accessed-date", "last-changed-date", "name":
 	default:
 		return q, broken("", "sortBy", "satisfy enum value set: [created-date, last-accessed-date, last-changed-date, name]")
 	}
@@ -131,6 +129,8 @@ func (d *Dialect) sorted(ctx context.Context, in *listSecretsIn, q service.ListQ
 		switch in.SortBy {
 		case "name":
 			return item.Secret.Name
+		case "last-accessed-date":
+			return fmt.Sprintf("%020d", max(0, item.Accessed.At().Unix())) + string(item.Secret.ID)
 		case "last-changed-date":
 			return fmt.Sprintf("%020d", item.Secret.UpdatedAt.UnixNano()) + string(item.Secret.ID)
 		}

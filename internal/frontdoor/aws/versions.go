@@ -18,10 +18,11 @@ type listVersionsIn struct {
 }
 
 type versionOut struct {
-	CreatedDate   epoch
-	KmsKeyIds     []string //nolint:revive // see above
-	VersionId     string   //nolint:revive // see above
-	VersionStages []string `json:",omitzero"`
+	CreatedDate      epoch
+	KmsKeyIds        []string //nolint:revive // see above
+	LastAccessedDate epoch    `json:",omitzero"`
+	VersionId        string   //nolint:revive // see above
+	VersionStages    []string `json:",omitzero"`
 }
 
 type listVersionsOut struct {
@@ -65,7 +66,8 @@ func (d *Dialect) listSecretVersionIDs(ctx context.Context, in *listVersionsIn) 
 		}
 		last = v.Number
 		out.Versions = append(out.Versions, versionOut{
-			CreatedDate: epochOf(v.CreatedAt), KmsKeyIds: []string{"DefaultEncryptionKey"}, VersionId: string(v.ID), VersionStages: of,
+			CreatedDate: epochOf(v.CreatedAt), KmsKeyIds: []string{"DefaultEncryptionKey"},
+			LastAccessedDate: epochOf(found.Accessed.Of(v.ID)), VersionId: string(v.ID), VersionStages: of,
 		})
 	}
 	return out, nil

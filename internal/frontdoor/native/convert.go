@@ -136,6 +136,7 @@ func described(d service.Description) *lifeboatv1.Secret {
 	s := summary(d.Secret, d.State, d.StateReason)
 	s.Description = string(d.Description.Reveal())
 	s.Metadata = d.Metadata
+	s.LastAccessedAt = timestamp(d.Accessed.At())
 	for i := range d.Secret.Versions {
 		s.Versions = append(s.Versions, version(d.Secret, &d.Secret.Versions[i]))
 	}

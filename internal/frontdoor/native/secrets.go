@@ -206,7 +206,9 @@ func (h secretHandler) ListSecrets(ctx context.Context, req *connect.Request[lif
 	}
 	answer := &lifeboatv1.ListSecretsResponse{NextPageToken: page.NextPageToken, Freshness: h.freshness(page.Freshness)}
 	for _, item := range page.Items {
-		answer.Secrets = append(answer.Secrets, summary(item.Secret, item.State, item.StateReason))
+		listed := summary(item.Secret, item.State, item.StateReason)
+		listed.LastAccessedAt = timestamp(item.Accessed.At())
+		answer.Secrets = append(answer.Secrets, listed)
 	}
 	return connect.NewResponse(answer), nil
 }

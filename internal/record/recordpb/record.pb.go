@@ -2762,6 +2762,67 @@ func (x *Drill) GetTakenOver() string {
 	return ""
 }
 
+// On which day the values of a secret were last read in this region.
+type Access struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Secret        string                 `protobuf:"bytes,1,opt,name=secret,proto3" json:"secret,omitempty"`
+	Day           int64                  `protobuf:"varint,2,opt,name=day,proto3" json:"day,omitempty"`                                                                                     // since 1970, in UTC
+	Versions      map[string]int64       `protobuf:"bytes,3,rep,name=versions,proto3" json:"versions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // the same of each version that was read
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Access) Reset() {
+	*x = Access{}
+	mi := &file_recordpb_record_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Access) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Access) ProtoMessage() {}
+
+func (x *Access) ProtoReflect() protoreflect.Message {
+	mi := &file_recordpb_record_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Access.ProtoReflect.Descriptor instead.
+func (*Access) Descriptor() ([]byte, []int) {
+	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Access) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *Access) GetDay() int64 {
+	if x != nil {
+		return x.Day
+	}
+	return 0
+}
+
+func (x *Access) GetVersions() map[string]int64 {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
 // The takeover of another region. Its record stays until that region has caught up,
 // or is forgotten.
 type Takeover struct {
@@ -2786,7 +2847,7 @@ type Takeover struct {
 
 func (x *Takeover) Reset() {
 	*x = Takeover{}
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +2859,7 @@ func (x *Takeover) String() string {
 func (*Takeover) ProtoMessage() {}
 
 func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[31]
+	mi := &file_recordpb_record_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +2872,7 @@ func (x *Takeover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
 func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{31}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Takeover) GetRegion() string {
@@ -2892,7 +2953,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_recordpb_record_proto_msgTypes[32]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2904,7 +2965,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[32]
+	mi := &file_recordpb_record_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2917,7 +2978,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{32}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Move) GetRecord() string {
@@ -3018,7 +3079,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_recordpb_record_proto_msgTypes[33]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3030,7 +3091,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[33]
+	mi := &file_recordpb_record_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3043,7 +3104,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{33}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Conflict) GetId() string {
@@ -3139,7 +3200,7 @@ type WorkItem struct {
 
 func (x *WorkItem) Reset() {
 	*x = WorkItem{}
-	mi := &file_recordpb_record_proto_msgTypes[34]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3151,7 +3212,7 @@ func (x *WorkItem) String() string {
 func (*WorkItem) ProtoMessage() {}
 
 func (x *WorkItem) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[34]
+	mi := &file_recordpb_record_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3164,7 +3225,7 @@ func (x *WorkItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkItem.ProtoReflect.Descriptor instead.
 func (*WorkItem) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{34}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WorkItem) GetRecord() string {
@@ -3221,7 +3282,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_recordpb_record_proto_msgTypes[35]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3233,7 +3294,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[35]
+	mi := &file_recordpb_record_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3246,7 +3307,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{35}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Event) GetId() string {
@@ -3335,7 +3396,7 @@ type Host struct {
 
 func (x *Host) Reset() {
 	*x = Host{}
-	mi := &file_recordpb_record_proto_msgTypes[36]
+	mi := &file_recordpb_record_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3347,7 +3408,7 @@ func (x *Host) String() string {
 func (*Host) ProtoMessage() {}
 
 func (x *Host) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[36]
+	mi := &file_recordpb_record_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3360,7 +3421,7 @@ func (x *Host) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Host.ProtoReflect.Descriptor instead.
 func (*Host) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{36}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Host) GetId() string {
@@ -3419,7 +3480,7 @@ type Quarantine struct {
 
 func (x *Quarantine) Reset() {
 	*x = Quarantine{}
-	mi := &file_recordpb_record_proto_msgTypes[37]
+	mi := &file_recordpb_record_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +3492,7 @@ func (x *Quarantine) String() string {
 func (*Quarantine) ProtoMessage() {}
 
 func (x *Quarantine) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[37]
+	mi := &file_recordpb_record_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +3505,7 @@ func (x *Quarantine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quarantine.ProtoReflect.Descriptor instead.
 func (*Quarantine) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{37}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Quarantine) GetRecord() string {
@@ -3497,7 +3558,7 @@ type Tombstone struct {
 
 func (x *Tombstone) Reset() {
 	*x = Tombstone{}
-	mi := &file_recordpb_record_proto_msgTypes[38]
+	mi := &file_recordpb_record_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3509,7 +3570,7 @@ func (x *Tombstone) String() string {
 func (*Tombstone) ProtoMessage() {}
 
 func (x *Tombstone) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[38]
+	mi := &file_recordpb_record_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3522,7 +3583,7 @@ func (x *Tombstone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tombstone.ProtoReflect.Descriptor instead.
 func (*Tombstone) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{38}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Tombstone) GetRecord() string {
@@ -3588,7 +3649,7 @@ type Synchronisation struct {
 
 func (x *Synchronisation) Reset() {
 	*x = Synchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[39]
+	mi := &file_recordpb_record_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3600,7 +3661,7 @@ func (x *Synchronisation) String() string {
 func (*Synchronisation) ProtoMessage() {}
 
 func (x *Synchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[39]
+	mi := &file_recordpb_record_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3613,7 +3674,7 @@ func (x *Synchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synchronisation.ProtoReflect.Descriptor instead.
 func (*Synchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{39}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Synchronisation) GetTarget() string {
@@ -3689,7 +3750,7 @@ type Message struct {
 
 func (x *Message) Reset() {
 	*x = Message{}
-	mi := &file_recordpb_record_proto_msgTypes[40]
+	mi := &file_recordpb_record_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3701,7 +3762,7 @@ func (x *Message) String() string {
 func (*Message) ProtoMessage() {}
 
 func (x *Message) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[40]
+	mi := &file_recordpb_record_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3714,7 +3775,7 @@ func (x *Message) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Message.ProtoReflect.Descriptor instead.
 func (*Message) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{40}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Message) GetTarget() string {
@@ -3789,7 +3850,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_recordpb_record_proto_msgTypes[41]
+	mi := &file_recordpb_record_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3801,7 +3862,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[41]
+	mi := &file_recordpb_record_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3814,7 +3875,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{41}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Queue) GetTarget() string {
@@ -3880,7 +3941,7 @@ type Resynchronisation struct {
 
 func (x *Resynchronisation) Reset() {
 	*x = Resynchronisation{}
-	mi := &file_recordpb_record_proto_msgTypes[42]
+	mi := &file_recordpb_record_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +3953,7 @@ func (x *Resynchronisation) String() string {
 func (*Resynchronisation) ProtoMessage() {}
 
 func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[42]
+	mi := &file_recordpb_record_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +3966,7 @@ func (x *Resynchronisation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resynchronisation.ProtoReflect.Descriptor instead.
 func (*Resynchronisation) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{42}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Resynchronisation) GetTarget() string {
@@ -3956,7 +4017,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_recordpb_record_proto_msgTypes[43]
+	mi := &file_recordpb_record_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3968,7 +4029,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[43]
+	mi := &file_recordpb_record_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3981,7 +4042,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{43}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Control) GetId() string {
@@ -4029,7 +4090,7 @@ type Formats struct {
 
 func (x *Formats) Reset() {
 	*x = Formats{}
-	mi := &file_recordpb_record_proto_msgTypes[44]
+	mi := &file_recordpb_record_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4041,7 +4102,7 @@ func (x *Formats) String() string {
 func (*Formats) ProtoMessage() {}
 
 func (x *Formats) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[44]
+	mi := &file_recordpb_record_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4054,7 +4115,7 @@ func (x *Formats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Formats.ProtoReflect.Descriptor instead.
 func (*Formats) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{44}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Formats) GetWritten() map[string]uint32 {
@@ -4107,7 +4168,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_recordpb_record_proto_msgTypes[45]
+	mi := &file_recordpb_record_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4119,7 +4180,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[45]
+	mi := &file_recordpb_record_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4132,7 +4193,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{45}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Peer) GetRegion() string {
@@ -4197,7 +4258,7 @@ type Forgetting struct {
 
 func (x *Forgetting) Reset() {
 	*x = Forgetting{}
-	mi := &file_recordpb_record_proto_msgTypes[46]
+	mi := &file_recordpb_record_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4209,7 +4270,7 @@ func (x *Forgetting) String() string {
 func (*Forgetting) ProtoMessage() {}
 
 func (x *Forgetting) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[46]
+	mi := &file_recordpb_record_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4222,7 +4283,7 @@ func (x *Forgetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Forgetting.ProtoReflect.Descriptor instead.
 func (*Forgetting) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{46}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Forgetting) GetRegion() string {
@@ -4264,7 +4325,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_recordpb_record_proto_msgTypes[47]
+	mi := &file_recordpb_record_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4276,7 +4337,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[47]
+	mi := &file_recordpb_record_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4289,7 +4350,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{47}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Moment) GetIncarnation() string {
@@ -4605,7 +4666,14 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x1b\n" +
 	"\tcut_until\x18\x02 \x01(\x03R\bcutUntil\x12\x1d\n" +
 	"\n" +
-	"taken_over\x18\x03 \x01(\tR\ttakenOver\"\xca\x01\n" +
+	"taken_over\x18\x03 \x01(\tR\ttakenOver\"\xb5\x01\n" +
+	"\x06Access\x12\x16\n" +
+	"\x06secret\x18\x01 \x01(\tR\x06secret\x12\x10\n" +
+	"\x03day\x18\x02 \x01(\x03R\x03day\x12D\n" +
+	"\bversions\x18\x03 \x03(\v2(.lifeboat.record.v1.Access.VersionsEntryR\bversions\x1a;\n" +
+	"\rVersionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xca\x01\n" +
 	"\bTakeover\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x0e\n" +
 	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x1a\n" +
@@ -4770,7 +4838,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -4803,30 +4871,32 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*Fence)(nil),             // 28: lifeboat.record.v1.Fence
 	(*HeldUp)(nil),            // 29: lifeboat.record.v1.HeldUp
 	(*Drill)(nil),             // 30: lifeboat.record.v1.Drill
-	(*Takeover)(nil),          // 31: lifeboat.record.v1.Takeover
-	(*Move)(nil),              // 32: lifeboat.record.v1.Move
-	(*Conflict)(nil),          // 33: lifeboat.record.v1.Conflict
-	(*WorkItem)(nil),          // 34: lifeboat.record.v1.WorkItem
-	(*Event)(nil),             // 35: lifeboat.record.v1.Event
-	(*Host)(nil),              // 36: lifeboat.record.v1.Host
-	(*Quarantine)(nil),        // 37: lifeboat.record.v1.Quarantine
-	(*Tombstone)(nil),         // 38: lifeboat.record.v1.Tombstone
-	(*Synchronisation)(nil),   // 39: lifeboat.record.v1.Synchronisation
-	(*Message)(nil),           // 40: lifeboat.record.v1.Message
-	(*Queue)(nil),             // 41: lifeboat.record.v1.Queue
-	(*Resynchronisation)(nil), // 42: lifeboat.record.v1.Resynchronisation
-	(*Control)(nil),           // 43: lifeboat.record.v1.Control
-	(*Formats)(nil),           // 44: lifeboat.record.v1.Formats
-	(*Peer)(nil),              // 45: lifeboat.record.v1.Peer
-	(*Forgetting)(nil),        // 46: lifeboat.record.v1.Forgetting
-	(*Moment)(nil),            // 47: lifeboat.record.v1.Moment
-	nil,                       // 48: lifeboat.record.v1.MappingRule.ClaimsEntry
-	nil,                       // 49: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 50: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 51: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 52: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 53: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 54: lifeboat.record.v1.Formats.WrittenEntry
+	(*Access)(nil),            // 31: lifeboat.record.v1.Access
+	(*Takeover)(nil),          // 32: lifeboat.record.v1.Takeover
+	(*Move)(nil),              // 33: lifeboat.record.v1.Move
+	(*Conflict)(nil),          // 34: lifeboat.record.v1.Conflict
+	(*WorkItem)(nil),          // 35: lifeboat.record.v1.WorkItem
+	(*Event)(nil),             // 36: lifeboat.record.v1.Event
+	(*Host)(nil),              // 37: lifeboat.record.v1.Host
+	(*Quarantine)(nil),        // 38: lifeboat.record.v1.Quarantine
+	(*Tombstone)(nil),         // 39: lifeboat.record.v1.Tombstone
+	(*Synchronisation)(nil),   // 40: lifeboat.record.v1.Synchronisation
+	(*Message)(nil),           // 41: lifeboat.record.v1.Message
+	(*Queue)(nil),             // 42: lifeboat.record.v1.Queue
+	(*Resynchronisation)(nil), // 43: lifeboat.record.v1.Resynchronisation
+	(*Control)(nil),           // 44: lifeboat.record.v1.Control
+	(*Formats)(nil),           // 45: lifeboat.record.v1.Formats
+	(*Peer)(nil),              // 46: lifeboat.record.v1.Peer
+	(*Forgetting)(nil),        // 47: lifeboat.record.v1.Forgetting
+	(*Moment)(nil),            // 48: lifeboat.record.v1.Moment
+	nil,                       // 49: lifeboat.record.v1.MappingRule.ClaimsEntry
+	nil,                       // 50: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 51: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 52: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 53: lifeboat.record.v1.Access.VersionsEntry
+	nil,                       // 54: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 55: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 56: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -4840,43 +4910,44 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 9: lifeboat.record.v1.TrustBundle.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 10: lifeboat.record.v1.Binding.ownership:type_name -> lifeboat.record.v1.Ownership
-	48, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
+	49, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
 	10, // 12: lifeboat.record.v1.Issuer.rules:type_name -> lifeboat.record.v1.MappingRule
 	3,  // 13: lifeboat.record.v1.Issuer.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 14: lifeboat.record.v1.IssuerKeys.ownership:type_name -> lifeboat.record.v1.Ownership
 	15, // 15: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 16: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	49, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	50, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	13, // 18: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	16, // 19: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	20, // 20: lifeboat.record.v1.Clock.jumps:type_name -> lifeboat.record.v1.ClockJump
 	3,  // 21: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	50, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	51, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	14, // 23: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	13, // 24: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	18, // 25: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	51, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	52, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	21, // 27: lifeboat.record.v1.Secret.requests:type_name -> lifeboat.record.v1.Request
 	15, // 28: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
 	23, // 29: lifeboat.record.v1.Secret.rotation:type_name -> lifeboat.record.v1.Rotation
-	47, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
+	48, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
 	29, // 31: lifeboat.record.v1.Fence.held_up:type_name -> lifeboat.record.v1.HeldUp
 	30, // 32: lifeboat.record.v1.Fence.drills:type_name -> lifeboat.record.v1.Drill
-	1,  // 33: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
-	1,  // 34: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
-	1,  // 35: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
-	1,  // 36: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	52, // 37: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
-	3,  // 38: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	53, // 39: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	54, // 40: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
-	47, // 41: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
-	46, // 42: lifeboat.record.v1.Peer.forgetting:type_name -> lifeboat.record.v1.Forgetting
-	43, // [43:43] is the sub-list for method output_type
-	43, // [43:43] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	53, // 33: lifeboat.record.v1.Access.versions:type_name -> lifeboat.record.v1.Access.VersionsEntry
+	1,  // 34: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
+	1,  // 35: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
+	1,  // 36: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
+	1,  // 37: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
+	54, // 38: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	3,  // 39: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
+	55, // 40: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	56, // 41: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	48, // 42: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
+	47, // 43: lifeboat.record.v1.Peer.forgetting:type_name -> lifeboat.record.v1.Forgetting
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -4890,7 +4961,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   55,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
