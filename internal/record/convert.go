@@ -246,7 +246,7 @@ func secretToProto(s *secret.Secret) *recordpb.Secret {
 		p.Rotation = &recordpb.Rotation{
 			Rotator: r.Rotator, Enabled: r.Enabled, AfterDays: uint32(r.Schedule.AfterDays), Expression: r.Schedule.Expression, //nolint:gosec // at most MaxRotationDays
 			Window: int64(r.Schedule.Window), LastAt: nanos(r.LastAt), NextAt: nanos(r.NextAt), Version: string(r.Version), Step: string(r.Step),
-			Attempts: uint32(r.Attempts), RetryAt: nanos(r.RetryAt), Failure: r.Failure, //nolint:gosec // a count
+			Attempts: uint32(r.Attempts), RetryAt: nanos(r.RetryAt), Failure: r.Failure, Trial: r.Trial, //nolint:gosec // a count
 		}
 	}
 	p.RetiredMacs = make([][]byte, len(s.RetiredMACs))
@@ -294,7 +294,7 @@ func secretFromProto(p *recordpb.Secret) *secret.Secret {
 			Rotator: r.GetRotator(), Enabled: r.GetEnabled(),
 			Schedule: secret.Schedule{AfterDays: int(r.GetAfterDays()), Expression: r.GetExpression(), Window: time.Duration(r.GetWindow())},
 			LastAt:   FromNanos(r.GetLastAt()), NextAt: FromNanos(r.GetNextAt()), Version: secret.VersionID(r.GetVersion()),
-			Step: secret.RotationStep(r.GetStep()), Attempts: int(r.GetAttempts()), RetryAt: FromNanos(r.GetRetryAt()), Failure: r.GetFailure(),
+			Step: secret.RotationStep(r.GetStep()), Attempts: int(r.GetAttempts()), RetryAt: FromNanos(r.GetRetryAt()), Failure: r.GetFailure(), Trial: r.GetTrial(),
 		}
 	}
 	if len(p.GetRetiredMacs()) > 0 {

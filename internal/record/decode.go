@@ -392,6 +392,8 @@ func (c *cursor) rotation(r *secret.Rotation) {
 			r.RetryAt = m.time()
 		case 12<<3 | wireBytes:
 			r.Failure = m.string()
+		case 13<<3 | wireVarint:
+			r.Trial = m.uint() != 0
 		default:
 			m.skip()
 		}

@@ -158,7 +158,7 @@ var (
 			},
 			LastAt: instant.Draw(t, "last"), NextAt: instant.Draw(t, "next"), Version: text[secret.VersionID]().Draw(t, "rotated"),
 			Step: text[secret.RotationStep]().Draw(t, "step"), Attempts: rapid.IntRange(0, 100).Draw(t, "attempts"),
-			RetryAt: instant.Draw(t, "retry"), Failure: text[string]().Draw(t, "failure"),
+			RetryAt: instant.Draw(t, "retry"), Failure: text[string]().Draw(t, "failure"), Trial: rapid.Bool().Draw(t, "trial"),
 		}
 	})
 	secrets = rapid.Custom(func(t *rapid.T) *secret.Secret {

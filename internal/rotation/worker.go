@@ -200,7 +200,11 @@ func (w *Worker) step(ctx context.Context, s *secret.Secret) error {
 		failure = err.Error()
 		pause := min(lastPause, firstPause<<min(r.Attempts, 10))
 		retryAt = w.Now().Add(pause)
-		w.Logger.Warn("a rotation failed at a step; it is tried again", "secret", s.ID, "step", r.Step, "attempts", r.Attempts+1, "in", pause, "error", failure)
+		text := "a rotation failed at a step; it is tried again"
+		if r.Trial {
+			text = "a rotator was tried out and failed"
+		}
+		w.Logger.Warn(text, "secret", s.ID, "step", r.Step, "attempts", r.Attempts+1, "in", pause, "error", failure)
 	}
 	return w.Service.FinishRotationStep(ctx, s.ID, r.Version, r.Step, failure, retryAt)
 }

@@ -14,7 +14,7 @@ func (s *Secret) Promote(m Mutation, region RegionName, promotion string) error 
 	s.Detached = promotion
 	s.Targets, s.Promoted = nil, nil
 	if s.Rotation != nil {
-		s.Rotation = s.Rotation.off()
+		s.rotateNoMore()
 	}
 	s.advance(m)
 	return nil

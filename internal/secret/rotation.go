@@ -1,6 +1,10 @@
 package secret
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // RotationStep is what a rotator is asked to do, in this order. It may be asked
 // again for a step that it has done, and must then answer as before.
@@ -42,6 +46,9 @@ type Rotation struct {
 	RetryAt  time.Time
 	// Failure is why the last attempt failed.
 	Failure string
+	// Trial is set while the rotator is tried out: it is asked to test a copy of the
+	// current value, once, and nothing is replaced.
+	Trial bool
 }
 
 func (r *Rotation) clone() *Rotation {
@@ -71,6 +78,9 @@ type RotationSettings struct {
 	Schedule *Schedule
 	// Begin is the version that a rotation is to make at once, empty for none.
 	Begin VersionID
+	// Try is the copy of the current value with which the rotator is to be tried out
+	// instead, empty for no trial. The caller puts it at PENDING in the same mutation.
+	Try VersionID
 }
 
 // ConfigureRotation sets how the secret is rotated, and turns that on. The same
@@ -84,7 +94,7 @@ func (s *Secret) ConfigureRotation(m Mutation, c RotationSettings) (changed bool
 	if r == nil {
 		r = &Rotation{}
 	}
-	if c.Begin != "" && (r.Version == c.Begin || s.Version(c.Begin) != nil) {
+	if version := cmp.Or(c.Begin, c.Try); version != "" && (r.Version == version || s.Version(version) != nil) {
 		return false, nil
 	}
 	if c.Rotator != nil {
@@ -106,11 +116,14 @@ func (s *Secret) ConfigureRotation(m Mutation, c RotationSettings) (changed bool
 		return false, &Error{Code: CodeWrongState, Field: "version_id", Message: "a rotation is under way"}
 	}
 	r.Enabled, r.NextAt = true, r.Schedule.Next(m.At)
-	if c.Begin != "" {
-		if err := CheckVersionID("version_id", c.Begin); err != nil {
+	if version := cmp.Or(c.Begin, c.Try); version != "" {
+		if err := CheckVersionID("version_id", version); err != nil {
 			return false, err
 		}
-		r.begin(m.At, c.Begin)
+		r.begin(m.At, version)
+		if c.Begin == "" {
+			r.Step, r.Trial = TestStep, true
+		}
 	}
 	s.Rotation = r
 	s.advance(m)
@@ -118,7 +131,7 @@ func (s *Secret) ConfigureRotation(m Mutation, c RotationSettings) (changed bool
 }
 
 func (r *Rotation) begin(at time.Time, version VersionID) {
-	r.Version, r.Step, r.Attempts, r.RetryAt, r.Failure = version, CreateStep, 0, at, ""
+	r.Version, r.Step, r.Attempts, r.RetryAt, r.Failure, r.Trial = version, CreateStep, 0, at, "", false
 }
 
 // CancelRotation turns rotation off, and gives up the one that is under way.
@@ -129,15 +142,36 @@ func (s *Secret) CancelRotation(m Mutation) error {
 	if s.Rotation == nil {
 		return &Error{Code: CodeWrongState, Field: "rotator", Message: "the secret was never rotated"}
 	}
-	s.Rotation = s.Rotation.off()
+	s.rotateNoMore()
 	s.advance(m)
 	return nil
+}
+
+// rotateNoMore turns rotation off, with what is under way given up.
+func (s *Secret) rotateNoMore() {
+	s.dropTrial()
+	s.Rotation = s.Rotation.off()
+}
+
+// dropTrial removes the version with which a rotator is tried out, unless somebody has
+// found another use for it.
+func (s *Secret) dropTrial() {
+	r := s.Rotation
+	if !r.Trial {
+		return
+	}
+	if s.Stages[Pending] == r.Version {
+		delete(s.Stages, Pending)
+	}
+	if !s.named(r.Version) {
+		s.Versions = slices.DeleteFunc(slices.Clone(s.Versions), func(v VersionInfo) bool { return v.ID == r.Version })
+	}
 }
 
 // off is the rotation turned off, with the one that is under way given up.
 func (r *Rotation) off() *Rotation {
 	c := r.clone()
-	c.Enabled, c.NextAt, c.Version, c.Step, c.Attempts, c.RetryAt = false, time.Time{}, "", "", 0, time.Time{}
+	c.Enabled, c.NextAt, c.Version, c.Step, c.Attempts, c.RetryAt, c.Trial = false, time.Time{}, "", "", 0, time.Time{}, false
 	return c
 }
 
@@ -159,7 +193,7 @@ func (s *Secret) BeginDueRotation(m Mutation, version VersionID) bool {
 }
 
 // FinishRotationStep notes that a step of making a version is done, or why it
-// failed, and when it is to be tried again. What was given up meanwhile, or is at
+// failed, and when it is to be tried again; a trial is not. What was given up meanwhile, or is at
 // another step, is left as it is. It reports whether anything changed.
 func (s *Secret) FinishRotationStep(m Mutation, version VersionID, step RotationStep, failure string, retryAt time.Time) bool {
 	r := s.Rotation.clone()
@@ -170,6 +204,9 @@ func (s *Secret) FinishRotationStep(m Mutation, version VersionID, step Rotation
 		failure = "the rotator has finished, but the new version is not CURRENT"
 	}
 	switch {
+	case r.Trial:
+		s.dropTrial()
+		r.Version, r.Step, r.RetryAt, r.Trial, r.Failure = "", "", time.Time{}, false, failure[:min(len(failure), MaxRotationFailureBytes)]
 	case failure != "":
 		r.Attempts++
 		r.Failure, r.RetryAt = failure[:min(len(failure), MaxRotationFailureBytes)], retryAt

@@ -78,3 +78,49 @@ func TestRotationGoesStepByStep(t *testing.T) {
 		t.Errorf("after its window: %+v", s.Rotation)
 	}
 }
+
+// TestARotatorIsTriedOut with a copy of the current value, which goes afterwards.
+func TestARotatorIsTriedOut(t *testing.T) {
+	now := time.Date(2026, 5, 4, 3, 0, 0, 0, time.UTC)
+	m := secret.Mutation{At: now}
+	rotator := "arn:rotator"
+	trying := func() *secret.Secret {
+		s := rotating(t, now)
+		s.ID, s.Rules.ForbidReuse = "00000000000000000000000001.00000000000000000000000002", true
+		if changed, err := s.ConfigureRotation(m, secret.RotationSettings{Rotator: &rotator, Try: "copy"}); err != nil || !changed {
+			t.Fatal(changed, err)
+		}
+		if _, err := s.PutVersion(m, secret.NewVersion{ID: "copy", MAC: secret.MAC("1"), Stages: []secret.Stage{secret.Pending}, Copy: true}); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for what, end := range map[string]func(*secret.Secret){
+		"it works":  func(s *secret.Secret) { s.FinishRotationStep(m, "copy", secret.TestStep, "", now) },
+		"it fails":  func(s *secret.Secret) { s.FinishRotationStep(m, "copy", secret.TestStep, "down", now) },
+		"cancelled": func(s *secret.Secret) { _ = s.CancelRotation(m) },
+	} {
+		s := trying()
+		if r := s.Rotation; r.Step != secret.TestStep || r.Due() != now || !r.Enabled {
+			t.Errorf("%s: it begins as %+v", what, r)
+		}
+		if changed, err := s.ConfigureRotation(m, secret.RotationSettings{Try: "copy"}); changed || err != nil {
+			t.Errorf("%s: asked for again: %t, %v", what, changed, err)
+		}
+		end(s)
+		if r := s.Rotation; r.Version != "" || r.Trial || !r.Due().IsZero() || !r.LastAt.IsZero() || (r.Failure != "") != (what == "it fails") {
+			t.Errorf("%s: it ends as %+v", what, r)
+		}
+		if len(s.Versions) != 1 || len(s.Stages) != 1 || s.Stages[secret.Current] != "one" || s.Validate() != nil {
+			t.Errorf("%s: it leaves %+v, %v", what, s.Versions, s.Stages)
+		}
+	}
+	s := trying()
+	if _, err := s.MoveStage(m, "mine", "copy", ""); err != nil {
+		t.Fatal(err)
+	}
+	s.FinishRotationStep(m, "copy", secret.TestStep, "", now)
+	if s.Version("copy") == nil || s.Stages[secret.Pending] != "" {
+		t.Errorf("a copy that somebody uses: %+v, %v", s.Versions, s.Stages)
+	}
+}

@@ -28,6 +28,8 @@ type edit struct {
 	replayed bool
 	// publicKey is of the key pair that was generated.
 	publicKey string
+	// openVersion opens the value of a version.
+	openVersion func(ctx context.Context, sec *secret.Secret, id secret.VersionID) (secret.Plaintext, error)
 	// open opens a sealed text of the secret.
 	open func(sec *secret.Secret, field keyring.Field, sealed secret.Sealed) (secret.Plaintext, error)
 	// nothing is set if the secret already is as asked.
@@ -46,7 +48,10 @@ func (c *call) newEdit(ctx context.Context, view record.View, vault *secret.Vaul
 		return nil, err
 	}
 	txn.Conditions = append(txn.Conditions, sealer.Condition())
-	return &edit{vault: vault, region: region, sealer: sealer, txn: txn, ackTargets: vault.Replication.AckTargets, open: c.opener(ctx, view)}, nil
+	return &edit{vault: vault, region: region, sealer: sealer, txn: txn, ackTargets: vault.Replication.AckTargets, open: c.opener(ctx, view),
+		openVersion: func(ctx context.Context, sec *secret.Secret, id secret.VersionID) (secret.Plaintext, error) {
+			return c.service.openVersion(ctx, view, sec, id)
+		}}, nil
 }
 
 // ack has the mutation wait for n targets; 0 leaves it at what the vault says.

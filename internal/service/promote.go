@@ -82,6 +82,7 @@ func (e *edit) promote(c *call, view record.View) error {
 	if err := sec.Promote(c.mutationIn(e.region), c.service.Region, ulid.MustNewDefault(c.now).String()); err != nil {
 		return err
 	}
+	dropVersions(e.txn, e.before, sec)
 	// Whoever gives up the vault here, with its keys, must see the secret first.
 	if err := touchActiveKey(view, e.txn, string(e.vault.ID)); err != nil {
 		return err

@@ -16,16 +16,36 @@ type RotationRequest struct {
 	WaitCleared bool
 }
 
-// RotateSecret sets how a secret is rotated, and begins a rotation if it says so.
-// The caller decides which rotators there are. Errors: those of
+// RotateSecret sets how a secret is rotated, and begins a rotation, or tries the rotator
+// out, if it says so. A secret without a value has nothing to try it out with. The caller decides which rotators there are. Errors: those of
 // secret.Secret.ConfigureRotation.
 func (s *Service) RotateSecret(ctx context.Context, r RotationRequest) (Outcome, error) {
 	return s.mutateSecret(ctx, authz.RotateSecret, r.SecretRef, r.WaitCleared, nil, nil,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
-			changed, err := sec.ConfigureRotation(c.mutationIn(e.region), r.RotationSettings)
-			e.nothing = !changed
-			return "updated", err
+			settings := r.RotationSettings
+			current := sec.VersionAt(secret.Current)
+			if current == nil {
+				settings.Try = ""
+			}
+			changed, err := sec.ConfigureRotation(c.mutationIn(e.region), settings)
+			if e.nothing = !changed; err != nil || e.nothing || settings.Try == "" {
+				return "updated", err
+			}
+			return "updated", e.copyVersion(ctx, c, sec, *current, settings.Try)
 		})
+}
+
+// copyVersion puts a version with the value of another one at PENDING, as part of a
+// mutation that has been counted already.
+func (e *edit) copyVersion(ctx context.Context, c *call, sec *secret.Secret, from secret.VersionInfo, to secret.VersionID) error {
+	value, err := e.openVersion(ctx, sec, from.ID)
+	if err != nil {
+		return err
+	}
+	counted := sec.Ownership
+	err = e.put(c, sec, secret.NewVersion{ID: to, Stages: []secret.Stage{secret.Pending}, Binary: from.Binary, Copy: true}, value)
+	sec.Ownership, e.version = counted, nil
+	return err
 }
 
 // CancelRotation turns the rotation of a secret off and gives up the one that is
@@ -33,7 +53,9 @@ func (s *Service) RotateSecret(ctx context.Context, r RotationRequest) (Outcome,
 func (s *Service) CancelRotation(ctx context.Context, ref SecretRef, waitCleared bool) (Outcome, error) {
 	return s.mutateSecret(ctx, authz.RotateSecret, ref, waitCleared, nil, nil,
 		func(c *call, e *edit, sec *secret.Secret) (string, error) {
-			return "updated", sec.CancelRotation(c.mutationIn(e.region))
+			err := sec.CancelRotation(c.mutationIn(e.region))
+			dropVersions(e.txn, e.before, sec)
+			return "updated", err
 		})
 }
 
@@ -75,10 +97,20 @@ func (s *Service) advanceRotation(ctx context.Context, id secret.ID, change func
 		if !change(sec, c.mutationIn(region)) {
 			return nil, nil
 		}
+		dropVersions(txn, t.secret, sec)
 		e := &edit{vault: t.vault, region: region, txn: txn}
 		e.finish(c, sec, t.revision, mutationUpdate, "updated")
 		return txn, nil
 	})
 	c.entry.Committed = revision > 0
 	return c.end(err)
+}
+
+// dropVersions deletes the values of versions that a secret has no more.
+func dropVersions(txn *record.Txn, before, after *secret.Secret) {
+	for i := range before.Versions {
+		if id := before.Versions[i].ID; after.Version(id) == nil {
+			txn.Delete(record.VersionKey(before.ID, id))
+		}
+	}
 }

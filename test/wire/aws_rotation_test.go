@@ -204,3 +204,39 @@ func TestARotationThatIsNotDoneKeepsOthersOut(t *testing.T) {
 	k.ok(t, "CancelRotateSecret", m{"SecretId": "a"}).has(t, "ARN", "Name", "VersionId")
 	k.ok(t, "RotateSecret", m{"SecretId": "a", "ClientRequestToken": token(3), "RotateImmediately": false}).has(t, "ARN", "Name")
 }
+
+// TestARotatorIsTriedOut when nothing is to be rotated at once: testSecret alone, with
+// a version at AWSPENDING that goes afterwards.
+func TestARotatorIsTriedOut(t *testing.T) {
+	tenant := newTenant(t)
+	k, c := tenant.in("east"), tenant.sdk("east")
+	arn := k.ok(t, "CreateSecret", m{"Name": "a", "SecretString": "old", "ClientRequestToken": token(1)}).members["ARN"].(string)
+	asked := make(chan step, 8)
+	rotator.on(arn, func(ctx context.Context, s step) error {
+		got, err := c.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &s.SecretId, VersionId: &s.ClientRequestToken, VersionStage: aws.String("AWSPENDING")})
+		if err == nil && *got.SecretString != "old" {
+			err = fmt.Errorf("the copy is %s", *got.SecretString)
+		}
+		if err == nil {
+			asked <- s
+		}
+		return err
+	})
+	rotate := m{"SecretId": "a", "ClientRequestToken": token(2), "RotationLambdaARN": rotatorName, "RotationRules": m{"AutomaticallyAfterDays": 30}, "RotateImmediately": false}
+	k.ok(t, "RotateSecret", rotate).has(t, "ARN", "Name")
+	if s := <-asked; s.Step != "testSecret" || s.ClientRequestToken != token(2) {
+		t.Errorf("the rotator was asked %+v", s)
+	}
+	eventually(t, func() error {
+		about := k.ok(t, "DescribeSecret", m{"SecretId": "a"})
+		if stages := fmt.Sprint(about.members["VersionIdsToStages"]); stages != fmt.Sprintf("map[%s:[AWSCURRENT]]", token(1)) || about.members["RotationEnabled"] != true {
+			return fmt.Errorf("described as %s", about.body)
+		}
+		return nil
+	})
+	versions, err := c.ListSecretVersionIds(t.Context(), &secretsmanager.ListSecretVersionIdsInput{SecretId: &arn, IncludeDeprecated: aws.Bool(true)})
+	must(t, err)
+	if len(versions.Versions) != 1 || len(asked) > 0 {
+		t.Errorf("it left %d versions, and asked %d times more", len(versions.Versions), len(asked))
+	}
+}

@@ -125,6 +125,8 @@ func (d *Dialect) rotateSecret(ctx context.Context, in *rotateSecretIn) (any, er
 	r := service.RotationRequest{SecretRef: ref, WaitCleared: true, RotationSettings: secret.RotationSettings{Rotator: in.RotationLambdaARN, Schedule: schedule}}
 	if in.RotateImmediately == nil || *in.RotateImmediately {
 		r.Begin = token
+	} else {
+		r.Try = token
 	}
 	r.Check = func(s *secret.Secret) error {
 		if err := writable(s); err != nil {

@@ -2116,6 +2116,7 @@ type Rotation struct {
 	Attempts      uint32                 `protobuf:"varint,10,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	RetryAt       int64                  `protobuf:"varint,11,opt,name=retry_at,json=retryAt,proto3" json:"retry_at,omitempty"`
 	Failure       string                 `protobuf:"bytes,12,opt,name=failure,proto3" json:"failure,omitempty"`
+	Trial         bool                   `protobuf:"varint,13,opt,name=trial,proto3" json:"trial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2232,6 +2233,13 @@ func (x *Rotation) GetFailure() string {
 		return x.Failure
 	}
 	return ""
+}
+
+func (x *Rotation) GetTrial() bool {
+	if x != nil {
+		return x.Trial
+	}
+	return false
 }
 
 type Version struct {
@@ -4600,7 +4608,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +
 	"\vStagesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc6\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdc\x02\n" +
 	"\bRotation\x12\x18\n" +
 	"\arotator\x18\x01 \x01(\tR\arotator\x12\x18\n" +
 	"\aenabled\x18\x02 \x01(\bR\aenabled\x12\x1d\n" +
@@ -4617,7 +4625,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\battempts\x18\n" +
 	" \x01(\rR\battempts\x12\x19\n" +
 	"\bretry_at\x18\v \x01(\x03R\aretryAt\x12\x18\n" +
-	"\afailure\x18\f \x01(\tR\afailure\"Y\n" +
+	"\afailure\x18\f \x01(\tR\afailure\x12\x14\n" +
+	"\x05trial\x18\r \x01(\bR\x05trial\"Y\n" +
 	"\aVersion\x12\x16\n" +
 	"\x06secret\x18\x01 \x01(\tR\x06secret\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
