@@ -20,6 +20,13 @@ func (s *Secret) Promote(m Mutation, region RegionName, promotion string) error 
 	return nil
 }
 
+// MayPromote reports whether a region may make its replica a secret of its own: it is
+// not the home, and not the one before either, as long as the home has not heard that
+// it is. untold says that somebody still has to hear of the state.
+func (o Ownership) MayPromote(in RegionName, untold bool) bool {
+	return !o.MayMutate(in) && !(untold && o.handedOverBy(in))
+}
+
 // Insists reports whether a region is a target of the secret itself although it was
 // known that it had promoted its replica: then its refusal is a failure as any other,
 // until what it has is deleted.

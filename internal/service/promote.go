@@ -66,12 +66,21 @@ func (s *Service) PromoteSecret(ctx context.Context, p Promotion) (Outcome, erro
 }
 
 // refuseHome refuses to promote what is no replica, or is one no more once it has moved
-// here in the course of a takeover.
+// here in the course of a takeover; and what was handed over and has not arrived, since
+// nobody else would then hear of its new home.
 func refuseHome(view record.View, sec *secret.Secret, region secret.RegionName) error {
 	taken, err := hasTakenOver(view, sec.Ownership.Home, record.SecretKey(sec.ID))
 	if err == nil && (taken || sec.Ownership.MayMutate(region)) {
 		err = secret.Errorf(secret.CodeWrongState, "the secret is no replica: its home is this region").
 			WithHint("promote it in a region that it is replicated to")
+	}
+	if err != nil {
+		return err
+	}
+	untold, err := toBeHeardOf(view, record.SecretKey(sec.ID))
+	if err == nil && !sec.Ownership.MayPromote(region, untold) {
+		err = secret.Errorf(secret.CodeWrongState, "the secret is on its way from here to %s, which has not received it yet", sec.Ownership.Home).
+			WithHint("try again when it has arrived")
 	}
 	return err
 }

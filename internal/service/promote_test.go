@@ -376,3 +376,22 @@ func TestAHomeThatMovesToARegionWhichPromotesStays(t *testing.T) {
 		t.Errorf("it moved to %s", home)
 	}
 }
+
+// A former home does not promote what has not arrived at the new one: nobody else would
+// hear of that.
+func TestWhatIsOnItsWayToItsNewHomeIsNotPromoted(t *testing.T) {
+	p := startPair(t)
+	id := p.east.create(service.NewSecret{Name: "db"}).Secret.ID
+	key := record.SecretKey(id)
+	p.send(key)
+	must(t, p.east.HandOver(t.Context(), key, "west"))
+	promote := func() error {
+		_, err := p.east.PromoteSecret(p.east.ctx(), service.Promotion{SecretRef: service.SecretRef{Vault: "v", Secret: "db"}})
+		return err
+	}
+	if err := promote(); !secret.HasCode(err, secret.CodeWrongState) {
+		t.Errorf("before it has arrived: %v", err)
+	}
+	p.send(key)
+	must(t, promote())
+}

@@ -37,7 +37,7 @@ func (h *histories) check(s *state) error {
 	}
 	for i, a := range states {
 		for _, b := range states[:i] {
-			if a != b && h.points[a].Order == h.points[b].Order {
+			if a != b && h.points[a].Order == h.points[b].Order && h.points[a].detached == h.points[b].detached {
 				return fmt.Errorf("%s and %s are of the same order", &h.points[a], &h.points[b])
 			}
 		}
@@ -97,18 +97,30 @@ func (h *histories) bring(s *state, from, to uint8) (broken error) {
 	return broken
 }
 
-// checkEqual compares copies at rest.
+// checkEqual compares copies at rest: what was promoted stands alone, and its former
+// home knows.
 func (h *histories) checkEqual(s *state) error {
+	var alone, whole uint8
+	for at := range s.places {
+		if h.points[s.places[at].held].detached != "" {
+			alone |= bit(uint8(at))
+		} else {
+			whole = uint8(at)
+		}
+	}
 	for at := range s.places {
 		p := &s.places[at]
-		if p.held != s.places[0].held {
-			return fmt.Errorf("G6: at rest %s has %s, %s has %s", names[0], &h.points[s.places[0].held], names[at], &h.points[p.held])
-		}
 		if p.takenOver|p.takeovers|p.superseded|p.waiting != 0 {
 			return fmt.Errorf("at rest %s has something left to do: %s", names[at], h.describe(s))
 		}
+		if !has(alone, uint8(at)) && p.held != s.places[whole].held {
+			return fmt.Errorf("G6: at rest %s has %s, %s has %s", names[whole], &h.points[s.places[whole].held], names[at], &h.points[p.held])
+		}
 	}
-	home := h.home(s.places[0].held)
+	home := h.home(s.places[whole].held)
+	if has(alone, home) || h.destinations(s.places[whole].held)&alone != 0 {
+		return fmt.Errorf("at rest %s is meant for %03b, which promoted it", &h.points[s.places[whole].held], alone)
+	}
 	if !h.mayMutate(h.points[s.places[home].held].Ownership, names[home]) {
 		return fmt.Errorf("at rest nobody may mutate %s", &h.points[s.places[home].held])
 	}

@@ -17,6 +17,10 @@ type point struct {
 	// writes are the mutations of callers that the state contains, oldest first: each
 	// made the version whose number is its place.
 	writes []uint8
+	// detached names the promotion that made it a secret of its own, promoted are the
+	// regions known to have promoted their replica.
+	detached string
+	promoted []secret.RegionName
 }
 
 // set is the writes, by bit.
@@ -29,7 +33,7 @@ func (p *point) set() (bits uint8) {
 
 // secret is the point as far as its versions go.
 func (p *point) secret() *secret.Secret {
-	s := &secret.Secret{Ownership: p.Ownership}
+	s := &secret.Secret{Ownership: p.Ownership, State: secret.Active, Detached: p.detached, Promoted: p.promoted}
 	for i, w := range p.writes {
 		s.Versions = append(s.Versions, secret.VersionInfo{ID: secret.VersionID(rune('a' + w)), Number: uint64(i) + 1})
 	}
@@ -41,6 +45,9 @@ func (p *point) String() string {
 	fmt.Fprintf(&b, "%s@%s", p.Home, p.Order)
 	for _, w := range p.writes {
 		fmt.Fprintf(&b, "%c", 'a'+w)
+	}
+	if p.detached != "" {
+		b.WriteString(" of its own")
 	}
 	return b.String()
 }
@@ -99,7 +106,7 @@ func (h *histories) add(p point) id {
 func (h *histories) make(q made, follow func(p *point)) id {
 	n, ok := h.made[q]
 	if !ok {
-		p := point{Ownership: h.points[q.of].Ownership, writes: slices.Clone(h.points[q.of].writes)}
+		p := point{Ownership: h.points[q.of].Ownership, writes: slices.Clone(h.points[q.of].writes), detached: h.points[q.of].detached, promoted: h.points[q.of].promoted}
 		p.Lineage = slices.Clone(p.Lineage)
 		follow(&p)
 		p.Advance("")
@@ -119,6 +126,33 @@ func (h *histories) handedOver(of id, to uint8) id {
 
 func (h *histories) taken(of id, heir uint8) id {
 	return h.make(made{'t', of, heir}, func(p *point) { p.Ownership = h.takenBy(p.Ownership, names[heir]) })
+}
+
+// promotion is the point after a promotion, or after the home has taken note of one; ok
+// is false if that changes nothing.
+func (h *histories) promotion(q made, promote func(*secret.Secret) bool) (n id, ok bool) {
+	if n, ok = h.made[q]; ok {
+		return n, n != q.of
+	}
+	p := h.points[q.of]
+	sec := p.secret().Clone()
+	if n = q.of; promote(sec) {
+		n = h.add(point{sec.Ownership, p.writes, sec.Detached, sec.Promoted})
+	}
+	h.made[q] = n
+	return n, n != q.of
+}
+
+func (h *histories) promotedIn(of id, at uint8) (id, bool) {
+	return h.promotion(made{'p', of, at}, func(s *secret.Secret) bool {
+		return s.Promote(secret.Mutation{}, names[at], "in "+string(names[at])) == nil
+	})
+}
+
+func (h *histories) noted(of id, in, by uint8) (id, bool) {
+	return h.promotion(made{'n', of, in*regions + by}, func(s *secret.Secret) bool {
+		return h.notePromoted(s, secret.Mutation{}, names[in], names[by])
+	})
 }
 
 // verdict is what a copy does with an incoming state; heir is the region that it is in

@@ -19,7 +19,9 @@ type scenario struct {
 
 // scenarios are sorted by how many states they have.
 var scenarios = []scenario{
+	{"a promotion beside a planned move", 0, budget{writes: 1, moves: 1, promotions: 1, network: 1}},
 	{"a planned move and one back", 0, budget{writes: 2, moves: 2, network: 1}},
+	{"a promotion beside a takeover", 1 << south, budget{writes: 1, takeovers: 1, promotions: 1, network: 1}},
 	{"a takeover beside a planned move, or before one back", 1 << south, budget{writes: 1, takeovers: 1, moves: 1, network: 1}},
 	{"a takeover, and a return in any phase", 1 << south, budget{writes: 2, takeovers: 1, restarts: 1, network: 1}},
 	{"two survivors take over at once", 1 << south, budget{writes: 2, takeovers: 2, network: 1}},
@@ -157,6 +159,15 @@ var mutants = map[string]func(*rules){
 	"a takeover ends before anything has moved":     func(r *rules) { r.movesNothing = true },
 	"what was taken over moves on before the lost region knows": func(r *rules) {
 		r.mayMoveTo = func(secret.Ownership, secret.RegionName, []secret.RegionName) bool { return true }
+	},
+	"what was promoted is a replica as before": func(r *rules) {
+		r.sameSecret = func(_, _ *secret.Secret) bool { return true }
+	},
+	"what is on its way to its new home is promoted": func(r *rules) {
+		r.mayPromote = func(o secret.Ownership, in secret.RegionName, _ bool) bool { return !o.MayMutate(in) }
+	},
+	"nobody takes note of a promotion": func(r *rules) {
+		r.notePromoted = func(*secret.Secret, secret.Mutation, secret.RegionName, secret.RegionName) bool { return false }
 	},
 	"replicas are mutated": func(r *rules) { r.mayMutate = func(secret.Ownership, secret.RegionName) bool { return true } },
 	"who hands a record over may not say so": func(r *rules) {

@@ -14,6 +14,12 @@ type rules struct {
 	takenBy   func(o secret.Ownership, heir secret.RegionName) secret.Ownership
 	missing   func(held, incoming *secret.Secret) []secret.VersionID
 
+	// mayPromote, sameSecret, collide and notePromoted are those of promotions.
+	mayPromote   func(o secret.Ownership, in secret.RegionName, untold bool) bool
+	sameSecret   func(held, incoming *secret.Secret) bool
+	collide      func(held, incoming *secret.Secret, meant, pending, forced bool) secret.Collision
+	notePromoted func(s *secret.Secret, m secret.Mutation, in, region secret.RegionName) bool
+
 	// goesOn has a region that knows it was taken over accept mutations.
 	goesOn bool
 	// asksNobody has a region accept mutations after a start before it has asked its peers.
@@ -28,5 +34,6 @@ func production() rules {
 	return rules{
 		judge: secret.Judge, inherit: secret.Inherit, maySend: secret.Ownership.MaySend, mayMutate: secret.Ownership.MayMutate,
 		mayMoveTo: secret.Ownership.MayMoveTo, movedTo: secret.Ownership.MovedTo, takenBy: secret.Ownership.TakenBy, missing: secret.Missing,
+		mayPromote: secret.Ownership.MayPromote, sameSecret: (*secret.Secret).SameSecret, collide: secret.Collide, notePromoted: (*secret.Secret).NotePromoted,
 	}
 }

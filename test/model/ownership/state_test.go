@@ -55,7 +55,7 @@ type state struct {
 
 // budget bounds a search: how often each thing may still happen.
 type budget struct {
-	writes, takeovers, moves, restarts, network uint8
+	writes, takeovers, moves, promotions, restarts, network uint8
 }
 
 func start(b budget) state {

@@ -2,6 +2,7 @@ package ownership
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -29,6 +30,7 @@ func (h *histories) next(s *state, tell teller) {
 		h.write(s, at, tell)
 		h.move(s, at, tell)
 		h.takeOver(s, at, tell)
+		h.promote(s, at, tell)
 		h.learn(s, at, tell)
 		for to := range uint8(regions) {
 			h.read(s, at, to, tell)
@@ -53,17 +55,68 @@ func (h *histories) next(s *state, tell teller) {
 // commit is a region's own mutation of the record: from then on it is to be told.
 func (h *histories) commit(s *state, at uint8, made id) {
 	p := &s.places[at]
-	p.held, p.waiting = made, others(at)
+	before := p.waiting
+	p.held, p.waiting = made, h.destinations(made)
+	if h.points[made].detached != "" {
+		p.waiting |= before // the former home is still to be told of the promotion
+	}
 	if home := h.home(made); home != at {
 		p.waiting = bit(home) // everybody else hears of it from there
 	}
+}
+
+// destinations are the regions that the home tells of a state.
+func (h *histories) destinations(of id) (to uint8) {
+	sec, all := h.points[of].secret(), secret.Replication{}
+	for _, name := range names {
+		all.Targets = append(all.Targets, secret.Target{Region: name})
+	}
+	for _, name := range sec.Destinations(sec.Ownership.Home, all) {
+		to |= bit(uint8(slices.Index(names[:], name))) //nolint:gosec // few
+	}
+	return to
+}
+
+// promote makes a replica a secret of its own, and has its home told.
+func (h *histories) promote(s *state, at uint8, tell teller) {
+	p := &s.places[at]
+	home := h.home(p.held)
+	if s.left.promotions == 0 || !h.mayPromote(h.points[p.held].Ownership, names[at], p.waiting != 0) || has(p.takenOver, home) || h.points[p.held].detached != "" {
+		return
+	}
+	n := *s
+	n.left.promotions--
+	made, ok := h.promotedIn(p.held, at)
+	if ok {
+		n.places[at].held, n.places[at].waiting = made, bit(home)
+		tell(event{"AT promotes its replica: STATE", at, at, made}, n, nil)
+	}
+}
+
+// note is a region taking note that another one has promoted its replica, if the home
+// is here.
+func (h *histories) note(s *state, at, by uint8) {
+	if made, ok := h.noted(s.places[at].held, at, by); ok {
+		h.commit(s, at, made)
+	}
+}
+
+// meet is what a region does with a state of another secret of the same ID: told says
+// that the sender must take note of a promotion.
+func (h *histories) meet(s *state, p shipment, survivor bool) (told bool) {
+	to := &s.places[p.to]
+	held, incoming := h.points[to.held].secret(), h.points[p.state].secret()
+	if incoming.IsDetached() && h.home(p.state) == p.from && !survivor {
+		h.note(s, p.to, p.from)
+	}
+	return h.collide(held, incoming, !incoming.IsDetached(), false, false) == secret.StandsAlone
 }
 
 // write is a mutation by a caller, which must not be one of a region that was taken over.
 func (h *histories) write(s *state, at uint8, tell teller) {
 	p := &s.places[at]
 	if s.left.writes == 0 || !h.mayMutate(h.points[p.held].Ownership, names[at]) ||
-		p.superseded != 0 && !h.goesOn || !p.asked && !h.asksNobody {
+		p.superseded != 0 && !h.goesOn && h.points[p.held].detached == "" || !p.asked && !h.asksNobody {
 		return
 	}
 	n := *s
@@ -82,11 +135,11 @@ func (h *histories) write(s *state, at uint8, tell teller) {
 
 // move is a planned move, of which a move back is one.
 func (h *histories) move(s *state, at uint8, tell teller) {
-	if s.left.moves == 0 || h.home(s.places[at].held) != at {
+	if s.left.moves == 0 || h.home(s.places[at].held) != at || h.points[s.places[at].held].detached != "" {
 		return
 	}
 	for to := range uint8(regions) {
-		if to != at && h.mayMoveTo(h.points[s.places[at].held].Ownership, names[to], behind(s.places[at].takeovers)) {
+		if to != at && has(h.destinations(s.places[at].held), to) && h.mayMoveTo(h.points[s.places[at].held].Ownership, names[to], behind(s.places[at].takeovers)) {
 			n := *s
 			n.left.moves--
 			h.commit(&n, at, h.handedOver(n.places[at].held, to))
@@ -238,6 +291,12 @@ func (h *histories) receive(s *state, p shipment, survivor bool) (broken error) 
 	if !survivor && !h.maySend(h.points[p.state].Ownership, names[p.from]) {
 		return nil
 	}
+	if !h.sameSecret(h.points[to.held].secret(), h.points[p.state].secret()) {
+		if h.meet(s, p, survivor) {
+			h.note(s, p.from, p.to)
+		}
+		return nil
+	}
 	q := met{to.held, p.state, none}
 	if has(to.takenOver, h.home(to.held)) && !survivor {
 		q.heir = p.to
@@ -260,7 +319,7 @@ func (h *histories) receive(s *state, p shipment, survivor bool) (broken error) 
 		broken = fmt.Errorf("G3: %s goes back from %s to %s", names[p.to], held, incoming)
 	}
 	if to.held, to.waiting = p.state, 0; h.home(p.state) == p.to {
-		to.waiting = others(p.to)
+		to.waiting = h.destinations(p.state)
 	}
 	return broken
 }
