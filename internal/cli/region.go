@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +32,12 @@ func (a *app) regionStatus() *cobra.Command {
 STATE is linked; new, which does not last; unreachable; or refused: then an
 incarnation of the region answers that is neither the one that was met first nor
 one that was admitted. CLOCK is how far the clock of the
-other region is ahead, exact to half a round trip.`,
+other region is ahead, exact to half a round trip.
+
+WAITING counts the records of which it lacks a mutation that was made here, REFUSED
+those of them that it has refused; LAG is how long ago the oldest one was. QUEUE is
+open, paused, or resynchronising, while it is compared as a whole. SCHEMA is the
+highest version of the replication schema that it reads.`,
 		Example: "  lifeboat region status\n  lifeboat region status -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cl, err := a.connect()
@@ -56,6 +63,16 @@ func peerRows(w io.Writer, answer *lifeboatv1.ListPeersResponse) {
 			clock = fmt.Sprintf("%+.1f ms", 1000*p.GetClockDifferenceSeconds())
 		}
 		row(w, clip(p.GetRegion(), 16), peerState(p), at(p.GetSince()), rtt, clock, or(clip(p.GetIncarnation(), 9), "-"), or(clip(p.GetRelease(), 12), "-"))
+	}
+	row(w, "")
+	row(w, "REGION", "WAITING", "REFUSED", "LAG", "QUEUE", "LAST SEEN", "SCHEMA")
+	for _, p := range answer.GetPeers() {
+		schema := "-"
+		if p.GetReplicationSchema() > 0 {
+			schema = strconv.FormatUint(uint64(p.GetReplicationSchema()), 10)
+		}
+		row(w, clip(p.GetRegion(), 16), strconv.FormatUint(p.GetWaiting(), 10), strconv.FormatUint(p.GetRefused(), 10),
+			fmt.Sprintf("%.1f s", p.GetLagSeconds()), strings.ToLower(p.GetQueueState()), at(p.GetLastSeenAt()), schema)
 	}
 	for _, p := range answer.GetPeers() {
 		switch peerState(p) {

@@ -36,12 +36,12 @@ type exchange struct {
 	passed bool
 	// deadlines sets those of the connection or stream; limited is set while
 	// there is one for writing.
-	deadlines    http.ResponseController
-	limited      bool
+	deadlines http.ResponseController
+	limited   bool
 	// withholds is set while an answer is kept back of a request that was refused
 	// because this region has handed over what it is about; withheld is that answer.
-	withholds bool
-	withheld  *withheld
+	withholds    bool
+	withheld     *withheld
 	writeTimeout time.Duration
 	body         timedBody
 }

@@ -174,6 +174,14 @@ func (o operations) Peers(context.Context) (*lifeboatv1.ListPeersResponse, error
 		if s.Err != nil {
 			peer.Error = s.Err.Error()
 		}
+		queued := p.outbound.Queue.Status(s.Region)
+		peer.Waiting, peer.Refused, peer.LagSeconds, peer.QueueState = uint64(queued.Depth), uint64(queued.Failed), queued.Age.Seconds(), "OPEN" //nolint:gosec // counts
+		switch {
+		case queued.Paused:
+			peer.QueueState = "PAUSED"
+		case queued.Resynchronisation != nil:
+			peer.QueueState = "RESYNCHRONISING"
+		}
 		answer.Peers = append(answer.Peers, peer)
 	}
 	return answer, nil

@@ -26,7 +26,7 @@ type Options struct {
 	// Unsent reports whether an error of Transport means that the request was not
 	// carried out; nil leaves it at what this package can tell by itself.
 	Unsent func(error) bool
-	Logger    *slog.Logger
+	Logger *slog.Logger
 }
 
 // Forwarder passes requests on to control processes. Safe for concurrent use.

@@ -1125,8 +1125,15 @@ type Peer struct {
 	Process string `protobuf:"bytes,14,opt,name=process,proto3" json:"process,omitempty"`
 	// Highest version of the replication schema that it reads.
 	ReplicationSchema uint32 `protobuf:"varint,15,opt,name=replication_schema,json=replicationSchema,proto3" json:"replication_schema,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Records of which it lacks a mutation that was made here, those of them that it has
+	// refused, and how long ago the oldest one was.
+	Waiting    uint64  `protobuf:"varint,16,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Refused    uint64  `protobuf:"varint,17,opt,name=refused,proto3" json:"refused,omitempty"`
+	LagSeconds float64 `protobuf:"fixed64,18,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
+	// PAUSED, RESYNCHRONISING, or OPEN.
+	QueueState    string `protobuf:"bytes,19,opt,name=queue_state,json=queueState,proto3" json:"queue_state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
@@ -1262,6 +1269,34 @@ func (x *Peer) GetReplicationSchema() uint32 {
 		return x.ReplicationSchema
 	}
 	return 0
+}
+
+func (x *Peer) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Peer) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *Peer) GetLagSeconds() float64 {
+	if x != nil {
+		return x.LagSeconds
+	}
+	return 0
+}
+
+func (x *Peer) GetQueueState() string {
+	if x != nil {
+		return x.QueueState
+	}
+	return ""
 }
 
 type ListPeersRequest struct {
@@ -1537,7 +1572,7 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\traised_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\braisedAt\"(\n" +
 	"\x12HoldFormatsRequest\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\"\x15\n" +
-	"\x13HoldFormatsResponse\"\xda\x04\n" +
+	"\x13HoldFormatsResponse\"\xd0\x05\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x1c\n" +
 	"\treachable\x18\x02 \x01(\bR\treachable\x120\n" +
@@ -1556,7 +1591,13 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\rrestore_epoch\x18\f \x01(\x04R\frestoreEpoch\x12\x18\n" +
 	"\arelease\x18\r \x01(\tR\arelease\x12\x18\n" +
 	"\aprocess\x18\x0e \x01(\tR\aprocess\x12-\n" +
-	"\x12replication_schema\x18\x0f \x01(\rR\x11replicationSchema\"\x12\n" +
+	"\x12replication_schema\x18\x0f \x01(\rR\x11replicationSchema\x12\x18\n" +
+	"\awaiting\x18\x10 \x01(\x04R\awaiting\x12\x18\n" +
+	"\arefused\x18\x11 \x01(\x04R\arefused\x12\x1f\n" +
+	"\vlag_seconds\x18\x12 \x01(\x01R\n" +
+	"lagSeconds\x12\x1f\n" +
+	"\vqueue_state\x18\x13 \x01(\tR\n" +
+	"queueState\"\x12\n" +
 	"\x10ListPeersRequest\"v\n" +
 	"\x11ListPeersResponse\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
