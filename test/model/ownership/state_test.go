@@ -70,9 +70,6 @@ func bit(n uint8) uint8 { return 1 << n }
 
 func has(set, n uint8) bool { return set&bit(n) != 0 }
 
-// others are all regions but one.
-func others(at uint8) uint8 { return (1<<regions - 1) &^ bit(at) }
-
 // describe shows what matters of a state in one line.
 func (h *histories) describe(s *state) string {
 	var b strings.Builder
