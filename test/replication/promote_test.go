@@ -128,3 +128,22 @@ func TestTheTargetsOfAVaultDoNotTouchWhatWasPromoted(t *testing.T) {
 		t.Errorf("east shows %v, %v", got, err)
 	}
 }
+
+func TestAPromotionIsToldAfterACrash(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west")
+	s.create("east", "db", "one")
+	s.wantState("east", "db", "west", inSync)
+	s.regions.Isolate("west")
+	s.promote("west", "db")
+	west := s.regions.Region("west")
+	must(t, west.Control().Kill())
+	must(t, west.Control().Start(t.Context()))
+	must(t, west.WaitReady(t.Context()))
+	s.regions.Rejoin("west")
+	s.wantState("east", "db", "west", isPromoted) // nothing was put to it that could be refused
+	until(t, "west accepts mutations", func(ctx context.Context) (bool, any) {
+		_, err := s.at("west").PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: "db", Value: []byte("of west")}))
+		return err == nil, err
+	})
+	s.wantValue("east", "db", "one")
+}
