@@ -81,6 +81,9 @@ func (a *app) takeoverDryRun(ctx context.Context, cl *client.Client, region stri
 		row(w, region+" answered last", at(s.GetLastSeenAt()))
 		row(w, "asked for newer states", or(strings.Join(s.GetSurvivors(), ", "), "no region"))
 		row(w, "cannot be asked", or(strings.Join(s.GetSilent(), ", "), "-"))
+		for _, n := range s.GetNewer() {
+			row(w, "newer in "+n.GetRegion(), fmt.Sprintf("%d of %d records that it was asked about", n.GetNewer(), n.GetAsked()))
+		}
 		row(w, "would be refused", or(clip(answer.GetBlocked(), 70), "no"))
 		row(w, "lost for now", "what "+region+" accepted and no region that answers has")
 	})

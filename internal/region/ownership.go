@@ -61,6 +61,9 @@ func (p *Process) ownershipPeers() (all []ownership.Peer) {
 	return all
 }
 
+// askSurvivorsFor bounds how long a dry run of a takeover asks other regions.
+const askSurvivorsFor = 2 * time.Second
+
 // ownerships implements native.Ownership.
 type ownerships struct{ p *Process }
 
@@ -79,7 +82,7 @@ func (o ownerships) TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegion
 	var scope *lifeboatv1.TakeoverScope
 	if req.GetDryRun() {
 		var err error
-		if scope, err = o.scope(region); err != nil {
+		if scope, err = o.scope(ctx, region); err != nil {
 			return nil, nil, err
 		}
 		scope.LastSeenAt = timestampOf(s.LastSeen)
@@ -117,11 +120,13 @@ func (o ownerships) CutDrillVault(ctx context.Context, vault secret.VaultID, las
 }
 
 // scope says what a takeover of a region would move, and who can be asked about it.
-func (o ownerships) scope(lost secret.RegionName) (*lifeboatv1.TakeoverScope, error) {
+func (o ownerships) scope(ctx context.Context, lost secret.RegionName) (*lifeboatv1.TakeoverScope, error) {
 	scope := &lifeboatv1.TakeoverScope{}
+	var sample []record.Key
 	err := o.p.synced(func(view record.View) error {
 		found, err := o.p.service.TakeoverScope(view, lost)
 		scope.Accounts, scope.Vaults, scope.Secrets, scope.PartialVaults = found.Accounts, found.Vaults, found.Secrets, found.PartialVaults
+		sample = found.Sample
 		return err
 	})
 	for _, peer := range o.p.links.Status() {
@@ -133,7 +138,17 @@ func (o ownerships) scope(lost secret.RegionName) (*lifeboatv1.TakeoverScope, er
 			scope.Silent = append(scope.Silent, string(peer.Region))
 		}
 	}
-	return scope, err
+	if err != nil {
+		return scope, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askSurvivorsFor)
+	defer cancel()
+	newer, asked := o.p.survivors.Newer(ctx, lost, sample)
+	for _, survivor := range scope.Survivors {
+		region := secret.RegionName(survivor)
+		scope.Newer = append(scope.Newer, &lifeboatv1.SurvivorScope{Region: survivor, Newer: newer[region], Asked: asked[region]})
+	}
+	return scope, nil
 }
 
 // Takeovers implements native.Ownership.

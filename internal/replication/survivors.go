@@ -47,6 +47,51 @@ func (s *Survivors) Pull(ctx context.Context, lost secret.RegionName, keys []rec
 	asking.Wait()
 }
 
+// Newer answers how many of some records each survivor that answers holds newer than
+// this region, and about how many it was asked within the context. Nothing is received.
+func (s *Survivors) Newer(ctx context.Context, lost secret.RegionName, keys []record.Key) (newer, asked map[secret.RegionName]uint64) {
+	newer, asked = map[secret.RegionName]uint64{}, map[secret.RegionName]uint64{}
+	var mu sync.Mutex
+	var asking sync.WaitGroup
+	for peer, client := range s.Clients {
+		if peer == lost {
+			continue
+		}
+		asking.Go(func() {
+			for batch := range slices.Chunk(keys, maxShipments) {
+				n, err := s.newer(ctx, client, lost, batch)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				newer[peer] += n
+				asked[peer] += uint64(len(batch))
+				mu.Unlock()
+			}
+		})
+	}
+	asking.Wait()
+	return newer, asked
+}
+
+func (s *Survivors) newer(ctx context.Context, client peerv1connect.ReplicationServiceClient, lost secret.RegionName, keys []record.Key) (n uint64, err error) {
+	wanted, err := s.wanted(keys)
+	for err == nil && len(wanted) > 0 {
+		var answer *connect.Response[peerv1.PullReplicasResponse]
+		answer, err = client.PullReplicas(ctx, connect.NewRequest(&peerv1.PullReplicasRequest{LostRegion: string(lost), Records: wanted}))
+		if err != nil {
+			return n, err
+		}
+		shipments := answer.Msg.GetShipments()
+		n += uint64(len(shipments))
+		if !answer.Msg.GetMore() || len(shipments) == 0 {
+			return n, nil
+		}
+		wanted = wanted[lastOf(wanted, shipments)+1:]
+	}
+	return n, err
+}
+
 // pull asks one survivor for some records, and once more for what it must send along.
 func (s *Survivors) pull(ctx context.Context, client peerv1connect.ReplicationServiceClient, peer, lost secret.RegionName, keys []record.Key) error {
 	wanted, err := s.wanted(keys)

@@ -289,7 +289,12 @@ func (i *inheritance) move(ctx context.Context, keys []record.Key) error {
 // TakeoverScope counts what this region would be the home of if it took another over.
 type TakeoverScope struct {
 	Accounts, Vaults, Secrets, PartialVaults uint64
+	// Sample are the keys of the first of these, up to MaxSample.
+	Sample []record.Key
 }
+
+// MaxSample bounds what survivors are asked about in a dry run.
+const MaxSample = 10_000
 
 // TakeoverScope counts what a takeover of a region moves: by the rule by which it does.
 func (s *Service) TakeoverScope(view record.View, lost secret.RegionName) (scope TakeoverScope, err error) {
@@ -302,6 +307,9 @@ func (s *Service) TakeoverScope(view record.View, lost secret.RegionName) (scope
 			var moves bool
 			if moves, inner = i.moves(stored); moves {
 				*count++
+				if len(scope.Sample) < MaxSample {
+					scope.Sample = append(scope.Sample, stored.Key)
+				}
 			}
 			return inner == nil
 		})

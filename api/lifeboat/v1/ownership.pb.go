@@ -174,7 +174,9 @@ type TakeoverScope struct {
 	Survivors []string `protobuf:"bytes,5,rep,name=survivors,proto3" json:"survivors,omitempty"`
 	Silent    []string `protobuf:"bytes,6,rep,name=silent,proto3" json:"silent,omitempty"`
 	// When the lost region answered last.
-	LastSeenAt    *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
+	LastSeenAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
+	// What each of the survivors holds newer than this region.
+	Newer         []*SurvivorScope `protobuf:"bytes,8,rep,name=newer,proto3" json:"newer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -258,6 +260,77 @@ func (x *TakeoverScope) GetLastSeenAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *TakeoverScope) GetNewer() []*SurvivorScope {
+	if x != nil {
+		return x.Newer
+	}
+	return nil
+}
+
+// SurvivorScope is what another region holds of a lost one, beside this.
+type SurvivorScope struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	// Of the records that it was asked about, those that it holds newer: they are fetched
+	// before they move.
+	Newer uint64 `protobuf:"varint,2,opt,name=newer,proto3" json:"newer,omitempty"`
+	// How many it was asked about within two seconds.
+	Asked         uint64 `protobuf:"varint,3,opt,name=asked,proto3" json:"asked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SurvivorScope) Reset() {
+	*x = SurvivorScope{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SurvivorScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SurvivorScope) ProtoMessage() {}
+
+func (x *SurvivorScope) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SurvivorScope.ProtoReflect.Descriptor instead.
+func (*SurvivorScope) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SurvivorScope) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *SurvivorScope) GetNewer() uint64 {
+	if x != nil {
+		return x.Newer
+	}
+	return 0
+}
+
+func (x *SurvivorScope) GetAsked() uint64 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
 // Takeover is how far the takeover of a region is.
 type Takeover struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -279,7 +352,7 @@ type Takeover struct {
 
 func (x *Takeover) Reset() {
 	*x = Takeover{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[3]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +364,7 @@ func (x *Takeover) String() string {
 func (*Takeover) ProtoMessage() {}
 
 func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[3]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +377,7 @@ func (x *Takeover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
 func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{3}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Takeover) GetRegion() string {
@@ -368,7 +441,7 @@ type CutDrillVaultRequest struct {
 
 func (x *CutDrillVaultRequest) Reset() {
 	*x = CutDrillVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -380,7 +453,7 @@ func (x *CutDrillVaultRequest) String() string {
 func (*CutDrillVaultRequest) ProtoMessage() {}
 
 func (x *CutDrillVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -393,7 +466,7 @@ func (x *CutDrillVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDrillVaultRequest.ProtoReflect.Descriptor instead.
 func (*CutDrillVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CutDrillVaultRequest) GetVault() string {
@@ -420,7 +493,7 @@ type CutDrillVaultResponse struct {
 
 func (x *CutDrillVaultResponse) Reset() {
 	*x = CutDrillVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +505,7 @@ func (x *CutDrillVaultResponse) String() string {
 func (*CutDrillVaultResponse) ProtoMessage() {}
 
 func (x *CutDrillVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +518,7 @@ func (x *CutDrillVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDrillVaultResponse.ProtoReflect.Descriptor instead.
 func (*CutDrillVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CutDrillVaultResponse) GetUntil() *timestamppb.Timestamp {
@@ -463,7 +536,7 @@ type ListTakeoversRequest struct {
 
 func (x *ListTakeoversRequest) Reset() {
 	*x = ListTakeoversRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +548,7 @@ func (x *ListTakeoversRequest) String() string {
 func (*ListTakeoversRequest) ProtoMessage() {}
 
 func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +561,7 @@ func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversRequest.ProtoReflect.Descriptor instead.
 func (*ListTakeoversRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
 }
 
 type ListTakeoversResponse struct {
@@ -502,7 +575,7 @@ type ListTakeoversResponse struct {
 
 func (x *ListTakeoversResponse) Reset() {
 	*x = ListTakeoversResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -514,7 +587,7 @@ func (x *ListTakeoversResponse) String() string {
 func (*ListTakeoversResponse) ProtoMessage() {}
 
 func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -527,7 +600,7 @@ func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversResponse.ProtoReflect.Descriptor instead.
 func (*ListTakeoversResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListTakeoversResponse) GetTakeovers() []*Takeover {
@@ -554,7 +627,7 @@ type MoveVaultRequest struct {
 
 func (x *MoveVaultRequest) Reset() {
 	*x = MoveVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -566,7 +639,7 @@ func (x *MoveVaultRequest) String() string {
 func (*MoveVaultRequest) ProtoMessage() {}
 
 func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -579,7 +652,7 @@ func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultRequest.ProtoReflect.Descriptor instead.
 func (*MoveVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *MoveVaultRequest) GetVault() string {
@@ -605,7 +678,7 @@ type MoveVaultResponse struct {
 
 func (x *MoveVaultResponse) Reset() {
 	*x = MoveVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +690,7 @@ func (x *MoveVaultResponse) String() string {
 func (*MoveVaultResponse) ProtoMessage() {}
 
 func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +703,7 @@ func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultResponse.ProtoReflect.Descriptor instead.
 func (*MoveVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MoveVaultResponse) GetMove() *Move {
@@ -666,7 +739,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -678,7 +751,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -691,7 +764,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Move) GetId() string {
@@ -779,7 +852,7 @@ type MoveRegionRequest struct {
 
 func (x *MoveRegionRequest) Reset() {
 	*x = MoveRegionRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -791,7 +864,7 @@ func (x *MoveRegionRequest) String() string {
 func (*MoveRegionRequest) ProtoMessage() {}
 
 func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -804,7 +877,7 @@ func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRegionRequest.ProtoReflect.Descriptor instead.
 func (*MoveRegionRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *MoveRegionRequest) GetRegion() string {
@@ -849,7 +922,7 @@ type MoveRegionResponse struct {
 
 func (x *MoveRegionResponse) Reset() {
 	*x = MoveRegionResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -861,7 +934,7 @@ func (x *MoveRegionResponse) String() string {
 func (*MoveRegionResponse) ProtoMessage() {}
 
 func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -874,7 +947,7 @@ func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRegionResponse.ProtoReflect.Descriptor instead.
 func (*MoveRegionResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MoveRegionResponse) GetMove() *Move {
@@ -915,7 +988,7 @@ type MoveScope struct {
 
 func (x *MoveScope) Reset() {
 	*x = MoveScope{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +1000,7 @@ func (x *MoveScope) String() string {
 func (*MoveScope) ProtoMessage() {}
 
 func (x *MoveScope) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +1013,7 @@ func (x *MoveScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveScope.ProtoReflect.Descriptor instead.
 func (*MoveScope) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MoveScope) GetAccounts() uint64 {
@@ -999,7 +1072,7 @@ type Unmovable struct {
 
 func (x *Unmovable) Reset() {
 	*x = Unmovable{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1084,7 @@ func (x *Unmovable) String() string {
 func (*Unmovable) ProtoMessage() {}
 
 func (x *Unmovable) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1097,7 @@ func (x *Unmovable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unmovable.ProtoReflect.Descriptor instead.
 func (*Unmovable) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Unmovable) GetKind() string {
@@ -1065,7 +1138,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1077,7 +1150,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1090,7 +1163,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListMovesRequest) GetRegion() string {
@@ -1109,7 +1182,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1121,7 +1194,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1134,7 +1207,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -1156,7 +1229,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1241,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1254,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AbortMoveRequest) GetVault() string {
@@ -1206,7 +1279,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1291,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1304,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
 }
 
 // Conflict is what a region held of a secret past the point at which the history that
@@ -1257,7 +1330,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1342,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1355,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Conflict) GetId() string {
@@ -1364,7 +1437,7 @@ type ConflictVersion struct {
 
 func (x *ConflictVersion) Reset() {
 	*x = ConflictVersion{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1449,7 @@ func (x *ConflictVersion) String() string {
 func (*ConflictVersion) ProtoMessage() {}
 
 func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1462,7 @@ func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConflictVersion.ProtoReflect.Descriptor instead.
 func (*ConflictVersion) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ConflictVersion) GetId() string {
@@ -1444,7 +1517,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1529,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1542,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListConflictsRequest) GetVault() string {
@@ -1488,7 +1561,7 @@ type ListConflictsResponse struct {
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1500,7 +1573,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1513,7 +1586,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListConflictsResponse) GetConflicts() []*Conflict {
@@ -1532,7 +1605,7 @@ type GetConflictRequest struct {
 
 func (x *GetConflictRequest) Reset() {
 	*x = GetConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1617,7 @@ func (x *GetConflictRequest) String() string {
 func (*GetConflictRequest) ProtoMessage() {}
 
 func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1630,7 @@ func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictRequest.ProtoReflect.Descriptor instead.
 func (*GetConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetConflictRequest) GetId() string {
@@ -1576,7 +1649,7 @@ type GetConflictResponse struct {
 
 func (x *GetConflictResponse) Reset() {
 	*x = GetConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1661,7 @@ func (x *GetConflictResponse) String() string {
 func (*GetConflictResponse) ProtoMessage() {}
 
 func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1674,7 @@ func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictResponse.ProtoReflect.Descriptor instead.
 func (*GetConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetConflictResponse) GetConflict() *Conflict {
@@ -1620,7 +1693,7 @@ type DiscardConflictRequest struct {
 
 func (x *DiscardConflictRequest) Reset() {
 	*x = DiscardConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1705,7 @@ func (x *DiscardConflictRequest) String() string {
 func (*DiscardConflictRequest) ProtoMessage() {}
 
 func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1718,7 @@ func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictRequest.ProtoReflect.Descriptor instead.
 func (*DiscardConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DiscardConflictRequest) GetId() string {
@@ -1663,7 +1736,7 @@ type DiscardConflictResponse struct {
 
 func (x *DiscardConflictResponse) Reset() {
 	*x = DiscardConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1748,7 @@ func (x *DiscardConflictResponse) String() string {
 func (*DiscardConflictResponse) ProtoMessage() {}
 
 func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1761,7 @@ func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictResponse.ProtoReflect.Descriptor instead.
 func (*DiscardConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{27}
 }
 
 var File_lifeboat_v1_ownership_proto protoreflect.FileDescriptor
@@ -1705,7 +1778,7 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\x16TakeOverRegionResponse\x121\n" +
 	"\btakeover\x18\x01 \x01(\v2\x15.lifeboat.v1.TakeoverR\btakeover\x120\n" +
 	"\x05scope\x18\x02 \x01(\v2\x1a.lifeboat.v1.TakeoverScopeR\x05scope\x12\x18\n" +
-	"\ablocked\x18\x03 \x01(\tR\ablocked\"\xf8\x01\n" +
+	"\ablocked\x18\x03 \x01(\tR\ablocked\"\xaa\x02\n" +
 	"\rTakeoverScope\x12\x1a\n" +
 	"\baccounts\x18\x01 \x01(\x04R\baccounts\x12\x16\n" +
 	"\x06vaults\x18\x02 \x01(\x04R\x06vaults\x12\x18\n" +
@@ -1714,7 +1787,12 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\tsurvivors\x18\x05 \x03(\tR\tsurvivors\x12\x16\n" +
 	"\x06silent\x18\x06 \x03(\tR\x06silent\x12<\n" +
 	"\flast_seen_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"lastSeenAt\"\x80\x02\n" +
+	"lastSeenAt\x120\n" +
+	"\x05newer\x18\b \x03(\v2\x1a.lifeboat.v1.SurvivorScopeR\x05newer\"S\n" +
+	"\rSurvivorScope\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x14\n" +
+	"\x05newer\x18\x02 \x01(\x04R\x05newer\x12\x14\n" +
+	"\x05asked\x18\x03 \x01(\x04R\x05asked\"\x80\x02\n" +
 	"\bTakeover\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
@@ -1838,87 +1916,89 @@ func file_lifeboat_v1_ownership_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_ownership_proto_rawDescData
 }
 
-var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*TakeOverRegionRequest)(nil),   // 0: lifeboat.v1.TakeOverRegionRequest
 	(*TakeOverRegionResponse)(nil),  // 1: lifeboat.v1.TakeOverRegionResponse
 	(*TakeoverScope)(nil),           // 2: lifeboat.v1.TakeoverScope
-	(*Takeover)(nil),                // 3: lifeboat.v1.Takeover
-	(*CutDrillVaultRequest)(nil),    // 4: lifeboat.v1.CutDrillVaultRequest
-	(*CutDrillVaultResponse)(nil),   // 5: lifeboat.v1.CutDrillVaultResponse
-	(*ListTakeoversRequest)(nil),    // 6: lifeboat.v1.ListTakeoversRequest
-	(*ListTakeoversResponse)(nil),   // 7: lifeboat.v1.ListTakeoversResponse
-	(*MoveVaultRequest)(nil),        // 8: lifeboat.v1.MoveVaultRequest
-	(*MoveVaultResponse)(nil),       // 9: lifeboat.v1.MoveVaultResponse
-	(*Move)(nil),                    // 10: lifeboat.v1.Move
-	(*MoveRegionRequest)(nil),       // 11: lifeboat.v1.MoveRegionRequest
-	(*MoveRegionResponse)(nil),      // 12: lifeboat.v1.MoveRegionResponse
-	(*MoveScope)(nil),               // 13: lifeboat.v1.MoveScope
-	(*Unmovable)(nil),               // 14: lifeboat.v1.Unmovable
-	(*ListMovesRequest)(nil),        // 15: lifeboat.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),       // 16: lifeboat.v1.ListMovesResponse
-	(*AbortMoveRequest)(nil),        // 17: lifeboat.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),       // 18: lifeboat.v1.AbortMoveResponse
-	(*Conflict)(nil),                // 19: lifeboat.v1.Conflict
-	(*ConflictVersion)(nil),         // 20: lifeboat.v1.ConflictVersion
-	(*ListConflictsRequest)(nil),    // 21: lifeboat.v1.ListConflictsRequest
-	(*ListConflictsResponse)(nil),   // 22: lifeboat.v1.ListConflictsResponse
-	(*GetConflictRequest)(nil),      // 23: lifeboat.v1.GetConflictRequest
-	(*GetConflictResponse)(nil),     // 24: lifeboat.v1.GetConflictResponse
-	(*DiscardConflictRequest)(nil),  // 25: lifeboat.v1.DiscardConflictRequest
-	(*DiscardConflictResponse)(nil), // 26: lifeboat.v1.DiscardConflictResponse
-	(*timestamppb.Timestamp)(nil),   // 27: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 28: google.protobuf.Duration
-	(*Order)(nil),                   // 29: lifeboat.v1.Order
+	(*SurvivorScope)(nil),           // 3: lifeboat.v1.SurvivorScope
+	(*Takeover)(nil),                // 4: lifeboat.v1.Takeover
+	(*CutDrillVaultRequest)(nil),    // 5: lifeboat.v1.CutDrillVaultRequest
+	(*CutDrillVaultResponse)(nil),   // 6: lifeboat.v1.CutDrillVaultResponse
+	(*ListTakeoversRequest)(nil),    // 7: lifeboat.v1.ListTakeoversRequest
+	(*ListTakeoversResponse)(nil),   // 8: lifeboat.v1.ListTakeoversResponse
+	(*MoveVaultRequest)(nil),        // 9: lifeboat.v1.MoveVaultRequest
+	(*MoveVaultResponse)(nil),       // 10: lifeboat.v1.MoveVaultResponse
+	(*Move)(nil),                    // 11: lifeboat.v1.Move
+	(*MoveRegionRequest)(nil),       // 12: lifeboat.v1.MoveRegionRequest
+	(*MoveRegionResponse)(nil),      // 13: lifeboat.v1.MoveRegionResponse
+	(*MoveScope)(nil),               // 14: lifeboat.v1.MoveScope
+	(*Unmovable)(nil),               // 15: lifeboat.v1.Unmovable
+	(*ListMovesRequest)(nil),        // 16: lifeboat.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),       // 17: lifeboat.v1.ListMovesResponse
+	(*AbortMoveRequest)(nil),        // 18: lifeboat.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),       // 19: lifeboat.v1.AbortMoveResponse
+	(*Conflict)(nil),                // 20: lifeboat.v1.Conflict
+	(*ConflictVersion)(nil),         // 21: lifeboat.v1.ConflictVersion
+	(*ListConflictsRequest)(nil),    // 22: lifeboat.v1.ListConflictsRequest
+	(*ListConflictsResponse)(nil),   // 23: lifeboat.v1.ListConflictsResponse
+	(*GetConflictRequest)(nil),      // 24: lifeboat.v1.GetConflictRequest
+	(*GetConflictResponse)(nil),     // 25: lifeboat.v1.GetConflictResponse
+	(*DiscardConflictRequest)(nil),  // 26: lifeboat.v1.DiscardConflictRequest
+	(*DiscardConflictResponse)(nil), // 27: lifeboat.v1.DiscardConflictResponse
+	(*timestamppb.Timestamp)(nil),   // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 29: google.protobuf.Duration
+	(*Order)(nil),                   // 30: lifeboat.v1.Order
 }
 var file_lifeboat_v1_ownership_proto_depIdxs = []int32{
-	3,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
+	4,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
 	2,  // 1: lifeboat.v1.TakeOverRegionResponse.scope:type_name -> lifeboat.v1.TakeoverScope
-	27, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
-	27, // 3: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	27, // 4: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
-	28, // 5: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
-	27, // 6: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
-	3,  // 7: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
-	10, // 8: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
-	27, // 9: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
-	27, // 10: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
-	10, // 11: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
-	13, // 12: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
-	14, // 13: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
-	10, // 14: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
-	29, // 15: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
-	29, // 16: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
-	27, // 17: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	20, // 18: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
-	27, // 19: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
-	19, // 20: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
-	19, // 21: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
-	0,  // 22: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
-	4,  // 23: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
-	6,  // 24: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
-	8,  // 25: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
-	11, // 26: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
-	15, // 27: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
-	17, // 28: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
-	21, // 29: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
-	23, // 30: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
-	25, // 31: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
-	1,  // 32: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
-	5,  // 33: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
-	7,  // 34: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
-	9,  // 35: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
-	12, // 36: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
-	16, // 37: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
-	18, // 38: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
-	22, // 39: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
-	24, // 40: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
-	26, // 41: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
-	32, // [32:42] is the sub-list for method output_type
-	22, // [22:32] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	28, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	3,  // 3: lifeboat.v1.TakeoverScope.newer:type_name -> lifeboat.v1.SurvivorScope
+	28, // 4: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
+	28, // 5: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
+	29, // 6: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
+	28, // 7: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
+	4,  // 8: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
+	11, // 9: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
+	28, // 10: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
+	28, // 11: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
+	11, // 12: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
+	14, // 13: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
+	15, // 14: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
+	11, // 15: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
+	30, // 16: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
+	30, // 17: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
+	28, // 18: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	21, // 19: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
+	28, // 20: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
+	20, // 21: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
+	20, // 22: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
+	0,  // 23: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
+	5,  // 24: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
+	7,  // 25: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
+	9,  // 26: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
+	12, // 27: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
+	16, // 28: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
+	18, // 29: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
+	22, // 30: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
+	24, // 31: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
+	26, // 32: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
+	1,  // 33: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
+	6,  // 34: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
+	8,  // 35: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
+	10, // 36: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
+	13, // 37: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
+	17, // 38: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
+	19, // 39: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
+	23, // 40: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
+	25, // 41: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
+	27, // 42: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
+	33, // [33:43] is the sub-list for method output_type
+	23, // [23:33] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_ownership_proto_init() }
@@ -1933,7 +2013,7 @@ func file_lifeboat_v1_ownership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_ownership_proto_rawDesc), len(file_lifeboat_v1_ownership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
