@@ -29,6 +29,7 @@ var parts = []part{
 	{"large", measureLarge},
 	{"restore", measureRestore},
 	{"replication", measureReplication},
+	{"move", measureMove},
 	{"takeover", measureTakeover},
 }
 

@@ -4165,11 +4165,7 @@ type Peer struct {
 	// that it brings anew: deleted records were forgotten here since.
 	Horizon int64 `protobuf:"varint,4,opt,name=horizon,proto3" json:"horizon,omitempty"`
 	// The same of lives before.
-	Past []*Moment `protobuf:"bytes,5,rep,name=past,proto3" json:"past,omitempty"`
-	// The lives of it that were forgotten: gravestones, which stay.
-	Forgotten []string `protobuf:"bytes,6,rep,name=forgotten,proto3" json:"forgotten,omitempty"` // incarnations
-	// Set while what is left here of a forgotten life is being removed.
-	Forgetting    *Forgetting `protobuf:"bytes,7,opt,name=forgetting,proto3" json:"forgetting,omitempty"`
+	Past          []*Moment `protobuf:"bytes,5,rep,name=past,proto3" json:"past,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4239,89 +4235,6 @@ func (x *Peer) GetPast() []*Moment {
 	return nil
 }
 
-func (x *Peer) GetForgotten() []string {
-	if x != nil {
-		return x.Forgotten
-	}
-	return nil
-}
-
-func (x *Peer) GetForgetting() *Forgetting {
-	if x != nil {
-		return x.Forgetting
-	}
-	return nil
-}
-
-// What is left to do about a region that was forgotten.
-type Forgetting struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Region        string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	At            int64                  `protobuf:"varint,2,opt,name=at,proto3" json:"at,omitempty"`
-	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`             // ID of the principal
-	Bookmark      string                 `protobuf:"bytes,4,opt,name=bookmark,proto3" json:"bookmark,omitempty"` // as in Takeover
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Forgetting) Reset() {
-	*x = Forgetting{}
-	mi := &file_recordpb_record_proto_msgTypes[47]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Forgetting) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Forgetting) ProtoMessage() {}
-
-func (x *Forgetting) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[47]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Forgetting.ProtoReflect.Descriptor instead.
-func (*Forgetting) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{47}
-}
-
-func (x *Forgetting) GetRegion() string {
-	if x != nil {
-		return x.Region
-	}
-	return ""
-}
-
-func (x *Forgetting) GetAt() int64 {
-	if x != nil {
-		return x.At
-	}
-	return 0
-}
-
-func (x *Forgetting) GetBy() string {
-	if x != nil {
-		return x.By
-	}
-	return ""
-}
-
-func (x *Forgetting) GetBookmark() string {
-	if x != nil {
-		return x.Bookmark
-	}
-	return ""
-}
-
 // A revision of a region's store in one of its lives.
 type Moment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4333,7 +4246,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_recordpb_record_proto_msgTypes[48]
+	mi := &file_recordpb_record_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4345,7 +4258,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_recordpb_record_proto_msgTypes[48]
+	mi := &file_recordpb_record_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4358,7 +4271,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_recordpb_record_proto_rawDescGZIP(), []int{48}
+	return file_recordpb_record_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Moment) GetIncarnation() string {
@@ -4813,24 +4726,14 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\traised_at\x18\x04 \x01(\x03R\braisedAt\x1a:\n" +
 	"\fWrittenEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x89\x02\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xab\x01\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1f\n" +
 	"\vadmitted_at\x18\x03 \x01(\x03R\n" +
 	"admittedAt\x12\x18\n" +
 	"\ahorizon\x18\x04 \x01(\x03R\ahorizon\x12.\n" +
-	"\x04past\x18\x05 \x03(\v2\x1a.lifeboat.record.v1.MomentR\x04past\x12\x1c\n" +
-	"\tforgotten\x18\x06 \x03(\tR\tforgotten\x12>\n" +
-	"\n" +
-	"forgetting\x18\a \x01(\v2\x1e.lifeboat.record.v1.ForgettingR\n" +
-	"forgetting\"`\n" +
-	"\n" +
-	"Forgetting\x12\x16\n" +
-	"\x06region\x18\x01 \x01(\tR\x06region\x12\x0e\n" +
-	"\x02at\x18\x02 \x01(\x03R\x02at\x12\x0e\n" +
-	"\x02by\x18\x03 \x01(\tR\x02by\x12\x1a\n" +
-	"\bbookmark\x18\x04 \x01(\tR\bbookmark\"F\n" +
+	"\x04past\x18\x05 \x03(\v2\x1a.lifeboat.record.v1.MomentR\x04past\"F\n" +
 	"\x06Moment\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevisionB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
@@ -4847,7 +4750,7 @@ func file_recordpb_record_proto_rawDescGZIP() []byte {
 	return file_recordpb_record_proto_rawDescData
 }
 
-var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_recordpb_record_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_recordpb_record_proto_goTypes = []any{
 	(*Epoch)(nil),             // 0: lifeboat.record.v1.Epoch
 	(*Order)(nil),             // 1: lifeboat.record.v1.Order
@@ -4896,16 +4799,15 @@ var file_recordpb_record_proto_goTypes = []any{
 	(*Control)(nil),           // 44: lifeboat.record.v1.Control
 	(*Formats)(nil),           // 45: lifeboat.record.v1.Formats
 	(*Peer)(nil),              // 46: lifeboat.record.v1.Peer
-	(*Forgetting)(nil),        // 47: lifeboat.record.v1.Forgetting
-	(*Moment)(nil),            // 48: lifeboat.record.v1.Moment
-	nil,                       // 49: lifeboat.record.v1.MappingRule.ClaimsEntry
-	nil,                       // 50: lifeboat.record.v1.Vault.TagsEntry
-	nil,                       // 51: lifeboat.record.v1.Secret.TagsEntry
-	nil,                       // 52: lifeboat.record.v1.Secret.StagesEntry
-	nil,                       // 53: lifeboat.record.v1.Access.VersionsEntry
-	nil,                       // 54: lifeboat.record.v1.Host.FormatsEntry
-	nil,                       // 55: lifeboat.record.v1.Control.FormatsEntry
-	nil,                       // 56: lifeboat.record.v1.Formats.WrittenEntry
+	(*Moment)(nil),            // 47: lifeboat.record.v1.Moment
+	nil,                       // 48: lifeboat.record.v1.MappingRule.ClaimsEntry
+	nil,                       // 49: lifeboat.record.v1.Vault.TagsEntry
+	nil,                       // 50: lifeboat.record.v1.Secret.TagsEntry
+	nil,                       // 51: lifeboat.record.v1.Secret.StagesEntry
+	nil,                       // 52: lifeboat.record.v1.Access.VersionsEntry
+	nil,                       // 53: lifeboat.record.v1.Host.FormatsEntry
+	nil,                       // 54: lifeboat.record.v1.Control.FormatsEntry
+	nil,                       // 55: lifeboat.record.v1.Formats.WrittenEntry
 }
 var file_recordpb_record_proto_depIdxs = []int32{
 	0,  // 0: lifeboat.record.v1.Order.epoch:type_name -> lifeboat.record.v1.Epoch
@@ -4919,44 +4821,43 @@ var file_recordpb_record_proto_depIdxs = []int32{
 	3,  // 8: lifeboat.record.v1.Policy.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 9: lifeboat.record.v1.TrustBundle.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 10: lifeboat.record.v1.Binding.ownership:type_name -> lifeboat.record.v1.Ownership
-	49, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
+	48, // 11: lifeboat.record.v1.MappingRule.claims:type_name -> lifeboat.record.v1.MappingRule.ClaimsEntry
 	10, // 12: lifeboat.record.v1.Issuer.rules:type_name -> lifeboat.record.v1.MappingRule
 	3,  // 13: lifeboat.record.v1.Issuer.ownership:type_name -> lifeboat.record.v1.Ownership
 	3,  // 14: lifeboat.record.v1.IssuerKeys.ownership:type_name -> lifeboat.record.v1.Ownership
 	15, // 15: lifeboat.record.v1.Replication.targets:type_name -> lifeboat.record.v1.Target
 	3,  // 16: lifeboat.record.v1.Vault.ownership:type_name -> lifeboat.record.v1.Ownership
-	50, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
+	49, // 17: lifeboat.record.v1.Vault.tags:type_name -> lifeboat.record.v1.Vault.TagsEntry
 	13, // 18: lifeboat.record.v1.Vault.retention:type_name -> lifeboat.record.v1.Retention
 	16, // 19: lifeboat.record.v1.Vault.replication:type_name -> lifeboat.record.v1.Replication
 	20, // 20: lifeboat.record.v1.Clock.jumps:type_name -> lifeboat.record.v1.ClockJump
 	3,  // 21: lifeboat.record.v1.Secret.ownership:type_name -> lifeboat.record.v1.Ownership
-	51, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
+	50, // 22: lifeboat.record.v1.Secret.tags:type_name -> lifeboat.record.v1.Secret.TagsEntry
 	14, // 23: lifeboat.record.v1.Secret.rules:type_name -> lifeboat.record.v1.Rules
 	13, // 24: lifeboat.record.v1.Secret.retention:type_name -> lifeboat.record.v1.Retention
 	18, // 25: lifeboat.record.v1.Secret.versions:type_name -> lifeboat.record.v1.VersionInfo
-	52, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
+	51, // 26: lifeboat.record.v1.Secret.stages:type_name -> lifeboat.record.v1.Secret.StagesEntry
 	21, // 27: lifeboat.record.v1.Secret.requests:type_name -> lifeboat.record.v1.Request
 	15, // 28: lifeboat.record.v1.Secret.targets:type_name -> lifeboat.record.v1.Target
 	23, // 29: lifeboat.record.v1.Secret.rotation:type_name -> lifeboat.record.v1.Rotation
-	48, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
+	47, // 30: lifeboat.record.v1.Region.origins:type_name -> lifeboat.record.v1.Moment
 	29, // 31: lifeboat.record.v1.Fence.held_up:type_name -> lifeboat.record.v1.HeldUp
 	30, // 32: lifeboat.record.v1.Fence.drills:type_name -> lifeboat.record.v1.Drill
-	53, // 33: lifeboat.record.v1.Access.versions:type_name -> lifeboat.record.v1.Access.VersionsEntry
+	52, // 33: lifeboat.record.v1.Access.versions:type_name -> lifeboat.record.v1.Access.VersionsEntry
 	1,  // 34: lifeboat.record.v1.Conflict.order:type_name -> lifeboat.record.v1.Order
 	1,  // 35: lifeboat.record.v1.Conflict.collides_with:type_name -> lifeboat.record.v1.Order
 	1,  // 36: lifeboat.record.v1.WorkItem.order:type_name -> lifeboat.record.v1.Order
 	1,  // 37: lifeboat.record.v1.Event.order:type_name -> lifeboat.record.v1.Order
-	54, // 38: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
+	53, // 38: lifeboat.record.v1.Host.formats:type_name -> lifeboat.record.v1.Host.FormatsEntry
 	3,  // 39: lifeboat.record.v1.Tombstone.ownership:type_name -> lifeboat.record.v1.Ownership
-	55, // 40: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
-	56, // 41: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
-	48, // 42: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
-	47, // 43: lifeboat.record.v1.Peer.forgetting:type_name -> lifeboat.record.v1.Forgetting
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	54, // 40: lifeboat.record.v1.Control.formats:type_name -> lifeboat.record.v1.Control.FormatsEntry
+	55, // 41: lifeboat.record.v1.Formats.written:type_name -> lifeboat.record.v1.Formats.WrittenEntry
+	47, // 42: lifeboat.record.v1.Peer.past:type_name -> lifeboat.record.v1.Moment
+	43, // [43:43] is the sub-list for method output_type
+	43, // [43:43] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_recordpb_record_proto_init() }
@@ -4970,7 +4871,7 @@ func file_recordpb_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_recordpb_record_proto_rawDesc), len(file_recordpb_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   57,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
