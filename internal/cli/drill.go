@@ -72,7 +72,7 @@ func (a *app) drillCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "drill", Short: "Run a game day against regions that serve, and report on it", Args: args(), Long: drillLong,
 		Example: `  lifeboat drill --operator-token east=east-operator.token --operator-token west=west-operator.token
-  lifeboat drill --home west --heir south --operator-token west=w.token --operator-token south=s.token --report-dir reports
+  lifeboat drill --home west --heir south --operator-token west=w --operator-token south=s
   lifeboat drill -o json --operator-token east=e.token --operator-token west=w.token | jq .outcome
   lifeboat drill clean --operator-token east=e.token`,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -86,10 +86,10 @@ func (a *app) drillCommand() *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.reportDir, "report-dir", ".", "directory for the report, as JSON and as a page")
 	f.IntVar(&o.secrets, "secrets", 8, "number of secrets")
-	f.DurationVar(&o.writeFor, "write-for", time.Second, "how long --home is written to before the cut, and after it")
+	f.DurationVar(&o.writeFor, "write-for", time.Second, "how long to write in --home before and after the cut")
 	f.DurationVar(&o.cutFor, "cut-for", 10*time.Minute, "when the cut ends if the drill does not end it")
-	f.DurationVar(&o.noticeAfter, "notice-after", 2*time.Second, "how long --heir must lack a write to be taken for cut off")
-	f.DurationVar(&o.recoverWithin, "recover-within", 2*time.Second, "how soon after the decision --heir must accept a write")
+	f.DurationVar(&o.noticeAfter, "notice-after", 2*time.Second, "when a missing write means that --heir is cut off")
+	f.DurationVar(&o.recoverWithin, "recover-within", 2*time.Second, "how soon --heir must accept writes once decided")
 	f.BoolVar(&o.keep, "keep", false, "keep the vault")
 	_ = c.MarkFlagDirname("report-dir")
 	c.AddCommand(a.drillClean())
@@ -98,7 +98,7 @@ func (a *app) drillCommand() *cobra.Command {
 
 func (o *drillOptions) addRegions(a *app, c *cobra.Command) {
 	f := c.Flags()
-	f.StringArrayVar(&o.operators, "operator-token", nil, "REGION=FILE with an operator's token in that region; may be repeated")
+	f.StringArrayVar(&o.operators, "operator-token", nil, "REGION=FILE of an operator's token there; may be repeated")
 	if c.Name() != "drill" {
 		return
 	}
