@@ -86,3 +86,21 @@ func TestAReleasedVaultLeavesNothingOfThirdRegions(t *testing.T) {
 		}
 	}
 }
+
+// A region that has secrets of its own in a vault of another one sends them to new
+// targets of the vault.
+func TestNewTargetsGetTheSecretsOfAllRegions(t *testing.T) {
+	p := startPair(t)
+	_, err := p.west.CreateSecret(p.west.as(p.east.token), service.NewSecret{
+		Vault: "v", Name: "own", Value: secret.NewPlaintext([]byte("value")), InReplica: true,
+	})
+	must(t, err)
+	p.replicate(secret.Target{Region: "west"}, secret.Target{Region: "south"})
+	p.send(record.VaultKey(p.vault.ID))
+	for region, wanted := range map[secret.RegionName]bool{"south": true, "east": false} {
+		sync, _, err := record.Load(p.west.shard.snapshot(), record.Synchronisations, record.SynchronisationKey(region, p.vault.ID, ""))
+		if wanted != (err == nil && sync.GetKind() == service.Synchronise) {
+			t.Errorf("%s: %+v, %v", region, sync, err)
+		}
+	}
+}

@@ -131,8 +131,9 @@ func accountHeldIn(view record.View, account secret.AccountID, region secret.Reg
 	return found, errors.Join(err, inner)
 }
 
-// retarget notes what a vault that was once this region's is to get where: secrets
-// whose home is still here are this region's to send.
+// retarget notes where a vault's new targets want secrets whose home is here, which are
+// this region's to send. If the vault was once its own it also has regions give up what
+// they got from here.
 func (a *arrival) retarget(txn *record.Txn, held heldRecord) error {
 	if held.revision == 0 || !a.shipment.Key.HasPrefix(record.VaultPrefix) {
 		return nil
@@ -142,9 +143,23 @@ func (a *arrival) retarget(txn *record.Txn, held heldRecord) error {
 		return err
 	}
 	before, err := record.Vaults.Decode(held.stored.Value)
-	if err != nil || !after.Ownership.WasIn(a.service.Region) {
+	if err != nil {
 		return err
 	}
-	a.synchroniseVault(txn, before, after)
+	if after.Ownership.WasIn(a.service.Region) {
+		a.synchroniseVault(txn, before, after)
+		return nil
+	}
+	known := a.destinations(before)
+	for _, region := range a.destinations(after) {
+		if !slices.Contains(known, region) {
+			a.synchronise(txn, region, after.ID, "", Synchronise)
+		}
+	}
 	return nil
+}
+
+// destinations are the regions that secrets of a vault go to whose home is here.
+func (a *arrival) destinations(v *secret.Vault) []secret.RegionName {
+	return secret.Destinations(v.Ownership.Home, v.Replication, a.service.Region, nil)
 }

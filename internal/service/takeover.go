@@ -370,8 +370,37 @@ func (i *inheritance) end(ctx context.Context) error {
 		takeover.MovedAt = s.Now().UnixNano()
 		txn.Require(key, revision)
 		txn.Put(key, record.Takeovers.Encode(takeover))
+		if i.drill == "" {
+			if err := i.compareSurvivors(view, txn); err != nil {
+				return nil, err
+			}
+		}
 		s.Logger.Info("all records of the region have their home here now", "region", i.lost, "drill", i.drill, "records", takeover.GetMoved())
 		return txn, nil
 	})
 	return err
+}
+
+// compareSurvivors has the other regions compared with this one: what was at home here
+// before did not move, so no message tells of it, and the lost region may have had
+// another one give it up.
+func (i *inheritance) compareSurvivors(view record.View, txn *record.Txn) error {
+	for _, peer := range i.service.Peers() {
+		if peer == i.lost || peer == i.service.Region {
+			continue
+		}
+		key := record.ResynchronisationKey(peer)
+		mark, revision, err := record.Load(view, record.Resynchronisations, key)
+		if errors.Is(err, record.ErrNotFound) {
+			mark, err = &recordpb.Resynchronisation{}, nil
+		}
+		if err != nil {
+			return err
+		}
+		mark.Target, mark.Generation, mark.WantedAt, mark.BegunAt = string(peer), mark.GetGeneration()+1, i.service.Now().UnixNano(), 0
+		mark.Reason = string(i.lost) + " was taken over"
+		txn.Require(key, revision)
+		txn.Put(key, record.Resynchronisations.Encode(mark))
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -154,6 +155,12 @@ func TestInheritAllMovesEverything(t *testing.T) {
 	must(t, err)
 	if takeover.GetMovedAt() == 0 || len(fence.GetTakenOver()) > 0 {
 		t.Errorf("the takeover is %+v, the fence %+v", takeover, fence)
+	}
+	for region, compared := range map[secret.RegionName]bool{"south": true, "east": false, "west": false} {
+		_, _, err := record.Load(p.west.shard.snapshot(), record.Resynchronisations, record.ResynchronisationKey(region))
+		if marked := !errors.Is(err, record.ErrNotFound); marked != compared {
+			t.Errorf("%s is to be compared: %t", region, marked)
+		}
 	}
 }
 
