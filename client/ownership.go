@@ -25,6 +25,12 @@ func (c *Client) ListTakeovers(ctx context.Context, in *lifeboatv1.ListTakeovers
 	return readHere(ctx, c, (*endpoint).ListTakeovers, in)
 }
 
+// ForgetRegion has the region that answers never accept the known lives of a region
+// again, and ends what waits there for its return.
+func (c *Client) ForgetRegion(ctx context.Context, in *lifeboatv1.ForgetRegionRequest) (*lifeboatv1.ForgetRegionResponse, error) {
+	return mutateHere(ctx, c, (*endpoint).ForgetRegion, in)
+}
+
 // MoveVault hands a vault over to another region, with its secrets, in the background.
 func (c *Client) MoveVault(ctx context.Context, in *lifeboatv1.MoveVaultRequest) (*lifeboatv1.MoveVaultResponse, error) {
 	return mutate(ctx, c, (*endpoint).MoveVault, in)

@@ -90,6 +90,7 @@ const (
 const (
 	TakeOverRegion  Action = "TakeOverRegion"
 	ListTakeovers   Action = "ListTakeovers"
+	ForgetRegion    Action = "ForgetRegion"
 	MoveVault       Action = "MoveVault"
 	MoveRegion      Action = "MoveRegion"
 	ListMoves       Action = "ListMoves"
@@ -170,7 +171,7 @@ func definitions() []definition {
 	add(groups(GroupRead, GroupManage), kinds(VaultResource), ListConflicts)
 	add(groups(GroupRead), kinds(SecretResource), GetConflict)
 	add(groups(GroupPurge), kinds(SecretResource), DiscardConflict)
-	add(groups(GroupOperate), kinds(RegionResource), TakeOverRegion, ListTakeovers, MoveRegion, ListMoves, RunDrill)
+	add(groups(GroupOperate), kinds(RegionResource), TakeOverRegion, ListTakeovers, ForgetRegion, MoveRegion, ListMoves, RunDrill)
 	add(groups(GroupShred), kinds(VaultResource), ShredVault)
 	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey)
 	add(groups(GroupOperate), kinds(RegionResource), CreateAccount, ListAccounts,

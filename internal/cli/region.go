@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ func (a *app) regionCommand() *cobra.Command {
 		Use: "region", Short: "Look at other regions, move away from one, take a lost one over",
 		Example: "  lifeboat region status\n  lifeboat region move east --to west\n  lifeboat region takeover east",
 	}
-	c.AddCommand(a.regionStatus(), a.regionAdmit(), a.regionTakeover(), a.regionTakeovers(), a.regionMove(), a.regionMoves())
+	c.AddCommand(a.regionStatus(), a.regionAdmit(), a.regionTakeover(), a.regionTakeovers(), a.regionForget(), a.regionMove(), a.regionMoves())
 	return c
 }
 
@@ -29,14 +30,14 @@ func (a *app) regionStatus() *cobra.Command {
 		Use: "status", Short: "List the other regions as this one sees them", Args: args(),
 		Long: `List the other regions as a control process of this one sees them.
 
-STATE is linked; new, which does not last; unreachable; or refused: then an
-incarnation of the region answers that is neither the one that was met first nor
+STATE is linked; new, which does not last; unreachable; forgotten, until another
+incarnation of it is admitted; or refused: then an incarnation of the region answers that is neither the one that was met first nor
 one that was admitted. CLOCK is how far the clock of the
 other region is ahead, exact to half a round trip.
 
 WAITING counts the records of which it lacks a mutation that was made here, REFUSED
 those of them that it has refused; LAG is how long ago the oldest one was. QUEUE is
-open, paused, or resynchronising, while it is compared as a whole. SCHEMA is the
+open, paused, forgotten, or resynchronising, while it is compared as a whole. SCHEMA is the
 highest version of the replication schema that it reads.`,
 		Example: "  lifeboat region status\n  lifeboat region status -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -76,6 +77,13 @@ func peerRows(w io.Writer, answer *lifeboatv1.ListPeersResponse) {
 	}
 	for _, p := range answer.GetPeers() {
 		switch peerState(p) {
+		case stateForgotten:
+			row(w, "")
+			if p.GetReachable() && !slices.Contains(p.GetForgottenIncarnations(), p.GetIncarnation()) {
+				row(w, fmt.Sprintf("%s was forgotten, and another incarnation answers. See: lifeboat region admit --help", p.GetRegion()))
+			} else {
+				row(w, p.GetRegion()+" was forgotten at "+at(p.GetForgottenAt())+"; it is never accepted again")
+			}
 		case stateUnreachable:
 			row(w, "")
 			row(w, p.GetRegion()+" does not answer: "+clip(p.GetError(), 80))
@@ -93,11 +101,14 @@ const (
 	stateNew         = "new"
 	stateUnreachable = "unreachable"
 	stateRefused     = "refused"
+	stateForgotten   = "forgotten"
 	stateUnknown     = "unknown"
 )
 
 func peerState(p *lifeboatv1.Peer) string {
 	switch {
+	case p.GetForgottenAt() != nil:
+		return stateForgotten
 	case p.GetSince() == nil:
 		return stateUnknown
 	case !p.GetReachable():
@@ -127,7 +138,10 @@ sent to it and nothing is taken from it.
 Admit an incarnation only if you know why it is another one. What the one before had
 sent stays. One that was restored from so old a backup that it may hold records
 which were deleted since, and of which nothing is remembered here any more, is
-refused: they would come back. --older-backup admits it all the same.`,
+refused: they would come back. --older-backup admits it all the same.
+
+In the place of a region that was forgotten (lifeboat region forget) only one that was
+made anew, empty, is admitted; it is then sent everything that is meant for it.`,
 		Example:           "  lifeboat region status\n  lifeboat region admit west\n  lifeboat region admit west --incarnation 4f0c… --yes",
 		ValidArgsFunction: a.completePeers,
 		RunE: func(c *cobra.Command, args []string) error {

@@ -75,6 +75,10 @@ func (l *Links) checkLives(peer secret.RegionName, h http.Header) error {
 		return secret.Errorf(secret.CodeUnavailable, "region %s is not initialized, or its life is not known here yet", l.Region)
 	case from == "":
 		return secret.Errorf(secret.CodeUnavailable, "the request does not say which incarnation of region %s it is from", peer)
+	case pin.Forgets(from):
+		return secret.Errorf(secret.CodeUnknownIncarnation, "incarnation %s of region %s was forgotten here for good", from, peer)
+	case pin.refuses(peer) != nil:
+		return pin.refuses(peer)
 	case pin.Incarnation == "":
 		return secret.Errorf(secret.CodeUnavailable, "region %s was not met here yet", peer)
 	case !pin.Admits(from):

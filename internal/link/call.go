@@ -75,6 +75,8 @@ func (c caller) sign(r *http.Request) error {
 		return err
 	case own == "":
 		return secret.Errorf(secret.CodeUnavailable, "this region is not initialized, or its life is not known here yet")
+	case pin.refuses(c.region) != nil:
+		return pin.refuses(c.region)
 	case pin.Incarnation == "":
 		return secret.Errorf(secret.CodeUnavailable, "region %s was not met yet", c.region)
 	}

@@ -33,7 +33,9 @@ func (s regionService) Hello(ctx context.Context, r *connect.Request[peerv1.Hell
 		Region: string(l.Region), Incarnation: string(life.Incarnation), RestoreEpoch: life.RestoreEpoch,
 		Release: l.Release, Process: l.Process, Now: timestamppb.New(l.Now()), ReplicationSchema: l.ReplicationSchema,
 	}
-	if l.TakenOver != nil {
+	if pin, err := l.Pinned(peer.Region); err == nil && pin.Forgets(secret.Incarnation(r.Header().Get(headerIncarnation))) {
+		answer.TakenOver = pin.Heir // so that it accepts nothing that would be lost
+	} else if l.TakenOver != nil {
 		answer.TakenOver, answer.HeldUpRecords = l.TakenOver(peer.Region)
 	}
 	for _, o := range l.Origins() {

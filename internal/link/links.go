@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,9 +35,27 @@ type Life struct {
 
 // Pin is the one life of a peer that is accepted.
 type Pin struct {
-	// Incarnation is empty if the peer was never met.
+	// Incarnation is empty if the peer was never met, or was forgotten.
 	Incarnation secret.Incarnation
 	AdmittedAt  time.Time
+	// Forgotten are lives that are never accepted again. ForgottenAt is when the last of
+	// them was forgotten, as long as no other one is accepted since.
+	Forgotten   []secret.Incarnation
+	ForgottenAt time.Time
+	// Heir is set if the region had been taken over when it was forgotten.
+	Heir bool
+}
+
+// Forgets reports whether a life is never accepted again.
+func (p Pin) Forgets(shown secret.Incarnation) bool { return slices.Contains(p.Forgotten, shown) }
+
+// refuses returns why no life of a region that was forgotten is accepted yet, nil if it
+// was not.
+func (p Pin) refuses(region secret.RegionName) error {
+	if p.ForgottenAt.IsZero() {
+		return nil
+	}
+	return secret.Errorf(secret.CodeUnknownIncarnation, "region %s was forgotten, and no new one was admitted in its place", region)
 }
 
 // Admits reports whether it is the life that a peer shows.

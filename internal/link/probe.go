@@ -191,7 +191,7 @@ func (p *peer) found(a *answer) (calm bool) {
 	s.Release, s.Process, s.ReplicationSchema = a.GetRelease(), a.GetProcess(), a.GetReplicationSchema()
 	s.TookOver, s.HeldUp = a.GetTakenOver(), a.GetHeldUpRecords()
 	if pinErr == nil && life.Incarnation != "" && life.Incarnation != pin.Incarnation {
-		if pin.Incarnation != "" && life != s.Life {
+		if (pin.Incarnation != "" || !pin.ForgottenAt.IsZero()) && life != s.Life {
 			p.links.Logger.Error("a peer shows an incarnation that is not admitted; its links are refused until an operator admits it",
 				"peer", p.region, "incarnation", life.Incarnation, "admitted", pin.Incarnation)
 		}

@@ -18,7 +18,8 @@ import (
 // at its cap takes no further record: its target is marked for resynchronisation
 // instead, or must still bear a mark that has not begun when the transaction
 // commits. If that condition fails the mutation is not cleared, and must be
-// enqueued again once the index has heard of what changed.
+// enqueued again once the index has heard of what changed. A target that was forgotten
+// gets nothing: when a new life of it is admitted, it is compared as a whole.
 func (q *Queue) Enqueue(txn *record.Txn, targets []secret.RegionName, key record.Key, committed time.Time) {
 	for _, name := range targets {
 		q.target(name).enqueue(txn, key, committed, q.Cap, q.Now())
@@ -28,6 +29,10 @@ func (q *Queue) Enqueue(txn *record.Txn, targets []secret.RegionName, key record
 func (t *target) enqueue(txn *record.Txn, key record.Key, committed time.Time, most int, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.resync.GetForgotten() {
+		txn.Require(record.ResynchronisationKey(t.name), t.resyncAt)
+		return
+	}
 	at := nanos(committed)
 	e := t.entries[unique.Make(key)]
 	if e == nil {

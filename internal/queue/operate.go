@@ -77,6 +77,19 @@ func (q *Queue) Retry(ctx context.Context, name secret.RegionName, key record.Ke
 // enqueues at the same moment stays. Errors: those of the store; then a part may
 // be left.
 func (q *Queue) Forget(ctx context.Context, name secret.RegionName) error {
+	if err := q.Empty(ctx, name); err != nil {
+		return err
+	}
+	var txn record.Txn
+	txn.Delete(record.QueueKey(name))
+	txn.Delete(record.ResynchronisationKey(name))
+	_, err := q.Store.Commit(ctx, txn)
+	return err
+}
+
+// Empty deletes the messages of a target. What a process enqueues at the same moment
+// stays. Errors: those of the store; then a part may be left.
+func (q *Queue) Empty(ctx context.Context, name secret.RegionName) error {
 	start := record.MessageKey(name, "")
 	end := record.PrefixEnd(string(start))
 	for n := deleteAtOnce; n == deleteAtOnce; {
@@ -94,11 +107,7 @@ func (q *Queue) Forget(ctx context.Context, name secret.RegionName) error {
 			return err
 		}
 	}
-	var txn record.Txn
-	txn.Delete(record.QueueKey(name))
-	txn.Delete(record.ResynchronisationKey(name))
-	_, err := q.Store.Commit(ctx, txn)
-	return err
+	return nil
 }
 
 // Failures lists messages that failed, in the order of their records: up to limit

@@ -21,15 +21,15 @@ func (q *Queue) Resynchronise(ctx context.Context, name secret.RegionName, reaso
 	})
 }
 
-// WaitResynchronise returns when the target is marked and its queue is not paused,
-// or with ctx's error when it has ended. A mark stays until EndResynchronise, also
+// WaitResynchronise returns when the target is marked, was not forgotten, and its queue is
+// not paused, or with ctx's error when it has ended. A mark stays until EndResynchronise, also
 // over a restart in between.
 func (q *Queue) WaitResynchronise(ctx context.Context, name secret.RegionName) error {
 	return q.wait(ctx, name, func(t *target, now time.Time) (bool, time.Time) {
 		if until, paused := t.paused(now); paused {
 			return false, until
 		}
-		return t.loaded && t.resync != nil, time.Time{}
+		return t.loaded && t.resync != nil && !t.resync.GetForgotten(), time.Time{}
 	})
 }
 
@@ -43,6 +43,9 @@ func (q *Queue) BeginResynchronise(ctx context.Context, name secret.RegionName) 
 		mark, at, err := record.Load(q.Store.View(ctx), record.Resynchronisations, key)
 		if errors.Is(err, record.ErrNotFound) {
 			return 0, secret.Errorf(secret.CodeNotFound, "%s is not marked for resynchronisation", name)
+		}
+		if err == nil && mark.GetForgotten() {
+			err = secret.Errorf(secret.CodeNotFound, "%s was forgotten, and no new life of it is admitted", name)
 		}
 		if err != nil {
 			return 0, err

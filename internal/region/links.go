@@ -101,7 +101,10 @@ func (p *Process) pinned(peer secret.RegionName) (pin link.Pin, err error) {
 		if errors.Is(err, record.ErrNotFound) {
 			return nil
 		}
-		pin = link.Pin{Incarnation: secret.Incarnation(known.GetIncarnation()), AdmittedAt: record.FromNanos(known.GetAdmittedAt())}
+		pin = link.Pin{Incarnation: secret.Incarnation(known.GetIncarnation()), AdmittedAt: record.FromNanos(known.GetAdmittedAt()), ForgottenAt: record.FromNanos(known.GetForgottenAt()), Heir: known.GetHeir()}
+		for _, life := range known.GetForgotten() {
+			pin.Forgotten = append(pin.Forgotten, secret.Incarnation(life))
+		}
 		return err
 	})
 	return pin, err
@@ -112,7 +115,7 @@ func (p *Process) pinned(peer secret.RegionName) (pin link.Pin, err error) {
 func (p *Process) pinPeers(ctx context.Context) error {
 	for {
 		for _, s := range p.links.Status() {
-			if s.Life.Incarnation == "" || s.Pin.Incarnation != "" {
+			if s.Life.Incarnation == "" || s.Pin.Incarnation != "" || !s.Pin.ForgottenAt.IsZero() {
 				continue
 			}
 			err := p.service.PinPeer(ctx, s.Region, s.Life.Incarnation)
@@ -139,6 +142,10 @@ func (p *Process) checkPeers() (checks []check) {
 	for _, s := range p.links.Status() {
 		c := check{name: "peer " + string(s.Region), info: fmt.Sprintf("reachable at %s, %.1f ms away", s.Address, float64(s.RoundTrip.Microseconds())/1000)}
 		switch {
+		case !s.Pin.ForgottenAt.IsZero() && s.Reachable && !s.Pin.Forgets(s.Life.Incarnation):
+			c.err = fmt.Errorf("it was forgotten, and incarnation %s answers; see: lifeboat region admit %s", s.Life.Incarnation, s.Region)
+		case !s.Pin.ForgottenAt.IsZero():
+			c.info = "forgotten at " + s.Pin.ForgottenAt.UTC().Format(time.RFC3339)
 		case s.Since.IsZero():
 			c.err = errors.New("not tried yet")
 		case !s.Reachable:
@@ -169,7 +176,10 @@ func (o operations) Peers(context.Context) (*lifeboatv1.ListPeersResponse, error
 			ClockDifferenceSeconds: s.ClockDifference.Seconds(), PinnedIncarnation: string(s.Pin.Incarnation),
 			Incarnation: string(s.Life.Incarnation), RestoreEpoch: s.Life.RestoreEpoch, Release: s.Release, Process: s.Process,
 			ReplicationSchema: s.ReplicationSchema, Since: timestampOf(s.Since), LastSeenAt: timestampOf(s.LastSeen),
-			AdmittedAt: timestampOf(s.Pin.AdmittedAt),
+			AdmittedAt: timestampOf(s.Pin.AdmittedAt), ForgottenAt: timestampOf(s.Pin.ForgottenAt),
+		}
+		for _, life := range s.Pin.Forgotten {
+			peer.ForgottenIncarnations = append(peer.ForgottenIncarnations, string(life))
 		}
 		if s.Err != nil {
 			peer.Error = s.Err.Error()
@@ -177,6 +187,8 @@ func (o operations) Peers(context.Context) (*lifeboatv1.ListPeersResponse, error
 		queued := p.outbound.Queue.Status(s.Region)
 		peer.Waiting, peer.Refused, peer.LagSeconds, peer.QueueState = uint64(queued.Depth), uint64(queued.Failed), queued.Age.Seconds(), "OPEN" //nolint:gosec // counts
 		switch {
+		case queued.Resynchronisation.GetForgotten():
+			peer.QueueState = "FORGOTTEN"
 		case queued.Paused:
 			peer.QueueState = "PAUSED"
 		case queued.Resynchronisation != nil:
@@ -215,6 +227,6 @@ func (o operations) AdmitPeer(ctx context.Context, region, incarnation string, o
 			Message: fmt.Sprintf("is not the one that answers now, which is %s", s.Life.Incarnation), Hint: "look again: lifeboat region status",
 		}
 	}
-	life := service.PeerLife{Incarnation: s.Life.Incarnation, Restored: s.Life.RestoreEpoch > 0, Origins: s.Origins}
+	life := service.PeerLife{Incarnation: s.Life.Incarnation, Restored: s.Life.RestoreEpoch > 1, Origins: s.Origins}
 	return o.p.service.AdmitPeer(ctx, s.Region, life, older)
 }

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -94,7 +95,7 @@ func (o *Outbound) received(key record.Key) (received, outstanding []secret.Regi
 			if err != nil {
 				return err
 			}
-			if open || waiting {
+			if open || waiting || o.Queue.Status(target).Resynchronisation != nil {
 				outstanding = append(outstanding, target)
 			} else {
 				received = append(received, target)
@@ -194,6 +195,9 @@ func (o *Outbound) promotedIn(view record.View, key record.Key) (all []TargetSta
 func (o *Outbound) messageStatus(view record.View, target secret.RegionName, key record.Key) (TargetStatus, error) {
 	s := TargetStatus{Region: target, State: Received}
 	stored, waiting, err := view.Get(record.MessageKey(target, key))
+	if mark := o.Queue.Status(target).Resynchronisation; err == nil && !waiting && mark != nil {
+		s.State, s.Since, s.Reason = Pending, record.FromNanos(mark.GetWantedAt()), mark.GetReason()
+	}
 	if err != nil || !waiting {
 		return s, err
 	}
@@ -249,8 +253,15 @@ func (o *Outbound) VaultStatus(view record.View, vault *secret.Vault) ([]TargetS
 				s.Since = record.FromNanos(sync.GetStartedAt())
 			}
 		}
+		queued := o.Queue.Status(region)
+		if mark := queued.Resynchronisation; mark != nil {
+			s.Synchronising, s.Reason = true, cmp.Or(s.Reason, mark.GetReason())
+			if s.Since.IsZero() {
+				s.Since = record.FromNanos(mark.GetWantedAt())
+			}
+		}
 		switch {
-		case o.Queue.Status(region).Paused:
+		case queued.Paused:
 			s.State = Paused
 		case s.FailedSecrets > 0:
 			s.State = Failed

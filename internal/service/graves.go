@@ -107,6 +107,9 @@ func (g *Graves) add(view record.View, region secret.RegionName, around *surroun
 	home := grave.Ownership.Home
 	if home != region {
 		g.Copies++
+		if slices.Contains(around.forgottenLives, string(grave.Ownership.Incarnation)) {
+			return nil // nobody is left who knows whether it can come back
+		}
 		g.seen[home]++
 		g.Replicas[home] = draw(g.Replicas[home], grave, g.seen[home])
 		return nil
@@ -156,6 +159,10 @@ func (s *Service) forgottenBefore(view record.View) (time.Time, error) {
 type surroundings struct {
 	vaults   map[secret.VaultID][]secret.RegionName
 	accounts map[secret.AccountID][]secret.RegionName
+	// forgotten are regions of which no life is accepted any more, and forgottenLives
+	// those of them and of others.
+	forgotten      []secret.RegionName
+	forgottenLives []string
 	// targets have messages; resynchronising is everything of some regions.
 	targets         []secret.RegionName
 	resynchronising map[secret.RegionName]bool
@@ -169,6 +176,9 @@ func surroundingsOf(view record.View) (*surroundings, error) {
 	a := &surroundings{
 		vaults: make(map[secret.VaultID][]secret.RegionName), accounts: make(map[secret.AccountID][]secret.RegionName),
 		resynchronising: make(map[secret.RegionName]bool), synchronised: make(map[string]bool),
+	}
+	if err := a.bury(view); err != nil {
+		return nil, err
 	}
 	owners := make(map[secret.VaultID]secret.AccountID)
 	err := scanAll(view, record.Vaults, record.VaultPrefix, func(v *secret.Vault) bool {
@@ -190,6 +200,9 @@ func surroundingsOf(view record.View) (*surroundings, error) {
 		return nil, err
 	}
 	err = scanAll(view, record.Synchronisations, record.SynchronisationPrefix, func(sync *recordpb.Synchronisation) bool {
+		if slices.Contains(a.forgotten, secret.RegionName(sync.GetTarget())) {
+			return true
+		}
 		account, ok := owners[secret.VaultID(sync.GetVault())]
 		a.synchronised[sync.GetVault()], a.synchronised[string(account)], a.all = true, true, a.all || !ok
 		return true
@@ -198,14 +211,26 @@ func surroundingsOf(view record.View) (*surroundings, error) {
 		return nil, err
 	}
 	err = scanAll(view, record.Resynchronisations, record.ResynchronisationPrefix, func(r *recordpb.Resynchronisation) bool {
-		a.resynchronising[secret.RegionName(r.GetTarget())] = true
+		a.resynchronising[secret.RegionName(r.GetTarget())] = !r.GetForgotten()
 		return true
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.targets, err = targetsWithMessages(view)
+	a.targets = slices.DeleteFunc(a.targets, func(r secret.RegionName) bool { return slices.Contains(a.forgotten, r) })
 	return a, err
+}
+
+// bury takes note of the regions that were forgotten.
+func (a *surroundings) bury(view record.View) error {
+	return scanAll(view, record.Peers, record.PeerPrefix, func(p *recordpb.Peer) bool {
+		if p.GetForgottenAt() != 0 {
+			a.forgotten = append(a.forgotten, secret.RegionName(p.GetRegion()))
+		}
+		a.forgottenLives = append(a.forgottenLives, p.GetForgotten()...)
+		return true
+	})
 }
 
 // targetsWithMessages finds each by one step, however many messages it has.
@@ -233,9 +258,17 @@ func union(a, b []secret.RegionName) []secret.RegionName {
 	return a
 }
 
-// holdersOf returns the regions that may hold a copy of a record; own are those that
-// its tombstone names.
+// holdersOf returns the regions that may hold a copy of a record, and are not forgotten;
+// own are those that its tombstone names.
 func (a *surroundings) holdersOf(key record.Key, account secret.AccountID, own []secret.RegionName) []secret.RegionName {
+	holders := a.namedHolders(key, account, own)
+	if len(a.forgotten) == 0 {
+		return holders
+	}
+	return slices.DeleteFunc(slices.Clone(holders), func(r secret.RegionName) bool { return slices.Contains(a.forgotten, r) })
+}
+
+func (a *surroundings) namedHolders(key record.Key, account secret.AccountID, own []secret.RegionName) []secret.RegionName {
 	if id := record.SecretIDOf(key); id != "" {
 		return a.vaults[id.Vault()]
 	}

@@ -44,15 +44,19 @@ type PeerLife struct {
 // before, and waits, within bounds, until every live host knows. It is called by
 // Operate, which authorises and audits. A life that came out of a backup which may
 // hold what is deleted and forgotten here is refused with CodeWrongState, unless
-// older says that it is accepted all the same.
+// older says that it is accepted all the same; one that was forgotten always is. The
+// first one after that is sent everything that is meant for the region.
 func (s *Service) AdmitPeer(ctx context.Context, peer secret.RegionName, life PeerLife, older bool) error {
 	revision, err := s.putPeer(ctx, peer, life.Incarnation, func(known *recordpb.Peer) (*recordpb.Peer, error) {
 		if known.GetIncarnation() == string(life.Incarnation) {
 			return nil, nil
 		}
+		if err := mayComeBack(known, peer, life); err != nil {
+			return nil, err
+		}
 		horizons := append(record.MomentsFromProto(known.GetPast()), horizonOf(known))
 		origins, restored := life.Origins, life.Restored
-		next := &recordpb.Peer{}
+		next := &recordpb.Peer{Forgotten: known.GetForgotten()}
 		for _, h := range horizons {
 			if h.Revision > 0 && !older {
 				next.Past = append(next.Past, record.MomentToProto(h))
@@ -95,6 +99,25 @@ func (s *Service) putPeer(ctx context.Context, peer secret.RegionName, incarnati
 		next.Region, next.Incarnation, next.AdmittedAt = string(peer), string(incarnation), s.Now().UnixNano()
 		txn.Require(record.PeerKey(peer), revision)
 		txn.Put(record.PeerKey(peer), record.Peers.Encode(next))
+		if known.GetForgottenAt() != 0 {
+			return txn, s.markForgotten(view, txn, peer, false, "the region takes the place of one that was forgotten")
+		}
 		return txn, nil
 	})
+}
+
+// mayComeBack refuses a life that was forgotten, and one that came out of a backup of such
+// a life: what is forgotten of it may be in there.
+func mayComeBack(known *recordpb.Peer, peer secret.RegionName, life PeerLife) error {
+	if slices.Contains(known.GetForgotten(), string(life.Incarnation)) {
+		return secret.Errorf(secret.CodeWrongState, "incarnation %s of region %s was forgotten for good", life.Incarnation, peer).
+			WithHint("make the region anew, empty")
+	}
+	for _, origin := range life.Origins {
+		if slices.Contains(known.GetForgotten(), string(origin.Incarnation)) {
+			return secret.Errorf(secret.CodeWrongState, "region %s came out of a backup of an incarnation that was forgotten for good", peer).
+				WithHint("make the region anew, empty")
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
@@ -29,13 +30,13 @@ func satisfies(view record.View, token RevisionToken, s *secret.Secret) error {
 	return reached(view, token, s)
 }
 
-// ofPeer reports whether an incarnation is the admitted one of another region: its
-// tokens are understood here, since orders are the same everywhere.
+// ofPeer reports whether an incarnation is the admitted one of another region, or one
+// that was forgotten: its tokens are understood here, since orders are the same everywhere.
 func ofPeer(view record.View, incarnation secret.Incarnation) (known bool, err error) {
 	scanErr := view.Scan(record.PeerPrefix, record.PrefixEnd(record.PeerPrefix), func(stored record.Stored) bool {
 		peer, decodeErr := record.Peers.Decode(stored.Value)
 		err = decodeErr
-		known = err == nil && peer.GetIncarnation() == string(incarnation)
+		known = err == nil && (peer.GetIncarnation() == string(incarnation) || slices.Contains(peer.GetForgotten(), string(incarnation)))
 		return err == nil && !known
 	})
 	return known, firstError(scanErr, err)

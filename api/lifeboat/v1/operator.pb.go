@@ -1130,10 +1130,14 @@ type Peer struct {
 	Waiting    uint64  `protobuf:"varint,16,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	Refused    uint64  `protobuf:"varint,17,opt,name=refused,proto3" json:"refused,omitempty"`
 	LagSeconds float64 `protobuf:"fixed64,18,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
-	// PAUSED, RESYNCHRONISING, or OPEN.
-	QueueState    string `protobuf:"bytes,19,opt,name=queue_state,json=queueState,proto3" json:"queue_state,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// PAUSED, RESYNCHRONISING, FORGOTTEN, or OPEN.
+	QueueState string `protobuf:"bytes,19,opt,name=queue_state,json=queueState,proto3" json:"queue_state,omitempty"`
+	// When it was forgotten; absent once another life of it is admitted.
+	ForgottenAt *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=forgotten_at,json=forgottenAt,proto3" json:"forgotten_at,omitempty"`
+	// Lives that are never accepted again.
+	ForgottenIncarnations []string `protobuf:"bytes,21,rep,name=forgotten_incarnations,json=forgottenIncarnations,proto3" json:"forgotten_incarnations,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *Peer) Reset() {
@@ -1297,6 +1301,20 @@ func (x *Peer) GetQueueState() string {
 		return x.QueueState
 	}
 	return ""
+}
+
+func (x *Peer) GetForgottenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ForgottenAt
+	}
+	return nil
+}
+
+func (x *Peer) GetForgottenIncarnations() []string {
+	if x != nil {
+		return x.ForgottenIncarnations
+	}
+	return nil
 }
 
 type ListPeersRequest struct {
@@ -1572,7 +1590,7 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\traised_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\braisedAt\"(\n" +
 	"\x12HoldFormatsRequest\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\"\x15\n" +
-	"\x13HoldFormatsResponse\"\xd0\x05\n" +
+	"\x13HoldFormatsResponse\"\xc6\x06\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x1c\n" +
 	"\treachable\x18\x02 \x01(\bR\treachable\x120\n" +
@@ -1597,7 +1615,9 @@ const file_lifeboat_v1_operator_proto_rawDesc = "" +
 	"\vlag_seconds\x18\x12 \x01(\x01R\n" +
 	"lagSeconds\x12\x1f\n" +
 	"\vqueue_state\x18\x13 \x01(\tR\n" +
-	"queueState\"\x12\n" +
+	"queueState\x12=\n" +
+	"\fforgotten_at\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\vforgottenAt\x125\n" +
+	"\x16forgotten_incarnations\x18\x15 \x03(\tR\x15forgottenIncarnations\"\x12\n" +
 	"\x10ListPeersRequest\"v\n" +
 	"\x11ListPeersResponse\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
@@ -1677,30 +1697,31 @@ var file_lifeboat_v1_operator_proto_depIdxs = []int32{
 	25, // 11: lifeboat.v1.Peer.since:type_name -> google.protobuf.Timestamp
 	25, // 12: lifeboat.v1.Peer.last_seen_at:type_name -> google.protobuf.Timestamp
 	25, // 13: lifeboat.v1.Peer.admitted_at:type_name -> google.protobuf.Timestamp
-	19, // 14: lifeboat.v1.ListPeersResponse.peers:type_name -> lifeboat.v1.Peer
-	1,  // 15: lifeboat.v1.OperatorService.GetStatus:input_type -> lifeboat.v1.GetStatusRequest
-	4,  // 16: lifeboat.v1.OperatorService.ListHosts:input_type -> lifeboat.v1.ListHostsRequest
-	6,  // 17: lifeboat.v1.OperatorService.RemoveHost:input_type -> lifeboat.v1.RemoveHostRequest
-	9,  // 18: lifeboat.v1.OperatorService.ListFailedMutations:input_type -> lifeboat.v1.ListFailedMutationsRequest
-	11, // 19: lifeboat.v1.OperatorService.RetryFailedMutation:input_type -> lifeboat.v1.RetryFailedMutationRequest
-	15, // 20: lifeboat.v1.OperatorService.GetFormats:input_type -> lifeboat.v1.GetFormatsRequest
-	17, // 21: lifeboat.v1.OperatorService.HoldFormats:input_type -> lifeboat.v1.HoldFormatsRequest
-	20, // 22: lifeboat.v1.OperatorService.ListPeers:input_type -> lifeboat.v1.ListPeersRequest
-	22, // 23: lifeboat.v1.OperatorService.AdmitPeer:input_type -> lifeboat.v1.AdmitPeerRequest
-	2,  // 24: lifeboat.v1.OperatorService.GetStatus:output_type -> lifeboat.v1.GetStatusResponse
-	5,  // 25: lifeboat.v1.OperatorService.ListHosts:output_type -> lifeboat.v1.ListHostsResponse
-	7,  // 26: lifeboat.v1.OperatorService.RemoveHost:output_type -> lifeboat.v1.RemoveHostResponse
-	10, // 27: lifeboat.v1.OperatorService.ListFailedMutations:output_type -> lifeboat.v1.ListFailedMutationsResponse
-	12, // 28: lifeboat.v1.OperatorService.RetryFailedMutation:output_type -> lifeboat.v1.RetryFailedMutationResponse
-	16, // 29: lifeboat.v1.OperatorService.GetFormats:output_type -> lifeboat.v1.GetFormatsResponse
-	18, // 30: lifeboat.v1.OperatorService.HoldFormats:output_type -> lifeboat.v1.HoldFormatsResponse
-	21, // 31: lifeboat.v1.OperatorService.ListPeers:output_type -> lifeboat.v1.ListPeersResponse
-	23, // 32: lifeboat.v1.OperatorService.AdmitPeer:output_type -> lifeboat.v1.AdmitPeerResponse
-	24, // [24:33] is the sub-list for method output_type
-	15, // [15:24] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	25, // 14: lifeboat.v1.Peer.forgotten_at:type_name -> google.protobuf.Timestamp
+	19, // 15: lifeboat.v1.ListPeersResponse.peers:type_name -> lifeboat.v1.Peer
+	1,  // 16: lifeboat.v1.OperatorService.GetStatus:input_type -> lifeboat.v1.GetStatusRequest
+	4,  // 17: lifeboat.v1.OperatorService.ListHosts:input_type -> lifeboat.v1.ListHostsRequest
+	6,  // 18: lifeboat.v1.OperatorService.RemoveHost:input_type -> lifeboat.v1.RemoveHostRequest
+	9,  // 19: lifeboat.v1.OperatorService.ListFailedMutations:input_type -> lifeboat.v1.ListFailedMutationsRequest
+	11, // 20: lifeboat.v1.OperatorService.RetryFailedMutation:input_type -> lifeboat.v1.RetryFailedMutationRequest
+	15, // 21: lifeboat.v1.OperatorService.GetFormats:input_type -> lifeboat.v1.GetFormatsRequest
+	17, // 22: lifeboat.v1.OperatorService.HoldFormats:input_type -> lifeboat.v1.HoldFormatsRequest
+	20, // 23: lifeboat.v1.OperatorService.ListPeers:input_type -> lifeboat.v1.ListPeersRequest
+	22, // 24: lifeboat.v1.OperatorService.AdmitPeer:input_type -> lifeboat.v1.AdmitPeerRequest
+	2,  // 25: lifeboat.v1.OperatorService.GetStatus:output_type -> lifeboat.v1.GetStatusResponse
+	5,  // 26: lifeboat.v1.OperatorService.ListHosts:output_type -> lifeboat.v1.ListHostsResponse
+	7,  // 27: lifeboat.v1.OperatorService.RemoveHost:output_type -> lifeboat.v1.RemoveHostResponse
+	10, // 28: lifeboat.v1.OperatorService.ListFailedMutations:output_type -> lifeboat.v1.ListFailedMutationsResponse
+	12, // 29: lifeboat.v1.OperatorService.RetryFailedMutation:output_type -> lifeboat.v1.RetryFailedMutationResponse
+	16, // 30: lifeboat.v1.OperatorService.GetFormats:output_type -> lifeboat.v1.GetFormatsResponse
+	18, // 31: lifeboat.v1.OperatorService.HoldFormats:output_type -> lifeboat.v1.HoldFormatsResponse
+	21, // 32: lifeboat.v1.OperatorService.ListPeers:output_type -> lifeboat.v1.ListPeersResponse
+	23, // 33: lifeboat.v1.OperatorService.AdmitPeer:output_type -> lifeboat.v1.AdmitPeerResponse
+	25, // [25:34] is the sub-list for method output_type
+	16, // [16:25] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_operator_proto_init() }

@@ -331,6 +331,318 @@ func (x *SurvivorScope) GetAsked() uint64 {
 	return 0
 }
 
+type ForgetRegionRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	// Forget it although records here have their home there, which nobody can change any
+	// more then, or although it had taken this region over.
+	AcceptLoss bool `protobuf:"varint,2,opt,name=accept_loss,json=acceptLoss,proto3" json:"accept_loss,omitempty"`
+	// Only say what it would do, and what stands in its way.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetRegionRequest) Reset() {
+	*x = ForgetRegionRequest{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetRegionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetRegionRequest) ProtoMessage() {}
+
+func (x *ForgetRegionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetRegionRequest.ProtoReflect.Descriptor instead.
+func (*ForgetRegionRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ForgetRegionRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *ForgetRegionRequest) GetAcceptLoss() bool {
+	if x != nil {
+		return x.AcceptLoss
+	}
+	return false
+}
+
+func (x *ForgetRegionRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type ForgetRegionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When it was forgotten; absent in a dry run.
+	ForgottenAt *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=forgotten_at,json=forgottenAt,proto3" json:"forgotten_at,omitempty"`
+	// The incarnations that are never accepted again.
+	Incarnations []string     `protobuf:"bytes,2,rep,name=incarnations,proto3" json:"incarnations,omitempty"`
+	Scope        *ForgetScope `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
+	// In a dry run: why it would be refused; empty if it would not.
+	Blocked       string `protobuf:"bytes,4,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetRegionResponse) Reset() {
+	*x = ForgetRegionResponse{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetRegionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetRegionResponse) ProtoMessage() {}
+
+func (x *ForgetRegionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetRegionResponse.ProtoReflect.Descriptor instead.
+func (*ForgetRegionResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ForgetRegionResponse) GetForgottenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ForgottenAt
+	}
+	return nil
+}
+
+func (x *ForgetRegionResponse) GetIncarnations() []string {
+	if x != nil {
+		return x.Incarnations
+	}
+	return nil
+}
+
+func (x *ForgetRegionResponse) GetScope() *ForgetScope {
+	if x != nil {
+		return x.Scope
+	}
+	return nil
+}
+
+func (x *ForgetRegionResponse) GetBlocked() string {
+	if x != nil {
+		return x.Blocked
+	}
+	return ""
+}
+
+// ForgetScope is what ends, and what is lost, when a region is forgotten.
+type ForgetScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records that this region holds and whose home is the other one.
+	Accounts   uint64 `protobuf:"varint,1,opt,name=accounts,proto3" json:"accounts,omitempty"`
+	Identities uint64 `protobuf:"varint,2,opt,name=identities,proto3" json:"identities,omitempty"`
+	Vaults     uint64 `protobuf:"varint,3,opt,name=vaults,proto3" json:"vaults,omitempty"`
+	Secrets    uint64 `protobuf:"varint,4,opt,name=secrets,proto3" json:"secrets,omitempty"`
+	// The first hundred of the accounts, vaults and secrets among them.
+	FirstStranded []*Stranded `protobuf:"bytes,5,rep,name=first_stranded,json=firstStranded,proto3" json:"first_stranded,omitempty"`
+	// Records that wait to be sent there.
+	Waiting uint64 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// This region has taken it over, and waits for its return.
+	TakenOver bool `protobuf:"varint,7,opt,name=taken_over,json=takenOver,proto3" json:"taken_over,omitempty"`
+	// It has taken this region over, and not brought everything yet: what it made of this
+	// region's records is lost.
+	SupersededBy bool `protobuf:"varint,8,opt,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
+	// When it answered last.
+	LastSeenAt    *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForgetScope) Reset() {
+	*x = ForgetScope{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForgetScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForgetScope) ProtoMessage() {}
+
+func (x *ForgetScope) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForgetScope.ProtoReflect.Descriptor instead.
+func (*ForgetScope) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ForgetScope) GetAccounts() uint64 {
+	if x != nil {
+		return x.Accounts
+	}
+	return 0
+}
+
+func (x *ForgetScope) GetIdentities() uint64 {
+	if x != nil {
+		return x.Identities
+	}
+	return 0
+}
+
+func (x *ForgetScope) GetVaults() uint64 {
+	if x != nil {
+		return x.Vaults
+	}
+	return 0
+}
+
+func (x *ForgetScope) GetSecrets() uint64 {
+	if x != nil {
+		return x.Secrets
+	}
+	return 0
+}
+
+func (x *ForgetScope) GetFirstStranded() []*Stranded {
+	if x != nil {
+		return x.FirstStranded
+	}
+	return nil
+}
+
+func (x *ForgetScope) GetWaiting() uint64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *ForgetScope) GetTakenOver() bool {
+	if x != nil {
+		return x.TakenOver
+	}
+	return false
+}
+
+func (x *ForgetScope) GetSupersededBy() bool {
+	if x != nil {
+		return x.SupersededBy
+	}
+	return false
+}
+
+func (x *ForgetScope) GetLastSeenAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSeenAt
+	}
+	return nil
+}
+
+// Stranded is a record whose home is a region that is forgotten.
+type Stranded struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ACCOUNT, VAULT or SECRET.
+	Kind          string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stranded) Reset() {
+	*x = Stranded{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stranded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stranded) ProtoMessage() {}
+
+func (x *Stranded) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stranded.ProtoReflect.Descriptor instead.
+func (*Stranded) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Stranded) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Stranded) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Stranded) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // Takeover is how far the takeover of a region is.
 type Takeover struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -352,7 +664,7 @@ type Takeover struct {
 
 func (x *Takeover) Reset() {
 	*x = Takeover{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -364,7 +676,7 @@ func (x *Takeover) String() string {
 func (*Takeover) ProtoMessage() {}
 
 func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -377,7 +689,7 @@ func (x *Takeover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
 func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Takeover) GetRegion() string {
@@ -441,7 +753,7 @@ type CutDrillVaultRequest struct {
 
 func (x *CutDrillVaultRequest) Reset() {
 	*x = CutDrillVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +765,7 @@ func (x *CutDrillVaultRequest) String() string {
 func (*CutDrillVaultRequest) ProtoMessage() {}
 
 func (x *CutDrillVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +778,7 @@ func (x *CutDrillVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDrillVaultRequest.ProtoReflect.Descriptor instead.
 func (*CutDrillVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CutDrillVaultRequest) GetVault() string {
@@ -493,7 +805,7 @@ type CutDrillVaultResponse struct {
 
 func (x *CutDrillVaultResponse) Reset() {
 	*x = CutDrillVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +817,7 @@ func (x *CutDrillVaultResponse) String() string {
 func (*CutDrillVaultResponse) ProtoMessage() {}
 
 func (x *CutDrillVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +830,7 @@ func (x *CutDrillVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDrillVaultResponse.ProtoReflect.Descriptor instead.
 func (*CutDrillVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *CutDrillVaultResponse) GetUntil() *timestamppb.Timestamp {
@@ -536,7 +848,7 @@ type ListTakeoversRequest struct {
 
 func (x *ListTakeoversRequest) Reset() {
 	*x = ListTakeoversRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -548,7 +860,7 @@ func (x *ListTakeoversRequest) String() string {
 func (*ListTakeoversRequest) ProtoMessage() {}
 
 func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -561,7 +873,7 @@ func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversRequest.ProtoReflect.Descriptor instead.
 func (*ListTakeoversRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
 }
 
 type ListTakeoversResponse struct {
@@ -575,7 +887,7 @@ type ListTakeoversResponse struct {
 
 func (x *ListTakeoversResponse) Reset() {
 	*x = ListTakeoversResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -587,7 +899,7 @@ func (x *ListTakeoversResponse) String() string {
 func (*ListTakeoversResponse) ProtoMessage() {}
 
 func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -600,7 +912,7 @@ func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversResponse.ProtoReflect.Descriptor instead.
 func (*ListTakeoversResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListTakeoversResponse) GetTakeovers() []*Takeover {
@@ -627,7 +939,7 @@ type MoveVaultRequest struct {
 
 func (x *MoveVaultRequest) Reset() {
 	*x = MoveVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -639,7 +951,7 @@ func (x *MoveVaultRequest) String() string {
 func (*MoveVaultRequest) ProtoMessage() {}
 
 func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -652,7 +964,7 @@ func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultRequest.ProtoReflect.Descriptor instead.
 func (*MoveVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *MoveVaultRequest) GetVault() string {
@@ -678,7 +990,7 @@ type MoveVaultResponse struct {
 
 func (x *MoveVaultResponse) Reset() {
 	*x = MoveVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +1002,7 @@ func (x *MoveVaultResponse) String() string {
 func (*MoveVaultResponse) ProtoMessage() {}
 
 func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +1015,7 @@ func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultResponse.ProtoReflect.Descriptor instead.
 func (*MoveVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *MoveVaultResponse) GetMove() *Move {
@@ -739,7 +1051,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -751,7 +1063,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -764,7 +1076,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Move) GetId() string {
@@ -852,7 +1164,7 @@ type MoveRegionRequest struct {
 
 func (x *MoveRegionRequest) Reset() {
 	*x = MoveRegionRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +1176,7 @@ func (x *MoveRegionRequest) String() string {
 func (*MoveRegionRequest) ProtoMessage() {}
 
 func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +1189,7 @@ func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRegionRequest.ProtoReflect.Descriptor instead.
 func (*MoveRegionRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MoveRegionRequest) GetRegion() string {
@@ -922,7 +1234,7 @@ type MoveRegionResponse struct {
 
 func (x *MoveRegionResponse) Reset() {
 	*x = MoveRegionResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1246,7 @@ func (x *MoveRegionResponse) String() string {
 func (*MoveRegionResponse) ProtoMessage() {}
 
 func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1259,7 @@ func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRegionResponse.ProtoReflect.Descriptor instead.
 func (*MoveRegionResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MoveRegionResponse) GetMove() *Move {
@@ -988,7 +1300,7 @@ type MoveScope struct {
 
 func (x *MoveScope) Reset() {
 	*x = MoveScope{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1000,7 +1312,7 @@ func (x *MoveScope) String() string {
 func (*MoveScope) ProtoMessage() {}
 
 func (x *MoveScope) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1013,7 +1325,7 @@ func (x *MoveScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveScope.ProtoReflect.Descriptor instead.
 func (*MoveScope) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MoveScope) GetAccounts() uint64 {
@@ -1072,7 +1384,7 @@ type Unmovable struct {
 
 func (x *Unmovable) Reset() {
 	*x = Unmovable{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1084,7 +1396,7 @@ func (x *Unmovable) String() string {
 func (*Unmovable) ProtoMessage() {}
 
 func (x *Unmovable) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1097,7 +1409,7 @@ func (x *Unmovable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unmovable.ProtoReflect.Descriptor instead.
 func (*Unmovable) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Unmovable) GetKind() string {
@@ -1138,7 +1450,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1462,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1475,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListMovesRequest) GetRegion() string {
@@ -1182,7 +1494,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1194,7 +1506,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1207,7 +1519,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -1229,7 +1541,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1553,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1566,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AbortMoveRequest) GetVault() string {
@@ -1279,7 +1591,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1291,7 +1603,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1304,7 +1616,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
 }
 
 // Conflict is what a region held of a secret past the point at which the history that
@@ -1330,7 +1642,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1342,7 +1654,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1355,7 +1667,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Conflict) GetId() string {
@@ -1437,7 +1749,7 @@ type ConflictVersion struct {
 
 func (x *ConflictVersion) Reset() {
 	*x = ConflictVersion{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1761,7 @@ func (x *ConflictVersion) String() string {
 func (*ConflictVersion) ProtoMessage() {}
 
 func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1774,7 @@ func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConflictVersion.ProtoReflect.Descriptor instead.
 func (*ConflictVersion) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ConflictVersion) GetId() string {
@@ -1517,7 +1829,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1841,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1854,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListConflictsRequest) GetVault() string {
@@ -1561,7 +1873,7 @@ type ListConflictsResponse struct {
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1885,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1898,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListConflictsResponse) GetConflicts() []*Conflict {
@@ -1605,7 +1917,7 @@ type GetConflictRequest struct {
 
 func (x *GetConflictRequest) Reset() {
 	*x = GetConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1929,7 @@ func (x *GetConflictRequest) String() string {
 func (*GetConflictRequest) ProtoMessage() {}
 
 func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1942,7 @@ func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictRequest.ProtoReflect.Descriptor instead.
 func (*GetConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetConflictRequest) GetId() string {
@@ -1649,7 +1961,7 @@ type GetConflictResponse struct {
 
 func (x *GetConflictResponse) Reset() {
 	*x = GetConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1973,7 @@ func (x *GetConflictResponse) String() string {
 func (*GetConflictResponse) ProtoMessage() {}
 
 func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1986,7 @@ func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictResponse.ProtoReflect.Descriptor instead.
 func (*GetConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetConflictResponse) GetConflict() *Conflict {
@@ -1693,7 +2005,7 @@ type DiscardConflictRequest struct {
 
 func (x *DiscardConflictRequest) Reset() {
 	*x = DiscardConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1705,7 +2017,7 @@ func (x *DiscardConflictRequest) String() string {
 func (*DiscardConflictRequest) ProtoMessage() {}
 
 func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,7 +2030,7 @@ func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictRequest.ProtoReflect.Descriptor instead.
 func (*DiscardConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DiscardConflictRequest) GetId() string {
@@ -1736,7 +2048,7 @@ type DiscardConflictResponse struct {
 
 func (x *DiscardConflictResponse) Reset() {
 	*x = DiscardConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +2060,7 @@ func (x *DiscardConflictResponse) String() string {
 func (*DiscardConflictResponse) ProtoMessage() {}
 
 func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +2073,7 @@ func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictResponse.ProtoReflect.Descriptor instead.
 func (*DiscardConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{27}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{31}
 }
 
 var File_lifeboat_v1_ownership_proto protoreflect.FileDescriptor
@@ -1792,7 +2104,35 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\rSurvivorScope\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x14\n" +
 	"\x05newer\x18\x02 \x01(\x04R\x05newer\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\x04R\x05asked\"\x80\x02\n" +
+	"\x05asked\x18\x03 \x01(\x04R\x05asked\"g\n" +
+	"\x13ForgetRegionRequest\x12\x16\n" +
+	"\x06region\x18\x01 \x01(\tR\x06region\x12\x1f\n" +
+	"\vaccept_loss\x18\x02 \x01(\bR\n" +
+	"acceptLoss\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRun\"\xc3\x01\n" +
+	"\x14ForgetRegionResponse\x12=\n" +
+	"\fforgotten_at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\vforgottenAt\x12\"\n" +
+	"\fincarnations\x18\x02 \x03(\tR\fincarnations\x12.\n" +
+	"\x05scope\x18\x03 \x01(\v2\x18.lifeboat.v1.ForgetScopeR\x05scope\x12\x18\n" +
+	"\ablocked\x18\x04 \x01(\tR\ablocked\"\xd5\x02\n" +
+	"\vForgetScope\x12\x1a\n" +
+	"\baccounts\x18\x01 \x01(\x04R\baccounts\x12\x1e\n" +
+	"\n" +
+	"identities\x18\x02 \x01(\x04R\n" +
+	"identities\x12\x16\n" +
+	"\x06vaults\x18\x03 \x01(\x04R\x06vaults\x12\x18\n" +
+	"\asecrets\x18\x04 \x01(\x04R\asecrets\x12<\n" +
+	"\x0efirst_stranded\x18\x05 \x03(\v2\x15.lifeboat.v1.StrandedR\rfirstStranded\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\x04R\awaiting\x12\x1d\n" +
+	"\n" +
+	"taken_over\x18\a \x01(\bR\ttakenOver\x12#\n" +
+	"\rsuperseded_by\x18\b \x01(\bR\fsupersededBy\x12<\n" +
+	"\flast_seen_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"lastSeenAt\"B\n" +
+	"\bStranded\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\x80\x02\n" +
 	"\bTakeover\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
@@ -1890,11 +2230,12 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\bconflict\x18\x01 \x01(\v2\x15.lifeboat.v1.ConflictR\bconflict\"(\n" +
 	"\x16DiscardConflictRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x19\n" +
-	"\x17DiscardConflictResponse2\xec\x06\n" +
+	"\x17DiscardConflictResponse2\xc1\a\n" +
 	"\x10OwnershipService\x12Y\n" +
 	"\x0eTakeOverRegion\x12\".lifeboat.v1.TakeOverRegionRequest\x1a#.lifeboat.v1.TakeOverRegionResponse\x12V\n" +
 	"\rCutDrillVault\x12!.lifeboat.v1.CutDrillVaultRequest\x1a\".lifeboat.v1.CutDrillVaultResponse\x12[\n" +
-	"\rListTakeovers\x12!.lifeboat.v1.ListTakeoversRequest\x1a\".lifeboat.v1.ListTakeoversResponse\"\x03\x90\x02\x01\x12J\n" +
+	"\rListTakeovers\x12!.lifeboat.v1.ListTakeoversRequest\x1a\".lifeboat.v1.ListTakeoversResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\fForgetRegion\x12 .lifeboat.v1.ForgetRegionRequest\x1a!.lifeboat.v1.ForgetRegionResponse\x12J\n" +
 	"\tMoveVault\x12\x1d.lifeboat.v1.MoveVaultRequest\x1a\x1e.lifeboat.v1.MoveVaultResponse\x12M\n" +
 	"\n" +
 	"MoveRegion\x12\x1e.lifeboat.v1.MoveRegionRequest\x1a\x1f.lifeboat.v1.MoveRegionResponse\x12O\n" +
@@ -1916,89 +2257,99 @@ func file_lifeboat_v1_ownership_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_ownership_proto_rawDescData
 }
 
-var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*TakeOverRegionRequest)(nil),   // 0: lifeboat.v1.TakeOverRegionRequest
 	(*TakeOverRegionResponse)(nil),  // 1: lifeboat.v1.TakeOverRegionResponse
 	(*TakeoverScope)(nil),           // 2: lifeboat.v1.TakeoverScope
 	(*SurvivorScope)(nil),           // 3: lifeboat.v1.SurvivorScope
-	(*Takeover)(nil),                // 4: lifeboat.v1.Takeover
-	(*CutDrillVaultRequest)(nil),    // 5: lifeboat.v1.CutDrillVaultRequest
-	(*CutDrillVaultResponse)(nil),   // 6: lifeboat.v1.CutDrillVaultResponse
-	(*ListTakeoversRequest)(nil),    // 7: lifeboat.v1.ListTakeoversRequest
-	(*ListTakeoversResponse)(nil),   // 8: lifeboat.v1.ListTakeoversResponse
-	(*MoveVaultRequest)(nil),        // 9: lifeboat.v1.MoveVaultRequest
-	(*MoveVaultResponse)(nil),       // 10: lifeboat.v1.MoveVaultResponse
-	(*Move)(nil),                    // 11: lifeboat.v1.Move
-	(*MoveRegionRequest)(nil),       // 12: lifeboat.v1.MoveRegionRequest
-	(*MoveRegionResponse)(nil),      // 13: lifeboat.v1.MoveRegionResponse
-	(*MoveScope)(nil),               // 14: lifeboat.v1.MoveScope
-	(*Unmovable)(nil),               // 15: lifeboat.v1.Unmovable
-	(*ListMovesRequest)(nil),        // 16: lifeboat.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),       // 17: lifeboat.v1.ListMovesResponse
-	(*AbortMoveRequest)(nil),        // 18: lifeboat.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),       // 19: lifeboat.v1.AbortMoveResponse
-	(*Conflict)(nil),                // 20: lifeboat.v1.Conflict
-	(*ConflictVersion)(nil),         // 21: lifeboat.v1.ConflictVersion
-	(*ListConflictsRequest)(nil),    // 22: lifeboat.v1.ListConflictsRequest
-	(*ListConflictsResponse)(nil),   // 23: lifeboat.v1.ListConflictsResponse
-	(*GetConflictRequest)(nil),      // 24: lifeboat.v1.GetConflictRequest
-	(*GetConflictResponse)(nil),     // 25: lifeboat.v1.GetConflictResponse
-	(*DiscardConflictRequest)(nil),  // 26: lifeboat.v1.DiscardConflictRequest
-	(*DiscardConflictResponse)(nil), // 27: lifeboat.v1.DiscardConflictResponse
-	(*timestamppb.Timestamp)(nil),   // 28: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 29: google.protobuf.Duration
-	(*Order)(nil),                   // 30: lifeboat.v1.Order
+	(*ForgetRegionRequest)(nil),     // 4: lifeboat.v1.ForgetRegionRequest
+	(*ForgetRegionResponse)(nil),    // 5: lifeboat.v1.ForgetRegionResponse
+	(*ForgetScope)(nil),             // 6: lifeboat.v1.ForgetScope
+	(*Stranded)(nil),                // 7: lifeboat.v1.Stranded
+	(*Takeover)(nil),                // 8: lifeboat.v1.Takeover
+	(*CutDrillVaultRequest)(nil),    // 9: lifeboat.v1.CutDrillVaultRequest
+	(*CutDrillVaultResponse)(nil),   // 10: lifeboat.v1.CutDrillVaultResponse
+	(*ListTakeoversRequest)(nil),    // 11: lifeboat.v1.ListTakeoversRequest
+	(*ListTakeoversResponse)(nil),   // 12: lifeboat.v1.ListTakeoversResponse
+	(*MoveVaultRequest)(nil),        // 13: lifeboat.v1.MoveVaultRequest
+	(*MoveVaultResponse)(nil),       // 14: lifeboat.v1.MoveVaultResponse
+	(*Move)(nil),                    // 15: lifeboat.v1.Move
+	(*MoveRegionRequest)(nil),       // 16: lifeboat.v1.MoveRegionRequest
+	(*MoveRegionResponse)(nil),      // 17: lifeboat.v1.MoveRegionResponse
+	(*MoveScope)(nil),               // 18: lifeboat.v1.MoveScope
+	(*Unmovable)(nil),               // 19: lifeboat.v1.Unmovable
+	(*ListMovesRequest)(nil),        // 20: lifeboat.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),       // 21: lifeboat.v1.ListMovesResponse
+	(*AbortMoveRequest)(nil),        // 22: lifeboat.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),       // 23: lifeboat.v1.AbortMoveResponse
+	(*Conflict)(nil),                // 24: lifeboat.v1.Conflict
+	(*ConflictVersion)(nil),         // 25: lifeboat.v1.ConflictVersion
+	(*ListConflictsRequest)(nil),    // 26: lifeboat.v1.ListConflictsRequest
+	(*ListConflictsResponse)(nil),   // 27: lifeboat.v1.ListConflictsResponse
+	(*GetConflictRequest)(nil),      // 28: lifeboat.v1.GetConflictRequest
+	(*GetConflictResponse)(nil),     // 29: lifeboat.v1.GetConflictResponse
+	(*DiscardConflictRequest)(nil),  // 30: lifeboat.v1.DiscardConflictRequest
+	(*DiscardConflictResponse)(nil), // 31: lifeboat.v1.DiscardConflictResponse
+	(*timestamppb.Timestamp)(nil),   // 32: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 33: google.protobuf.Duration
+	(*Order)(nil),                   // 34: lifeboat.v1.Order
 }
 var file_lifeboat_v1_ownership_proto_depIdxs = []int32{
-	4,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
+	8,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
 	2,  // 1: lifeboat.v1.TakeOverRegionResponse.scope:type_name -> lifeboat.v1.TakeoverScope
-	28, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	32, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
 	3,  // 3: lifeboat.v1.TakeoverScope.newer:type_name -> lifeboat.v1.SurvivorScope
-	28, // 4: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	28, // 5: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
-	29, // 6: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
-	28, // 7: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
-	4,  // 8: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
-	11, // 9: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
-	28, // 10: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
-	28, // 11: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
-	11, // 12: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
-	14, // 13: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
-	15, // 14: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
-	11, // 15: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
-	30, // 16: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
-	30, // 17: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
-	28, // 18: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	21, // 19: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
-	28, // 20: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
-	20, // 21: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
-	20, // 22: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
-	0,  // 23: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
-	5,  // 24: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
-	7,  // 25: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
-	9,  // 26: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
-	12, // 27: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
-	16, // 28: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
-	18, // 29: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
-	22, // 30: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
-	24, // 31: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
-	26, // 32: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
-	1,  // 33: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
-	6,  // 34: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
-	8,  // 35: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
-	10, // 36: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
-	13, // 37: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
-	17, // 38: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
-	19, // 39: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
-	23, // 40: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
-	25, // 41: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
-	27, // 42: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
-	33, // [33:43] is the sub-list for method output_type
-	23, // [23:33] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	32, // 4: lifeboat.v1.ForgetRegionResponse.forgotten_at:type_name -> google.protobuf.Timestamp
+	6,  // 5: lifeboat.v1.ForgetRegionResponse.scope:type_name -> lifeboat.v1.ForgetScope
+	7,  // 6: lifeboat.v1.ForgetScope.first_stranded:type_name -> lifeboat.v1.Stranded
+	32, // 7: lifeboat.v1.ForgetScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	32, // 8: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
+	32, // 9: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
+	33, // 10: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
+	32, // 11: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
+	8,  // 12: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
+	15, // 13: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
+	32, // 14: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
+	32, // 15: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
+	15, // 16: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
+	18, // 17: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
+	19, // 18: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
+	15, // 19: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
+	34, // 20: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
+	34, // 21: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
+	32, // 22: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	25, // 23: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
+	32, // 24: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
+	24, // 25: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
+	24, // 26: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
+	0,  // 27: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
+	9,  // 28: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
+	11, // 29: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
+	4,  // 30: lifeboat.v1.OwnershipService.ForgetRegion:input_type -> lifeboat.v1.ForgetRegionRequest
+	13, // 31: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
+	16, // 32: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
+	20, // 33: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
+	22, // 34: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
+	26, // 35: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
+	28, // 36: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
+	30, // 37: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
+	1,  // 38: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
+	10, // 39: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
+	12, // 40: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
+	5,  // 41: lifeboat.v1.OwnershipService.ForgetRegion:output_type -> lifeboat.v1.ForgetRegionResponse
+	14, // 42: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
+	17, // 43: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
+	21, // 44: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
+	23, // 45: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
+	27, // 46: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
+	29, // 47: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
+	31, // 48: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
+	38, // [38:49] is the sub-list for method output_type
+	27, // [27:38] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_ownership_proto_init() }
@@ -2013,7 +2364,7 @@ func file_lifeboat_v1_ownership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_ownership_proto_rawDesc), len(file_lifeboat_v1_ownership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,8 @@ import (
 type Ownership interface {
 	// TakeOver takes a region over, or in a dry run says what that would do.
 	TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, *lifeboatv1.TakeoverScope, error)
+	// Forget forgets a region for good, or in a dry run says what that would do.
+	Forget(ctx context.Context, req *lifeboatv1.ForgetRegionRequest) (*recordpb.Peer, *lifeboatv1.ForgetScope, error)
 	Takeovers(ctx context.Context) (takeovers []*recordpb.Takeover, supersededBy []secret.RegionName, err error)
 	CutDrillVault(ctx context.Context, vault secret.VaultID, lasts time.Duration) (until time.Time, err error)
 	// MoveRegion has all of a region moved, or in a dry run says what that would do.
@@ -58,6 +60,22 @@ func (h ownershipHandler) TakeOverRegion(ctx context.Context, req *connect.Reque
 		if t != nil {
 			answer.Takeover = takeover(t)
 		}
+		return err
+	})
+	return reply(ctx, h.dialect, answer, err)
+}
+
+// ForgetRegion implements lifeboatv1connect.OwnershipServiceHandler.
+func (h ownershipHandler) ForgetRegion(ctx context.Context, req *connect.Request[lifeboatv1.ForgetRegionRequest]) (*connect.Response[lifeboatv1.ForgetRegionResponse], error) {
+	answer := &lifeboatv1.ForgetRegionResponse{}
+	err := h.Service.Operate(ctx, authz.ForgetRegion, !req.Msg.GetDryRun(), req.Msg.GetRegion(), func(ctx context.Context) error {
+		peer, scope, err := h.Ownership.Forget(ctx, req.Msg)
+		answer.Scope = scope
+		if refusal, ok := errors.AsType[*secret.Error](err); ok && req.Msg.GetDryRun() && scope != nil {
+			answer.Blocked = refusal.Message
+			return nil
+		}
+		answer.ForgottenAt, answer.Incarnations = timestamp(record.FromNanos(peer.GetForgottenAt())), peer.GetForgotten()
 		return err
 	})
 	return reply(ctx, h.dialect, answer, err)

@@ -3937,12 +3937,15 @@ func (x *Queue) GetRetriedAt() int64 {
 
 // A target lacks more than its queue says: all of it must be compared.
 type Resynchronisation struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Target        string                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`          // region
-	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"` // rises each time it is asked for
-	WantedAt      int64                  `protobuf:"varint,3,opt,name=wanted_at,json=wantedAt,proto3" json:"wanted_at,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	BegunAt       int64                  `protobuf:"varint,5,opt,name=begun_at,json=begunAt,proto3" json:"begun_at,omitempty"` // 0 until it begins
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Target     string                 `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`          // region
+	Generation uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"` // rises each time it is asked for
+	WantedAt   int64                  `protobuf:"varint,3,opt,name=wanted_at,json=wantedAt,proto3" json:"wanted_at,omitempty"`
+	Reason     string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	BegunAt    int64                  `protobuf:"varint,5,opt,name=begun_at,json=begunAt,proto3" json:"begun_at,omitempty"` // 0 until it begins
+	// The region was forgotten: it gets no messages, and it begins only when a new life of
+	// it is admitted.
+	Forgotten     bool `protobuf:"varint,6,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4010,6 +4013,13 @@ func (x *Resynchronisation) GetBegunAt() int64 {
 		return x.BegunAt
 	}
 	return 0
+}
+
+func (x *Resynchronisation) GetForgotten() bool {
+	if x != nil {
+		return x.Forgotten
+	}
+	return false
 }
 
 // A control process that is not a host too: what it reads, as for a host.
@@ -4165,7 +4175,14 @@ type Peer struct {
 	// that it brings anew: deleted records were forgotten here since.
 	Horizon int64 `protobuf:"varint,4,opt,name=horizon,proto3" json:"horizon,omitempty"`
 	// The same of lives before.
-	Past          []*Moment `protobuf:"bytes,5,rep,name=past,proto3" json:"past,omitempty"`
+	Past []*Moment `protobuf:"bytes,5,rep,name=past,proto3" json:"past,omitempty"`
+	// Lives that are never accepted again, since an operator has said that they are gone
+	// for good; neither is one that came out of a backup of them.
+	Forgotten []string `protobuf:"bytes,6,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
+	// When that was last said, while no life is accepted since; incarnation is empty then.
+	ForgottenAt int64 `protobuf:"varint,7,opt,name=forgotten_at,json=forgottenAt,proto3" json:"forgotten_at,omitempty"`
+	// This region had taken the lives over that were forgotten then.
+	Heir          bool `protobuf:"varint,8,opt,name=heir,proto3" json:"heir,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4233,6 +4250,27 @@ func (x *Peer) GetPast() []*Moment {
 		return x.Past
 	}
 	return nil
+}
+
+func (x *Peer) GetForgotten() []string {
+	if x != nil {
+		return x.Forgotten
+	}
+	return nil
+}
+
+func (x *Peer) GetForgottenAt() int64 {
+	if x != nil {
+		return x.ForgottenAt
+	}
+	return 0
+}
+
+func (x *Peer) GetHeir() bool {
+	if x != nil {
+		return x.Heir
+	}
+	return false
 }
 
 // A revision of a region's store in one of its lives.
@@ -4702,7 +4740,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\tpaused_by\x18\x05 \x01(\tR\bpausedBy\x12!\n" +
 	"\fpause_reason\x18\x06 \x01(\tR\vpauseReason\x12\x1d\n" +
 	"\n" +
-	"retried_at\x18\a \x01(\x03R\tretriedAt\"\x9b\x01\n" +
+	"retried_at\x18\a \x01(\x03R\tretriedAt\"\xb9\x01\n" +
 	"\x11Resynchronisation\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\x12\x1e\n" +
 	"\n" +
@@ -4710,7 +4748,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"generation\x12\x1b\n" +
 	"\twanted_at\x18\x03 \x01(\x03R\bwantedAt\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x19\n" +
-	"\bbegun_at\x18\x05 \x01(\x03R\abegunAt\"\xd8\x01\n" +
+	"\bbegun_at\x18\x05 \x01(\x03R\abegunAt\x12\x1c\n" +
+	"\tforgotten\x18\x06 \x01(\bR\tforgotten\"\xd8\x01\n" +
 	"\aControl\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\rregistered_at\x18\x02 \x01(\x03R\fregisteredAt\x12\x18\n" +
@@ -4726,14 +4765,17 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\traised_at\x18\x04 \x01(\x03R\braisedAt\x1a:\n" +
 	"\fWrittenEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\xab\x01\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x80\x02\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1f\n" +
 	"\vadmitted_at\x18\x03 \x01(\x03R\n" +
 	"admittedAt\x12\x18\n" +
 	"\ahorizon\x18\x04 \x01(\x03R\ahorizon\x12.\n" +
-	"\x04past\x18\x05 \x03(\v2\x1a.lifeboat.record.v1.MomentR\x04past\"F\n" +
+	"\x04past\x18\x05 \x03(\v2\x1a.lifeboat.record.v1.MomentR\x04past\x12\x1c\n" +
+	"\tforgotten\x18\x06 \x03(\tR\tforgotten\x12!\n" +
+	"\fforgotten_at\x18\a \x01(\x03R\vforgottenAt\x12\x12\n" +
+	"\x04heir\x18\b \x01(\bR\x04heir\"F\n" +
 	"\x06Moment\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevisionB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"

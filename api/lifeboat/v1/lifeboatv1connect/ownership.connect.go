@@ -42,6 +42,9 @@ const (
 	// OwnershipServiceListTakeoversProcedure is the fully-qualified name of the OwnershipService's
 	// ListTakeovers RPC.
 	OwnershipServiceListTakeoversProcedure = "/lifeboat.v1.OwnershipService/ListTakeovers"
+	// OwnershipServiceForgetRegionProcedure is the fully-qualified name of the OwnershipService's
+	// ForgetRegion RPC.
+	OwnershipServiceForgetRegionProcedure = "/lifeboat.v1.OwnershipService/ForgetRegion"
 	// OwnershipServiceMoveVaultProcedure is the fully-qualified name of the OwnershipService's
 	// MoveVault RPC.
 	OwnershipServiceMoveVaultProcedure = "/lifeboat.v1.OwnershipService/MoveVault"
@@ -77,6 +80,9 @@ type OwnershipServiceClient interface {
 	// ListTakeovers lists the regions that this one has taken over and that have not
 	// caught up since, and those that have taken this one over. For operators.
 	ListTakeovers(context.Context, *connect.Request[v1.ListTakeoversRequest]) (*connect.Response[v1.ListTakeoversResponse], error)
+	// ForgetRegion has this region never accept the known lives of a region again, which
+	// is gone for good, and ends what waits here for its return. For operators.
+	ForgetRegion(context.Context, *connect.Request[v1.ForgetRegionRequest]) (*connect.Response[v1.ForgetRegionResponse], error)
 	// MoveVault hands a vault over to another region, with all of its secrets whose home
 	// is this one, in the background.
 	MoveVault(context.Context, *connect.Request[v1.MoveVaultRequest]) (*connect.Response[v1.MoveVaultResponse], error)
@@ -127,6 +133,12 @@ func NewOwnershipServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			baseURL+OwnershipServiceListTakeoversProcedure,
 			connect.WithSchema(ownershipServiceMethods.ByName("ListTakeovers")),
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		forgetRegion: connect.NewClient[v1.ForgetRegionRequest, v1.ForgetRegionResponse](
+			httpClient,
+			baseURL+OwnershipServiceForgetRegionProcedure,
+			connect.WithSchema(ownershipServiceMethods.ByName("ForgetRegion")),
 			connect.WithClientOptions(opts...),
 		),
 		moveVault: connect.NewClient[v1.MoveVaultRequest, v1.MoveVaultResponse](
@@ -182,6 +194,7 @@ type ownershipServiceClient struct {
 	takeOverRegion  *connect.Client[v1.TakeOverRegionRequest, v1.TakeOverRegionResponse]
 	cutDrillVault   *connect.Client[v1.CutDrillVaultRequest, v1.CutDrillVaultResponse]
 	listTakeovers   *connect.Client[v1.ListTakeoversRequest, v1.ListTakeoversResponse]
+	forgetRegion    *connect.Client[v1.ForgetRegionRequest, v1.ForgetRegionResponse]
 	moveVault       *connect.Client[v1.MoveVaultRequest, v1.MoveVaultResponse]
 	moveRegion      *connect.Client[v1.MoveRegionRequest, v1.MoveRegionResponse]
 	listMoves       *connect.Client[v1.ListMovesRequest, v1.ListMovesResponse]
@@ -204,6 +217,11 @@ func (c *ownershipServiceClient) CutDrillVault(ctx context.Context, req *connect
 // ListTakeovers calls lifeboat.v1.OwnershipService.ListTakeovers.
 func (c *ownershipServiceClient) ListTakeovers(ctx context.Context, req *connect.Request[v1.ListTakeoversRequest]) (*connect.Response[v1.ListTakeoversResponse], error) {
 	return c.listTakeovers.CallUnary(ctx, req)
+}
+
+// ForgetRegion calls lifeboat.v1.OwnershipService.ForgetRegion.
+func (c *ownershipServiceClient) ForgetRegion(ctx context.Context, req *connect.Request[v1.ForgetRegionRequest]) (*connect.Response[v1.ForgetRegionResponse], error) {
+	return c.forgetRegion.CallUnary(ctx, req)
 }
 
 // MoveVault calls lifeboat.v1.OwnershipService.MoveVault.
@@ -253,6 +271,9 @@ type OwnershipServiceHandler interface {
 	// ListTakeovers lists the regions that this one has taken over and that have not
 	// caught up since, and those that have taken this one over. For operators.
 	ListTakeovers(context.Context, *connect.Request[v1.ListTakeoversRequest]) (*connect.Response[v1.ListTakeoversResponse], error)
+	// ForgetRegion has this region never accept the known lives of a region again, which
+	// is gone for good, and ends what waits here for its return. For operators.
+	ForgetRegion(context.Context, *connect.Request[v1.ForgetRegionRequest]) (*connect.Response[v1.ForgetRegionResponse], error)
 	// MoveVault hands a vault over to another region, with all of its secrets whose home
 	// is this one, in the background.
 	MoveVault(context.Context, *connect.Request[v1.MoveVaultRequest]) (*connect.Response[v1.MoveVaultResponse], error)
@@ -299,6 +320,12 @@ func NewOwnershipServiceHandler(svc OwnershipServiceHandler, opts ...connect.Han
 		svc.ListTakeovers,
 		connect.WithSchema(ownershipServiceMethods.ByName("ListTakeovers")),
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	ownershipServiceForgetRegionHandler := connect.NewUnaryHandler(
+		OwnershipServiceForgetRegionProcedure,
+		svc.ForgetRegion,
+		connect.WithSchema(ownershipServiceMethods.ByName("ForgetRegion")),
 		connect.WithHandlerOptions(opts...),
 	)
 	ownershipServiceMoveVaultHandler := connect.NewUnaryHandler(
@@ -354,6 +381,8 @@ func NewOwnershipServiceHandler(svc OwnershipServiceHandler, opts ...connect.Han
 			ownershipServiceCutDrillVaultHandler.ServeHTTP(w, r)
 		case OwnershipServiceListTakeoversProcedure:
 			ownershipServiceListTakeoversHandler.ServeHTTP(w, r)
+		case OwnershipServiceForgetRegionProcedure:
+			ownershipServiceForgetRegionHandler.ServeHTTP(w, r)
 		case OwnershipServiceMoveVaultProcedure:
 			ownershipServiceMoveVaultHandler.ServeHTTP(w, r)
 		case OwnershipServiceMoveRegionProcedure:
@@ -387,6 +416,10 @@ func (UnimplementedOwnershipServiceHandler) CutDrillVault(context.Context, *conn
 
 func (UnimplementedOwnershipServiceHandler) ListTakeovers(context.Context, *connect.Request[v1.ListTakeoversRequest]) (*connect.Response[v1.ListTakeoversResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OwnershipService.ListTakeovers is not implemented"))
+}
+
+func (UnimplementedOwnershipServiceHandler) ForgetRegion(context.Context, *connect.Request[v1.ForgetRegionRequest]) (*connect.Response[v1.ForgetRegionResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.v1.OwnershipService.ForgetRegion is not implemented"))
 }
 
 func (UnimplementedOwnershipServiceHandler) MoveVault(context.Context, *connect.Request[v1.MoveVaultRequest]) (*connect.Response[v1.MoveVaultResponse], error) {
