@@ -107,6 +107,12 @@ func (s *side) pin(peer secret.RegionName, incarnation secret.Incarnation) {
 	s.pins[peer] = link.Pin{Incarnation: incarnation}
 }
 
+func (s *side) forget(peer secret.RegionName, incarnation secret.Incarnation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pins[peer] = link.Pin{Forgotten: []secret.Incarnation{incarnation}, ForgottenAt: time.Now()}
+}
+
 // connect makes the links with peers, at the given addresses, and starts to serve
 // and to probe.
 func (s *side) connect(t testing.TB, listener net.Listener, peers ...link.Peer) {
@@ -303,6 +309,15 @@ func TestIncarnations(t *testing.T) {
 	if _, err := p.east.ask(t, "west", "/who"); err != nil {
 		t.Errorf("once admitted: %v", err)
 	}
+	p.west.forget("east", "east-2")
+	refused(secret.CodeUnknownIncarnation, "incarnation east-2 of region east was forgotten here for good")
+	p.east.setLife("east-3")
+	refused(secret.CodeUnknownIncarnation, "east was forgotten, and no new one was admitted")
+	if _, err := p.west.ask(t, "east", "/who"); !secret.HasCode(err, secret.CodeUnknownIncarnation) {
+		t.Errorf("west asks a region that it has forgotten: %v", err)
+	}
+	p.east.setLife("east-2")
+	p.west.pin("east", "east-2")
 	p.east.pin("west", "")
 	refused(secret.CodeUnavailable, "west was not met yet")
 	p.east.pin("west", "west-2")

@@ -57,8 +57,14 @@ type Status struct {
 
 // Unknown reports whether a life answers that is not the accepted one.
 func (s *Status) Unknown() bool {
+	if s.Forgotten() {
+		return s.Reachable && s.Life.Incarnation != ""
+	}
 	return s.Life.Incarnation != "" && s.Pin.Incarnation != "" && s.Life.Incarnation != s.Pin.Incarnation
 }
+
+// Forgotten reports whether the region was forgotten, and no other life accepted since.
+func (s *Status) Forgotten() bool { return !s.Pin.ForgottenAt.IsZero() }
 
 func (p *peer) state() Status {
 	p.mu.Lock()

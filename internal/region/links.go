@@ -115,7 +115,7 @@ func (p *Process) pinned(peer secret.RegionName) (pin link.Pin, err error) {
 func (p *Process) pinPeers(ctx context.Context) error {
 	for {
 		for _, s := range p.links.Status() {
-			if s.Life.Incarnation == "" || s.Pin.Incarnation != "" || !s.Pin.ForgottenAt.IsZero() {
+			if s.Life.Incarnation == "" || s.Pin.Incarnation != "" || s.Forgotten() {
 				continue
 			}
 			err := p.service.PinPeer(ctx, s.Region, s.Life.Incarnation)
@@ -142,9 +142,9 @@ func (p *Process) checkPeers() (checks []check) {
 	for _, s := range p.links.Status() {
 		c := check{name: "peer " + string(s.Region), info: fmt.Sprintf("reachable at %s, %.1f ms away", s.Address, float64(s.RoundTrip.Microseconds())/1000)}
 		switch {
-		case !s.Pin.ForgottenAt.IsZero() && s.Reachable && !s.Pin.Forgets(s.Life.Incarnation):
+		case s.Forgotten() && s.Reachable && !s.Pin.Forgets(s.Life.Incarnation):
 			c.err = fmt.Errorf("it was forgotten, and incarnation %s answers; see: lifeboat region admit %s", s.Life.Incarnation, s.Region)
-		case !s.Pin.ForgottenAt.IsZero():
+		case s.Forgotten():
 			c.info = "forgotten at " + s.Pin.ForgottenAt.UTC().Format(time.RFC3339)
 		case s.Since.IsZero():
 			c.err = errors.New("not tried yet")

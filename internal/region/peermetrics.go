@@ -20,7 +20,7 @@ func newPeerMetrics(status func() []link.Status) *peerMetrics {
 	}
 	return &peerMetrics{
 		status:    status,
-		reachable: desc("reachable", "1 while the other region answers."),
+		reachable: desc("reachable", "1 while the other region answers; absent while it is forgotten."),
 		roundTrip: desc("round_trip_seconds", "Round trip of the last answer of the other region."),
 		clock:     desc("clock_difference_seconds", "How far the clock of the other region is ahead."),
 		unknown:   desc("unknown_incarnation", "1 while an incarnation of the other region answers that is not admitted."),
@@ -42,7 +42,9 @@ func (m *peerMetrics) Collect(to chan<- prometheus.Metric) {
 		gauge := func(d *prometheus.Desc, v float64) {
 			to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, peer)
 		}
-		gauge(m.reachable, truth(s.Reachable))
+		if !s.Forgotten() { // nobody expects it to answer
+			gauge(m.reachable, truth(s.Reachable))
+		}
 		gauge(m.roundTrip, s.RoundTrip.Seconds())
 		gauge(m.clock, s.ClockDifference.Seconds())
 		gauge(m.unknown, truth(s.Unknown()))

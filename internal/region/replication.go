@@ -219,7 +219,7 @@ func (r replications) Queues() []*lifeboatv1.Queue {
 			Depth: uint64(s.Depth), InFlight: uint64(s.InFlight), Failed: uint64(s.Failed), Since: timestampOf(s.Since), LagSeconds: s.Age.Seconds(), //nolint:gosec // counts
 			Throughput: s.Throughput, Unreachable: uint32(s.Unreachable), NextTryAt: timestampOf(s.NextTryAt), //nolint:gosec // a count
 		}
-		if s.Resynchronisation != nil {
+		if s.Resynchronisation != nil && !s.Resynchronisation.GetForgotten() {
 			q.Resynchronising, q.ResynchroniseReason = true, s.Resynchronisation.GetReason()
 		}
 		all = append(all, q)

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/authz"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -38,6 +39,16 @@ func peerRecord(view record.View, peer secret.RegionName) (*recordpb.Peer, int64
 // horizonOf is what is remembered of a peer's present life.
 func horizonOf(known *recordpb.Peer) secret.Moment {
 	return secret.Moment{Incarnation: secret.Incarnation(known.GetIncarnation()), Revision: known.GetHorizon()}
+}
+
+// refuseForgotten refuses what was on its way from a life that was forgotten meanwhile:
+// what its link had let through.
+func (a *arrival) refuseForgotten(view record.View) error {
+	known, _, err := peerRecord(view, a.from.Region)
+	if err == nil && slices.Contains(known.GetForgotten(), string(a.shipment.Read.Incarnation)) {
+		err = secret.Errorf(secret.CodeUnknownIncarnation, "incarnation %s of region %s was forgotten here for good", a.shipment.Read.Incarnation, a.from.Region)
+	}
+	return err
 }
 
 // checkAnew refuses a state of a record of which nothing is held here, if it was read

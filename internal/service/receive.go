@@ -102,6 +102,9 @@ func (a *arrival) receive(ctx context.Context) error {
 		}
 	}
 	err := a.commit(ctx, func(view record.View) (*record.Txn, error) {
+		if err := a.refuseForgotten(view); err != nil {
+			return nil, err
+		}
 		if a.shipment.Key.HasPrefix(record.SecretPrefix) {
 			return a.planSecret(ctx, view)
 		}

@@ -1,0 +1,156 @@
+package replication_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"connectrpc.com/connect"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
+)
+
+func (s *shop) forget(ctx context.Context, region, gone string, acceptLoss, dryRun bool) (*lifeboatv1.ForgetRegionResponse, error) {
+	answer, err := s.regions.Region(region).Operator().ForgetRegion(ctx, connect.NewRequest(&lifeboatv1.ForgetRegionRequest{
+		Region: gone, AcceptLoss: acceptLoss, DryRun: dryRun,
+	}))
+	if err != nil {
+		return nil, err
+	}
+	return answer.Msg, nil
+}
+
+// wantForgets waits until a region forgets another one, as soon as it may.
+func (s *shop) wantForgets(region, gone string) (forgot *lifeboatv1.ForgetRegionResponse) {
+	s.t.Helper()
+	until(s.t, region+" forgets "+gone, func(ctx context.Context) (_ bool, _ any) {
+		var err error
+		forgot, err = s.forget(ctx, region, gone, false, false)
+		return err == nil, err
+	})
+	return forgot
+}
+
+func TestARegionThatIsForgottenStaysOutAndANewOneTakesItsPlace(t *testing.T) {
+	all := []string{"east", "west", "south"}
+	s := startShop(t, lifeboattest.Options{}, all...)
+	s.create("east", "db", "one")
+	for _, region := range all[1:] {
+		s.wantState("east", "db", region, inSync)
+	}
+	s.wantSynchronised("east")
+	east := s.regions.Region("east")
+	known, err := s.regions.Region("west").Peer(t.Context(), "east")
+	must(t, err)
+	life := known.GetPinnedIncarnation()
+
+	// What is reachable, or is the home of records, is not forgotten.
+	if _, err := s.forget(t.Context(), "west", "east", true, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "reachable") {
+		t.Fatalf("forgetting a region that is reachable: %v", err)
+	}
+	if _, err := s.forget(t.Context(), "west", "mars", false, false); codeOf(err) != secret.CodeNotFound {
+		t.Fatalf("forgetting a region that is no peer: %v", err)
+	}
+	s.regions.Isolate("east")
+	until(t, "west misses east", func(ctx context.Context) (bool, any) {
+		p, err := s.regions.Region("west").Peer(ctx, "east")
+		return err == nil && !p.GetReachable(), err
+	})
+	if _, err := s.forget(t.Context(), "west", "east", false, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "SECRET db") {
+		t.Fatalf("forgetting the home of records: %v", err)
+	}
+	dry, err := s.forget(t.Context(), "west", "east", true, true)
+	if err != nil || dry.GetBlocked() != "" || dry.GetForgottenAt() != nil || dry.GetScope().GetSecrets() != 1 || dry.GetScope().GetVaults() != 1 || dry.GetScope().GetTakenOver() {
+		t.Fatalf("the dry run says %v, %v", dry, err)
+	}
+	s.takeOver("west", "east")
+	s.put("west", "db", "of west")
+	s.wantHome("west", all[1:], "", "db")
+	lost := s.put("east", "db", "lost in east")
+
+	// What was taken over goes to no third region while east may return.
+	move := connect.NewRequest(&lifeboatv1.MoveVaultRequest{Vault: "shop", To: "south"})
+	until(t, "the records of east have moved", func(ctx context.Context) (bool, any) {
+		answer, err := s.regions.Region("west").Operator().ListTakeovers(ctx, connect.NewRequest(&lifeboatv1.ListTakeoversRequest{}))
+		return err == nil && len(answer.Msg.GetTakeovers()) == 1 && answer.Msg.GetTakeovers()[0].GetMovedAt() != nil, err
+	})
+	if _, err := s.at("west").MoveVault(t.Context(), move); codeOf(err) != secret.CodeWrongState {
+		t.Fatalf("a move to a third region while east may return: %v", err)
+	}
+	for _, region := range all[1:] {
+		if forgot := s.wantForgets(region, "east"); !slices.Equal(forgot.GetIncarnations(), []string{life}) {
+			t.Errorf("%s forgot %v", region, forgot)
+		}
+	}
+	s.wantReconciled("west", "south")
+	if again := s.wantForgets("west", "east"); !slices.Equal(again.GetIncarnations(), []string{life}) {
+		t.Errorf("repeated, it answers %v", again)
+	}
+	_, err = s.at("west").MoveVault(t.Context(), move)
+	must(t, err)
+	s.wantHome("south", all[1:], "", "db")
+
+	// The region comes back: it is refused, also after a restart, and learns that it was
+	// taken over, so that it accepts nothing either.
+	must(t, s.regions.Region("west").Control().Restart(t.Context()))
+	s.regions.Rejoin("east")
+	until(t, "east knows that it was taken over", func(ctx context.Context) (bool, any) {
+		_, err := s.at("east").PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: "db", Value: []byte("late")}))
+		return codeOf(err) == secret.CodeNotHome, err
+	})
+	until(t, "the links of west refuse east", func(ctx context.Context) (bool, any) {
+		p, err := s.regions.Region("west").Peer(ctx, "east")
+		return err == nil && p.GetReachable() && p.GetPinnedIncarnation() == "" && p.GetQueueState() == "FORGOTTEN", p
+	})
+	err = s.admit("west", "east", secret.Incarnation(life), true)
+	if codeOf(err) != secret.CodeWrongState {
+		t.Errorf("a life that was forgotten is admitted: %v", err)
+	}
+	for _, region := range all[1:] {
+		if got, err := s.get(t.Context(), region, "db"); err != nil || got != "of west" {
+			t.Errorf("%s answers %q, %v", region, got, err)
+		}
+		s.wantSuperseded(region, "db", lost.GetRevisionToken(), "had not reached")
+	}
+	s.create("south", "new", "made meanwhile")
+	s.wantValue("west", "new", "made meanwhile")
+
+	// A new region of the name gets everything, once it is admitted.
+	must(t, east.Remake(t.Context()))
+	made, err := east.Operator().ListPeers(t.Context(), connect.NewRequest(&lifeboatv1.ListPeersRequest{}))
+	must(t, err)
+	for _, region := range all[1:] {
+		must(t, s.admit(region, "east", secret.Incarnation(made.Msg.GetIncarnation()), false))
+	}
+	s.wantValue("east", "db", "of west")
+	s.wantValue("east", "new", "made meanwhile")
+	s.put("south", "db", "after")
+	s.wantValue("east", "db", "after")
+	s.wantState("south", "db", "east", inSync)
+	lines, err := s.regions.Region("west").AuditLines()
+	must(t, err)
+	if !slices.ContainsFunc(lines, func(l lifeboattest.AuditLine) bool {
+		return l.Action == "ForgetRegion" && l.Name == "east" && l.Outcome == "ok"
+	}) {
+		t.Error("there is no line of ForgetRegion")
+	}
+}
+
+func TestARegionIsForgottenWithWhatItIsTheHomeOf(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west")
+	s.create("east", "db", "one")
+	s.wantValue("west", "db", "one")
+	must(t, s.regions.Region("east").Stop())
+	until(t, "west forgets east", func(ctx context.Context) (bool, any) {
+		forgot, err := s.forget(ctx, "west", "east", true, false)
+		return err == nil && forgot.GetScope().GetSecrets() == 1, []any{forgot, err}
+	})
+	s.wantValue("west", "db", "one")
+	_, err := s.at("west").PutSecretVersion(t.Context(), connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: "db", Value: []byte("two")}))
+	if codeOf(err) != secret.CodeNotHome {
+		t.Errorf("what is stranded is changed: %v", err)
+	}
+}
