@@ -31,9 +31,9 @@ func (a *app) regionStatus() *cobra.Command {
 		Long: `List the other regions as a control process of this one sees them.
 
 STATE is linked; new, which does not last; unreachable; forgotten, until another
-incarnation of it is admitted; or refused: then an incarnation of the region answers that is neither the one that was met first nor
-one that was admitted. CLOCK is how far the clock of the
-other region is ahead, exact to half a round trip.
+incarnation of it is admitted; or refused: then an incarnation of the region answers
+that is neither the one that was met first nor one that was admitted. CLOCK is how far
+the clock of the other region is ahead, exact to half a round trip.
 
 WAITING counts the records of which it lacks a mutation that was made here, REFUSED
 those of them that it has refused; LAG is how long ago the oldest one was. QUEUE is

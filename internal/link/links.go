@@ -42,7 +42,7 @@ type Pin struct {
 	// them was forgotten, as long as no other one is accepted since.
 	Forgotten   []secret.Incarnation
 	ForgottenAt time.Time
-	// Heir is set if the region had been taken over when it was forgotten.
+	// Heir is set if one of them had been taken over here.
 	Heir bool
 }
 

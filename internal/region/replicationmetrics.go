@@ -48,7 +48,9 @@ func newReplicationMetrics() *replicationMetrics {
 	gauge("oldest_message_age_seconds", "How long ago the oldest mutation committed that the target lacks; 0 if it lacks none.", func(s queue.Status) float64 { return s.Age.Seconds() })
 	gauge("paused", "1 while an operator has paused what is sent to the target.", func(s queue.Status) float64 { return truth(s.Paused) })
 	gauge("unreachable_attempts", "Attempts in a row by this process that did not reach the target.", func(s queue.Status) float64 { return float64(s.Unreachable) })
-	gauge("resynchronising", "1 while everything must be compared with the target, since its queue ran over.", func(s queue.Status) float64 { return truth(s.Resynchronisation != nil && !s.Resynchronisation.GetForgotten()) })
+	gauge("resynchronising", "1 while everything must be compared with the target, since its queue ran over.", func(s queue.Status) float64 {
+		return truth(s.Resynchronisation != nil && !s.Resynchronisation.GetForgotten())
+	})
 	return m
 }
 

@@ -179,12 +179,8 @@ func (s *Service) Forget(ctx context.Context, gone secret.RegionName) (*recordpb
 
 // gravestone is what is kept of a region that is forgotten.
 func (s *Service) gravestone(known *recordpb.Peer, heir bool) *recordpb.Peer {
-	grave := &recordpb.Peer{Region: known.GetRegion(), Forgotten: known.GetForgotten(), ForgottenAt: s.Now().UnixNano(), Heir: heir}
-	lives := []string{known.GetIncarnation()}
-	for _, m := range known.GetPast() {
-		lives = append(lives, m.GetIncarnation())
-	}
-	for _, life := range lives {
+	grave := &recordpb.Peer{Region: known.GetRegion(), Forgotten: known.GetForgotten(), ForgottenAt: s.Now().UnixNano(), Heir: heir || known.GetHeir()}
+	for _, life := range append(known.GetEarlier(), known.GetIncarnation()) {
 		if life != "" && !slices.Contains(grave.GetForgotten(), life) {
 			grave.Forgotten = append(grave.GetForgotten(), life)
 		}

@@ -56,7 +56,10 @@ func (s *Service) AdmitPeer(ctx context.Context, peer secret.RegionName, life Pe
 		}
 		horizons := append(record.MomentsFromProto(known.GetPast()), horizonOf(known))
 		origins, restored := life.Origins, life.Restored
-		next := &recordpb.Peer{Forgotten: known.GetForgotten()}
+		next := &recordpb.Peer{Forgotten: known.GetForgotten(), Heir: known.GetHeir(), Earlier: known.GetEarlier()}
+		if before := known.GetIncarnation(); before != "" && !slices.Contains(next.GetEarlier(), before) {
+			next.Earlier = append(next.GetEarlier(), before)
+		}
 		for _, h := range horizons {
 			if h.Revision > 0 && !older {
 				next.Past = append(next.Past, record.MomentToProto(h))

@@ -154,3 +154,42 @@ func TestARegionIsForgottenWithWhatItIsTheHomeOf(t *testing.T) {
 		t.Errorf("what is stranded is changed: %v", err)
 	}
 }
+
+// What is left of deleted records does not wait for a region that is forgotten, and a new
+// one gets what is there still, although so much is forgotten.
+func TestDeletedRecordsDoNotWaitForARegionThatIsForgotten(t *testing.T) {
+	s := startShop(t, forgetful(), "west", "east")
+	s.openShards("west")
+	s.create("west", "kept", "one")
+	s.create("west", "early", "two")
+	s.create("west", "late", "three")
+	for _, name := range []string{"kept", "early", "late"} {
+		s.wantValue("east", name, map[string]string{"kept": "one", "early": "two", "late": "three"}[name])
+	}
+	s.wantSynchronised("west")
+	s.purge("west", "early")
+	s.wantGraves("west")
+	must(t, s.regions.Region("east").Stop())
+	s.purge("west", "late")
+	waiting, err := s.graves(t.Context(), "west")
+	must(t, err)
+	s.passRound("west")
+	if left, err := s.graves(t.Context(), "west"); err != nil || len(waiting) != 1 || !slices.Equal(left, waiting) {
+		t.Fatalf("of %v west has %v left, %v, although east may hold it", waiting, left, err)
+	}
+	s.wantForgets("west", "east")
+	s.wantGraves("west")
+	s.create("west", "new", "four")
+
+	east := s.regions.Region("east")
+	must(t, east.Remake(t.Context()))
+	made, err := east.Operator().ListPeers(t.Context(), connect.NewRequest(&lifeboatv1.ListPeersRequest{}))
+	must(t, err)
+	if status, err := s.status(t.Context(), "west", "new", "east"); err != nil || status.GetState() != lifeboatv1.ReplicationState_REPLICATION_STATE_PENDING {
+		t.Errorf("the status at a region that is forgotten is %v, %v", status, err)
+	}
+	must(t, s.admit("west", "east", secret.Incarnation(made.Msg.GetIncarnation()), false))
+	s.wantValue("east", "kept", "one")
+	s.wantValue("east", "new", "four")
+	s.wantState("west", "new", "east", inSync)
+}

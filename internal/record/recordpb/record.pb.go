@@ -4181,8 +4181,10 @@ type Peer struct {
 	Forgotten []string `protobuf:"bytes,6,rep,name=forgotten,proto3" json:"forgotten,omitempty"`
 	// When that was last said, while no life is accepted since; incarnation is empty then.
 	ForgottenAt int64 `protobuf:"varint,7,opt,name=forgotten_at,json=forgottenAt,proto3" json:"forgotten_at,omitempty"`
-	// This region had taken the lives over that were forgotten then.
-	Heir          bool `protobuf:"varint,8,opt,name=heir,proto3" json:"heir,omitempty"`
+	// This region had taken over a life that was forgotten.
+	Heir bool `protobuf:"varint,8,opt,name=heir,proto3" json:"heir,omitempty"`
+	// Lives that were accepted before the present one.
+	Earlier       []string `protobuf:"bytes,9,rep,name=earlier,proto3" json:"earlier,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4271,6 +4273,13 @@ func (x *Peer) GetHeir() bool {
 		return x.Heir
 	}
 	return false
+}
+
+func (x *Peer) GetEarlier() []string {
+	if x != nil {
+		return x.Earlier
+	}
+	return nil
 }
 
 // A revision of a region's store in one of its lives.
@@ -4765,7 +4774,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\traised_at\x18\x04 \x01(\x03R\braisedAt\x1a:\n" +
 	"\fWrittenEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x80\x02\n" +
+	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"\x9a\x02\n" +
 	"\x04Peer\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1f\n" +
@@ -4775,7 +4784,8 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x04past\x18\x05 \x03(\v2\x1a.lifeboat.record.v1.MomentR\x04past\x12\x1c\n" +
 	"\tforgotten\x18\x06 \x03(\tR\tforgotten\x12!\n" +
 	"\fforgotten_at\x18\a \x01(\x03R\vforgottenAt\x12\x12\n" +
-	"\x04heir\x18\b \x01(\bR\x04heir\"F\n" +
+	"\x04heir\x18\b \x01(\bR\x04heir\x12\x18\n" +
+	"\aearlier\x18\t \x03(\tR\aearlier\"F\n" +
 	"\x06Moment\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevisionB?Z=github.com/lifeboat-secrets/lifeboat/internal/record/recordpbb\x06proto3"
