@@ -2,6 +2,8 @@ package faultproxy
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -33,13 +35,12 @@ func (p *Proxy) pump(to, from net.Conn) {
 	room := semaphore.NewWeighted(bytesUnderWay)
 	ctx, cancel := context.WithCancel(p.ctx)
 	var reader sync.WaitGroup
-	reader.Go(func() { p.read(ctx, from, chunks, room) })
+	saidAll := false
+	reader.Go(func() { saidAll = p.read(ctx, from, chunks, room) })
 	for c := range chunks {
 		size := len(c.bytes)
 		if !p.deliver(to, c) {
-			// One direction that broke breaks the other.
-			_ = to.Close()
-			_ = from.Close()
+			reset(from) // one direction that broke breaks the other
 			break
 		}
 		room.Release(int64(size))
@@ -49,14 +50,17 @@ func (p *Proxy) pump(to, from net.Conn) {
 	}
 	cancel()
 	reader.Wait()
-	if tcp, ok := to.(*net.TCPConn); ok {
+	if tcp, ok := to.(*net.TCPConn); ok && saidAll {
 		_ = tcp.CloseWrite()
+	} else {
+		reset(to)
 	}
 }
 
 // read reads ahead of what is delivered, so that a delay costs time and not
-// throughput. A piece that is small gets memory of its size.
-func (p *Proxy) read(ctx context.Context, from net.Conn, chunks chan<- chunk, room *semaphore.Weighted) {
+// throughput. A piece that is small gets memory of its size. It reports whether from
+// has said all, and was not broken.
+func (p *Proxy) read(ctx context.Context, from net.Conn, chunks chan<- chunk, room *semaphore.Weighted) (saidAll bool) {
 	defer close(chunks)
 	for {
 		buf, ok := p.buffers.Get().(*[readBytes]byte)
@@ -71,16 +75,16 @@ func (p *Proxy) read(ctx context.Context, from net.Conn, chunks chan<- chunk, ro
 				p.buffers.Put(buf)
 			}
 			if room.Acquire(ctx, int64(n)) != nil {
-				return
+				return false
 			}
 			select {
 			case chunks <- c:
 			case <-ctx.Done():
-				return
+				return false
 			}
 		}
 		if err != nil {
-			return
+			return errors.Is(err, io.EOF)
 		}
 	}
 }

@@ -185,7 +185,7 @@ func (h *handingOver) goesOn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	preempted, err := preemptedBy(view, h.to)
+	preempted, err := preemptedBy(view, h.to, move.GetStartedAt())
 	switch {
 	case err != nil:
 		return err
@@ -200,9 +200,10 @@ func (h *handingOver) goesOn(ctx context.Context) error {
 	return nil
 }
 
-// preemptedBy returns which takeover is in the way of a move to a region, empty if
-// none is.
-func preemptedBy(view record.View, to secret.RegionName) (string, error) {
+// preemptedBy returns which takeover is in the way of a move to a region that was
+// started at a time, empty if none is: one that was there before is not, once all has
+// moved here, because what the region has refused keeps it from ending.
+func preemptedBy(view record.View, to secret.RegionName, started int64) (string, error) {
 	heirs, err := HeldUp(view)
 	if err != nil {
 		return "", err
@@ -212,8 +213,11 @@ func preemptedBy(view record.View, to secret.RegionName) (string, error) {
 			return "this region was taken over by " + string(heir), nil
 		}
 	}
-	_, taken, err := view.Get(record.TakeoverKey(to))
-	if err == nil && taken {
+	takeover, _, err := record.Load(view, record.Takeovers, record.TakeoverKey(to))
+	switch {
+	case errors.Is(err, record.ErrNotFound):
+		return "", nil
+	case err == nil && (takeover.GetMovedAt() == 0 || takeover.GetAt() >= started):
 		return "this region has taken " + string(to) + " over", nil
 	}
 	return "", err

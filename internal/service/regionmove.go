@@ -297,7 +297,7 @@ func (s *Service) MayMoveRegion(view record.View, to secret.RegionName) error {
 	if to == s.Region {
 		return secret.Invalid("to", "is this region")
 	}
-	preempted, err := preemptedBy(view, to)
+	preempted, err := preemptedBy(view, to, 0)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ func (p *process) dumpSecret(ctx context.Context, c *caller, name string) (store
 		return stored{}, err
 	}
 	s := stored{description: answer.GetSecret(), values: map[uint64]string{}}
+	s.description.LastAccessedAt = nil // these reads change it
 	if age := answer.GetFreshness(); age.GetFromStore() || age.GetAgeSeconds() > 0 {
 		return s, fmt.Errorf("the answer is not of an up-to-date local store: %v", age)
 	}

@@ -121,7 +121,7 @@ func (w *homesWorld) checkToken(v replicatedVault, o written, found *where) {
 }
 
 // checkOneHome writes each secret in every region: one accepts it, and all others name
-// that one.
+// that one, or pass the write on to it.
 func (w *homesWorld) checkOneHome(v replicatedVault, copies map[string]stored) {
 	for name, s := range copies {
 		home := s.description.GetOwnership().GetHomeRegion()
@@ -129,14 +129,16 @@ func (w *homesWorld) checkOneHome(v replicatedVault, copies map[string]stored) {
 			w.t.Errorf("the home of %s is %s, which does not hold it", name, home)
 		}
 		for _, region := range v.holders() {
-			_, err := w.clients(region, v)[0].UpdateSecret(w.t.Context(), &lifeboatv1.UpdateSecretRequest{
+			answer, err := w.clients(region, v)[0].UpdateSecret(w.t.Context(), &lifeboatv1.UpdateSecretRequest{
 				Vault: v.name, Secret: name, SetTags: map[string]string{"home": region},
 			})
 			e, _ := errors.AsType[*client.Error](err)
 			switch {
 			case region == home && err != nil:
 				w.t.Errorf("%s is the home of %s and refuses it: %v", region, name, err)
-			case region != home && (e == nil || e.Code != client.CodeNotHome || e.Home != home):
+			case err == nil && answer.GetSecret().GetOwnership().GetHomeRegion() != home:
+				w.t.Errorf("the home of %s is %s; %s accepts a write as the home %s", name, home, region, answer.GetSecret().GetOwnership().GetHomeRegion())
+			case region != home && err != nil && (e == nil || e.Code != client.CodeNotHome || e.Home != home):
 				w.t.Errorf("the home of %s is %s; %s answers %v", name, home, region, err)
 			}
 		}

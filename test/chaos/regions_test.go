@@ -317,6 +317,7 @@ func dumpVault(ctx context.Context, c *client.Client, vault string) (map[string]
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		s := stored{description: answer.GetSecret(), values: map[uint64]string{}}
+		s.description.LastAccessedAt = nil // each region has its own
 		for _, v := range s.description.GetVersions() {
 			value, err := c.GetSecretValue(ctx, &lifeboatv1.GetSecretValueRequest{Vault: vault, Secret: name, VersionId: v.GetId()})
 			if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -32,6 +33,39 @@ type link struct {
 	from, to secret.RegionName
 }
 
+// deliveries counts those that are under way. More may begin while others wait for
+// their end, which a sync.WaitGroup does not allow.
+type deliveries struct {
+	mu    sync.Mutex
+	n     int
+	ended chan struct{} // closed when n is 0 again
+}
+
+func (d *deliveries) begin(deliver func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.n++; d.n == 1 {
+		d.ended = make(chan struct{})
+	}
+	go func() {
+		deliver()
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.n--; d.n == 0 {
+			close(d.ended)
+		}
+	}()
+}
+
+func (d *deliveries) wait() {
+	d.mu.Lock()
+	ended := d.ended
+	d.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
+}
+
 type sourceKey struct{}
 
 func sourceOf(ctx context.Context) (service.Source, bool) {
@@ -57,7 +91,7 @@ func carry[Q, A any](ctx context.Context, l *link, req *connect.Request[Q], serv
 		pause(ctx, time.Duration(rand.IntN(1000))*time.Millisecond)
 		if rand.IntN(3) == 0 {
 			late := time.Duration(rand.IntN(60_000)) * time.Millisecond
-			w.late.Go(func() {
+			w.late.begin(func() {
 				time.Sleep(late)
 				_, _ = call(context.Background())
 			})

@@ -18,7 +18,7 @@ type world struct {
 	regions []*region
 	closers []func()
 	// late are deliveries that come once more.
-	late sync.WaitGroup
+	late deliveries
 
 	mu    sync.Mutex
 	links map[[2]secret.RegionName]quality
@@ -59,7 +59,7 @@ func (w *world) close() {
 	for _, r := range w.regions {
 		r.crash()
 	}
-	w.late.Wait()
+	w.late.wait()
 	for _, end := range w.closers {
 		end()
 	}
@@ -187,7 +187,7 @@ func (w *world) heal() {
 		r.shard.slow.Store(0)
 		r.mu.Unlock()
 	}
-	w.late.Wait()
+	w.late.wait()
 }
 
 // rest waits, in simulated time, until all copies are equal, and reports what
