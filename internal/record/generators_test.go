@@ -283,7 +283,8 @@ var (
 	peers = rapid.Custom(func(t *rapid.T) *recordpb.Peer {
 		return &recordpb.Peer{
 			Region: text[string]().Draw(t, "region"), Incarnation: text[string]().Draw(t, "incarnation"), AdmittedAt: rapid.Int64().Draw(t, "admitted"),
-			Horizon: rapid.Int64().Draw(t, "horizon"), Past: moments.Draw(t, "past"),
+			Horizon: rapid.Int64().Draw(t, "horizon"), Past: moments.Draw(t, "past"), Forgotten: rapid.SliceOfN(text[string](), 0, 3).Draw(t, "forgotten"), Earlier: rapid.SliceOfN(text[string](), 0, 3).Draw(t, "earlier"),
+			ForgottenAt: rapid.Int64().Draw(t, "forgottenAt"), Heir: rapid.Bool().Draw(t, "heir"),
 		}
 	})
 	moments = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *recordpb.Moment {
