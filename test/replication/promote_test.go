@@ -133,6 +133,7 @@ func TestAPromotionIsToldAfterACrash(t *testing.T) {
 	s := startShop(t, lifeboattest.Options{}, "east", "west")
 	s.create("east", "db", "one")
 	s.wantState("east", "db", "west", inSync)
+	s.wantSynchronised("east")
 	s.regions.Isolate("west")
 	s.promote("west", "db")
 	west := s.regions.Region("west")
