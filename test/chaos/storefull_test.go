@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v4"
+	"golang.org/x/sync/errgroup"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
@@ -75,8 +76,18 @@ func TestStoreFull(t *testing.T) {
 	}
 }
 
-// fill makes secrets until one is refused, and returns how many were made.
+// fill makes secrets until one is refused, and returns how many were made: the first
+// half of what fits side by side, the others one after the other.
 func (c *cell) fill(p *process, value string) (made int, refusal error) {
+	var g errgroup.Group
+	g.SetLimit(8)
+	for ; made < smallQuota/len(value)/2; made++ {
+		name := fmt.Sprint("fill/", made)
+		g.Go(func() error { return p.create(c.t.Context(), name, value) })
+	}
+	if err := g.Wait(); err != nil {
+		c.t.Fatal(err)
+	}
 	for made <= smallQuota/len(value) {
 		if refusal = p.create(c.t.Context(), fmt.Sprint("fill/", made), value); refusal != nil {
 			return made, refusal
