@@ -57,6 +57,7 @@ var mistakesInReading = []mistake{
 	{"ListSecrets", m{"SortBy": "size"}, broken, ""},
 	{"ListSecretVersionIds", m{"SecretId": "live", "NextToken": "x"}, "InvalidNextTokenException", ""},
 	{"BatchGetSecretValue", m{}, param, ""},
+	{"BatchGetSecretValue", m{"SecretIdList": labels(21)}, broken, ""},
 	{"BatchGetSecretValue", m{"SecretIdList": []string{"a"}, "Filters": []m{{"Key": "name", "Values": []string{"x"}}}}, param, ""},
 }
 
@@ -81,6 +82,10 @@ var mistakesInWriting = []mistake{
 	{"CreateSecret", m{"Name": "x", "SecretString": "x"}, request, noToken},
 	{"PutSecretValue", m{"SecretId": "live", "SecretString": "x"}, request, noToken},
 	{"UpdateSecret", m{"SecretId": "live", "Description": "x"}, request, noToken},
+	{"RotateSecret", m{"SecretId": "live"}, request, noToken},
+	{"CreateSecret", m{"Name": strings.Repeat("x", 513), "ClientRequestToken": token(1)}, broken, badName},
+	{"CreateSecret", m{"Name": "", "ClientRequestToken": token(1)}, broken, ""},
+	{"PutSecretValue", m{"SecretId": "live", "SecretString": "x", "VersionStages": labels(21), "ClientRequestToken": token(4)}, broken, ""},
 	{"CreateSecret", m{"Name": "x", "SecretString": "x", "ClientRequestToken": "short"}, param, tokenLen},
 	{"CreateSecret", m{"Name": "x", "SecretString": "x", "ClientRequestToken": strings.Repeat("a", 65)}, param, tokenLen},
 	{"PutSecretValue", m{"SecretId": "live", "SecretString": "x", "SecretBinary": "eA==", "ClientRequestToken": token(4)}, param, ""},
@@ -111,6 +116,13 @@ var mistakesInForm = []mistake{
 	{"CreateSecret", m{"Name": "x", "Type": "partner", "ClientRequestToken": token(1)}, param, ""},
 }
 
+func labels(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprint("label-", i))
+	}
+	return all
+}
+
 // TestMessages has every answer to a mistake as AWS words it.
 func TestMessages(t *testing.T) {
 	k := newTenant(t).in("east")
@@ -123,7 +135,7 @@ func TestMessages(t *testing.T) {
 		k.fails(t, c.operation, c.body, c.kind, c.message)
 	}
 	for _, operation := range []string{
-		"DeleteSecret", "DescribeSecret", "GetSecretValue", "ListSecretVersionIds", "RestoreSecret",
+		"DeleteSecret", "DescribeSecret", "GetSecretValue", "ListSecretVersionIds", "RestoreSecret", "GetResourcePolicy", "DeleteResourcePolicy",
 	} {
 		k.fails(t, operation, m{"SecretId": "no good"}, broken, badName)
 	}
@@ -131,7 +143,8 @@ func TestMessages(t *testing.T) {
 		"CreateSecret":   {"Name": "no good", "ClientRequestToken": token(1)},
 		"PutSecretValue": {"SecretId": "no good", "SecretString": "x", "ClientRequestToken": token(1)},
 		"TagResource":    {"SecretId": "no good", "Tags": []m{}}, "UntagResource": {"SecretId": "no good", "TagKeys": []string{}},
-		"UpdateSecret": {"SecretId": "no good", "ClientRequestToken": token(1)},
+		"UpdateSecret":           {"SecretId": "no good", "ClientRequestToken": token(1)},
+		"ValidateResourcePolicy": {"SecretId": "no good", "ResourcePolicy": "{}"},
 	} {
 		k.fails(t, operation, body, broken, badName)
 	}
