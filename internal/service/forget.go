@@ -209,6 +209,12 @@ func forgetTakeovers(view record.View, txn *record.Txn, gone secret.RegionName) 
 // markForgotten adds to a transaction that a target gets nothing, or that it is to be
 // compared as a whole from now on.
 func (s *Service) markForgotten(view record.View, txn *record.Txn, target secret.RegionName, forgotten bool, reason string) error {
+	return s.markForComparison(view, txn, target, reason, func(mark *recordpb.Resynchronisation) { mark.Forgotten = forgotten })
+}
+
+// markForComparison adds to a transaction that a target is to be compared as a whole;
+// change, if it is not nil, says what else the mark tells.
+func (s *Service) markForComparison(view record.View, txn *record.Txn, target secret.RegionName, reason string, change func(*recordpb.Resynchronisation)) error {
 	key := record.ResynchronisationKey(target)
 	mark, revision, err := record.Load(view, record.Resynchronisations, key)
 	if errors.Is(err, record.ErrNotFound) {
@@ -217,9 +223,11 @@ func (s *Service) markForgotten(view record.View, txn *record.Txn, target secret
 	if err != nil {
 		return err
 	}
+	mark.Target, mark.Generation, mark.WantedAt, mark.BegunAt, mark.Reason = string(target), mark.GetGeneration()+1, s.Now().UnixNano(), 0, reason
+	if change != nil {
+		change(mark)
+	}
 	txn.Require(key, revision)
-	txn.Put(key, record.Resynchronisations.Encode(&recordpb.Resynchronisation{
-		Target: string(target), Generation: mark.GetGeneration() + 1, WantedAt: s.Now().UnixNano(), Reason: reason, Forgotten: forgotten,
-	}))
+	txn.Put(key, record.Resynchronisations.Encode(mark))
 	return nil
 }

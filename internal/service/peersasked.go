@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -109,20 +108,9 @@ func heldElsewhere(v *secret.Vault, region secret.RegionName) bool {
 
 // accountElsewhere reports whether another region holds a vault of an account.
 func (s *Service) accountElsewhere(view record.View, account secret.AccountID) (found bool, err error) {
-	prefix := record.VaultNameKey(account, "")
-	var inner error
-	err = view.Scan(prefix, record.PrefixEnd(string(prefix)), func(stored record.Stored) bool {
-		var id string
-		if id, inner = record.DecodeReference(stored.Value); inner != nil {
-			return false
-		}
-		v, _, err := record.Load(view, record.Vaults, record.VaultKey(secret.VaultID(id)))
-		if errors.Is(err, record.ErrNotFound) {
-			return true
-		}
-		inner = err
-		found = err == nil && heldElsewhere(v, s.Region)
-		return err == nil && !found
+	err = scanVaultsOf(view, account, func(v *secret.Vault) bool {
+		found = heldElsewhere(v, s.Region)
+		return !found
 	})
-	return found, firstError(err, inner)
+	return found, err
 }

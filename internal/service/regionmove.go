@@ -123,20 +123,7 @@ func (h *handingOver) accountStays(view record.View, id secret.AccountID) (*Unmo
 		return nil, err
 	}
 	stays := &Unmovable{Kind: "ACCOUNT", ID: string(id), Name: account.Name, Reason: fmt.Sprintf("it has no vault, so %s does not hold it", h.to)}
-	prefix := string(record.VaultNameKey(id, ""))
-	var inner error
-	err = view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-		var vault string
-		if vault, inner = record.DecodeReference(stored.Value); inner != nil {
-			return false
-		}
-		v, _, err := record.Load(view, record.Vaults, record.VaultKey(secret.VaultID(vault)))
-		if errors.Is(err, record.ErrNotFound) {
-			return true
-		}
-		if inner = err; err != nil {
-			return false
-		}
+	err = scanVaultsOf(view, id, func(v *secret.Vault) bool {
 		if !holds(v, h.to) {
 			stays = &Unmovable{Kind: "ACCOUNT", ID: string(id), Name: account.Name, Reason: fmt.Sprintf("%s does not hold its vault %s", h.to, v.Name)}
 			return false
@@ -144,7 +131,7 @@ func (h *handingOver) accountStays(view record.View, id secret.AccountID) (*Unmo
 		stays = nil
 		return true
 	})
-	return stays, errors.Join(err, inner)
+	return stays, err
 }
 
 // everything hands over all of the region: each account with who may do what in it,

@@ -113,9 +113,18 @@ func maySucceed(view record.View, held heldRecord, heir secret.RegionName) (bool
 
 // accountHeldIn reports whether a region holds a vault of the account.
 func accountHeldIn(view record.View, account secret.AccountID, region secret.RegionName) (found bool, err error) {
+	err = scanVaultsOf(view, account, func(v *secret.Vault) bool {
+		found = holds(v, region)
+		return !found
+	})
+	return found, err
+}
+
+// scanVaultsOf calls fn for the vaults of an account until it returns false.
+func scanVaultsOf(view record.View, account secret.AccountID, fn func(*secret.Vault) bool) error {
 	prefix := string(record.VaultNameKey(account, ""))
 	var inner error
-	err = view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+	err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
 		var id string
 		if id, inner = record.DecodeReference(stored.Value); inner != nil {
 			return false
@@ -125,10 +134,9 @@ func accountHeldIn(view record.View, account secret.AccountID, region secret.Reg
 			return true
 		}
 		inner = err
-		found = err == nil && holds(v, region)
-		return err == nil && !found
+		return err == nil && fn(v)
 	})
-	return found, errors.Join(err, inner)
+	return errors.Join(err, inner)
 }
 
 // retarget notes where a vault's new targets want secrets whose home is here, which are

@@ -389,18 +389,9 @@ func (i *inheritance) compareSurvivors(view record.View, txn *record.Txn) error 
 		if peer == i.lost || peer == i.service.Region {
 			continue
 		}
-		key := record.ResynchronisationKey(peer)
-		mark, revision, err := record.Load(view, record.Resynchronisations, key)
-		if errors.Is(err, record.ErrNotFound) {
-			mark, err = &recordpb.Resynchronisation{}, nil
-		}
-		if err != nil {
+		if err := i.service.markForComparison(view, txn, peer, string(i.lost)+" was taken over", nil); err != nil {
 			return err
 		}
-		mark.Target, mark.Generation, mark.WantedAt, mark.BegunAt = string(peer), mark.GetGeneration()+1, i.service.Now().UnixNano(), 0
-		mark.Reason = string(i.lost) + " was taken over"
-		txn.Require(key, revision)
-		txn.Put(key, record.Resynchronisations.Encode(mark))
 	}
 	return nil
 }
