@@ -12,12 +12,13 @@ import (
 // next one gathers, so that under load clearing costs little per mutation.
 const batch = 60
 
-// clearBatch finishes one batch of work items. An item that was put again
-// meanwhile is left alone.
+// clearBatch finishes one batch of work items, but those that are delivered to other
+// regions first. An item that was put again meanwhile is left alone.
 func (p *Pipeline) clearBatch(ctx context.Context) error {
 	p.mu.Lock()
-	due := p.due()
+	due, fresh := p.due()
 	p.mu.Unlock()
+	due = append(due, p.offer(fresh)...)
 	if len(due) == 0 {
 		return nil
 	}
@@ -31,19 +32,19 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, it := range due {
+	for i, d := range due {
 		switch {
-		case p.items[it.record] != it:
+		case p.items[d.Record] != d.item:
 		case committed[i]:
-			delete(p.items, it.record)
+			delete(p.items, d.Record)
 		default:
 			// It is gone already, was replaced by a newer one, or something else that
 			// the transaction depends on has changed. The feed tells of it before the
 			// item is looked at again.
-			p.held[it.record] = it
+			p.held[d.Record] = d.item
 		}
 		if committed[i] && p.Cleared != nil {
-			p.Cleared(Cleared{Committed: it.committed, At: p.Now(), Traceparent: it.traceparent})
+			p.Cleared(Cleared{Committed: d.Committed, At: d.cleared, Traceparent: d.traceparent})
 		}
 	}
 	return nil
@@ -52,21 +53,21 @@ func (p *Pipeline) clearBatch(ctx context.Context) error {
 // finishing returns the transactions that finish items: each deletes its item and,
 // in the same step, tells other regions. Items of which it is not known whom to
 // tell are held.
-func (p *Pipeline) finishing(due []item) (finished []item, txns []record.Txn, err error) {
+func (p *Pipeline) finishing(due []delivery) (finished []delivery, txns []record.Txn, err error) {
 	err = p.Local.View(func(view record.View) error {
-		for _, it := range due {
+		for _, d := range due {
 			var txn record.Txn
-			key := record.WorkKey(it.record)
-			txn.Require(key, it.revision)
+			key := record.WorkKey(d.Record)
+			txn.Require(key, d.Revision)
 			txn.Delete(key)
 			if p.Enqueue != nil {
-				if err := p.Enqueue(view, &txn, it.record, it.committed); err != nil {
-					p.Logger.Error("a mutation cannot be cleared: it is not known which regions to tell", "record", it.record, "error", err)
-					p.hold(it)
+				if err := p.Enqueue(view, &txn, d.Mutation, d.received); err != nil {
+					p.Logger.Error("a mutation cannot be finished: it is not known which regions to tell", "record", d.Record, "error", err)
+					p.hold(d.item)
 					continue
 				}
 			}
-			finished, txns = append(finished, it), append(txns, txn)
+			finished, txns = append(finished, d), append(txns, txn)
 		}
 		return nil
 	})
@@ -76,7 +77,7 @@ func (p *Pipeline) finishing(due []item) (finished []item, txns []record.Txn, er
 func (p *Pipeline) hold(it item) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.held[it.record] = it
+	p.held[it.Record] = it
 }
 
 // markFailed makes what hosts could not apply visible in the store, and takes

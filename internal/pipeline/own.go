@@ -97,7 +97,9 @@ func (p *Pipeline) gather(ctx context.Context, turned time.Time) error {
 func (p *Pipeline) setOwning(owning bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.owning = owning
+	if p.owning = owning; owning {
+		p.restart() // what was delivered meanwhile is not known
+	}
 }
 
 // begun looks at what only time tells, before a turn: a host that stopped

@@ -54,11 +54,17 @@ type Options struct {
 	// Cleared, if set, is told of each mutation that this process clears; it must
 	// not block.
 	Cleared func(Cleared)
-	// Enqueue, if set, adds to the transaction that clears a mutation what tells
-	// other regions of it, given what the local store holds. It must not wait for
-	// anything. An error keeps the mutation from being cleared; if a condition that
-	// it adds does not hold, the mutation is cleared a second later, or by another.
-	Enqueue func(view record.View, txn *record.Txn, key record.Key, committed time.Time) error
+	// Deliver, if set, is offered the mutations that are cleared and may bring them to
+	// other regions at once. It answers which it brings; for each of these it calls
+	// Delivered soon, whatever came of it. Until then their work items stay. It must not
+	// wait for anything.
+	Deliver func(mutations []Mutation) (brings []bool)
+	// Enqueue, if set, adds to the transaction that finishes a mutation what tells
+	// other regions of it, but those that have received it, given what the local store
+	// holds. It must not wait for anything. An error keeps the mutation from being
+	// finished; if a condition that it adds does not hold, the mutation is finished a
+	// second later, or by another.
+	Enqueue func(view record.View, txn *record.Txn, m Mutation, received []secret.RegionName) error
 }
 
 // Pipeline is one control process's part in clearing mutations. Safe for
@@ -82,10 +88,14 @@ type Pipeline struct {
 	// items are the open work items by record, queue the same by revision; an
 	// entry of queue that items no longer names is skipped. held are those that
 	// left queue because a host cannot apply them, or because the transaction that
-	// clears them did not commit.
+	// finishes them did not commit.
 	items map[record.Key]item
 	queue []item
 	held  map[record.Key]item
+	// delivering left queue because they are brought to other regions, delivered came
+	// back from there.
+	delivering map[record.Key]delivery
+	delivered  []delivery
 	// failed are the records in quarantine, by the revision of their entry.
 	failed map[record.Key]int64
 	// events counts those in the outbox.
@@ -99,10 +109,17 @@ type Pipeline struct {
 	changed chan struct{}
 }
 
+// Mutation is the last one of a record, whose work item is open.
+type Mutation struct {
+	Record record.Key
+	// Revision is that of the work item.
+	Revision int64
+	// Committed is when it was planned.
+	Committed time.Time
+}
+
 type item struct {
-	record    record.Key
-	revision  int64
-	committed time.Time
+	Mutation
 	// traceparent is of the request, if it is traced.
 	traceparent string
 }
@@ -159,6 +176,7 @@ func New(o Options) *Pipeline {
 		listening:  o.Now(),
 		looked:     o.Now(),
 		held:       make(map[record.Key]item),
+		delivering: make(map[record.Key]delivery),
 		reports:    make(map[string]Report),
 		items:      make(map[record.Key]item),
 		failed:     make(map[record.Key]int64),
@@ -194,8 +212,8 @@ func (p *Pipeline) note(c record.Change) bool {
 			p.Logger.Error("work item cannot be decoded", "record", key, "error", err)
 			return false
 		}
-		it := item{record: key, revision: c.Revision, committed: record.FromNanos(work.GetCommittedAt()), traceparent: work.GetTraceparent()}
-		if p.items[key].revision == c.Revision {
+		it := item{Mutation{key, c.Revision, record.FromNanos(work.GetCommittedAt())}, work.GetTraceparent()}
+		if p.items[key].Revision == c.Revision {
 			return false
 		}
 		p.enqueue(it)
@@ -271,11 +289,11 @@ func (p *Pipeline) Load() error {
 	clear(p.registered)
 	clear(p.items)
 	clear(p.failed)
-	clear(p.held)
 	p.queue = nil
 	for _, c := range changes {
 		p.note(c)
 	}
+	p.restart()
 	maps.DeleteFunc(p.noted, func(id string, _ time.Time) bool { return p.registered[id] == nil })
 	p.loaded = true
 	p.advance()
@@ -340,7 +358,7 @@ func (p *Pipeline) Status() Status {
 		Open: len(p.items), Failed: len(p.failed), Cleared: p.cleared, Held: len(p.held), Events: max(0, p.events), Owner: p.owning,
 	}
 	for _, it := range p.items {
-		s.OldestAge = max(s.OldestAge, now.Sub(it.committed))
+		s.OldestAge = max(s.OldestAge, now.Sub(it.Committed))
 	}
 	for id, host := range p.registered {
 		r := p.reports[id]

@@ -299,12 +299,14 @@ func TestWhatTellsOtherRegionsIsPartOfTheClearing(t *testing.T) {
 		mark, message := record.ResynchronisationKey("west"), record.MessageKey("west", someRecord)
 		var marked int64
 		tries := 0
-		m, p := startWith(t, pipeline.Options{Enqueue: func(_ record.View, txn *record.Txn, key record.Key, committed time.Time) error {
+		m, p := startWith(t, pipeline.Options{Enqueue: func(_ record.View, txn *record.Txn, mutation pipeline.Mutation, _ []secret.RegionName) error {
 			if tries++; tries == 1 {
 				return errors.New("it is not known yet whom to tell")
 			}
 			txn.Require(mark, marked)
-			txn.Put(record.MessageKey("west", key), record.Messages.Encode(&recordpb.Message{Record: string(key), CommittedAt: committed.UnixNano()}))
+			txn.Put(record.MessageKey("west", mutation.Record), record.Messages.Encode(&recordpb.Message{
+				Record: string(mutation.Record), CommittedAt: mutation.Committed.UnixNano(),
+			}))
 			return nil
 		}})
 		report(t, p, "a", 0)

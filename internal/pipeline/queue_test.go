@@ -43,7 +43,7 @@ func TestHeldItemsLeaveTheQueue(t *testing.T) {
 	p.Changed([]record.Change{work("secret/V/good", 2000), work("secret/V/later", 3000)})
 	p.cleared = 2500
 	for range 2 {
-		if due := p.due(); len(due) != 1 || due[0].record != "secret/V/good" {
+		if _, due := p.due(); len(due) != 1 || due[0].Record != "secret/V/good" {
 			t.Fatalf("due: %v", due)
 		}
 	}
@@ -51,7 +51,7 @@ func TestHeldItemsLeaveTheQueue(t *testing.T) {
 		t.Errorf("%d entries are left in the queue", len(p.queue))
 	}
 	p.Changed([]record.Change{{Stored: record.Stored{Key: record.QuarantineKey("secret/V/bad7")}, Deleted: true}})
-	if due := p.due(); len(due) != 2 || due[0].record != "secret/V/bad7" {
+	if _, due := p.due(); len(due) != 2 || due[0].Record != "secret/V/bad7" {
 		t.Errorf("due once an item's mark is gone: %v", due)
 	}
 }

@@ -28,8 +28,9 @@ const (
 func (p *Process) newPipeline() {
 	p.pipeline = pipeline.New(pipeline.Options{
 		Store: p.records(), Local: p.local, Logger: p.log.With("part", "pipeline"), Cleared: p.noteCleared, Now: p.clock, PeerAges: p.currency.ages,
-		Enqueue: func(view record.View, txn *record.Txn, key record.Key, committed time.Time) error {
-			return p.outbound.Enqueue(view, txn, key, committed)
+		Deliver: func(mutations []pipeline.Mutation) []bool { return p.outbound.Deliver(mutations) },
+		Enqueue: func(view record.View, txn *record.Txn, m pipeline.Mutation, received []secret.RegionName) error {
+			return p.outbound.Enqueue(view, txn, m, received)
 		},
 	})
 }

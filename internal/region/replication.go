@@ -9,6 +9,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/link"
+	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/queue"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replication"
@@ -28,10 +29,9 @@ func (p *Process) startReplication(context.Context) error {
 	}
 	region := p.config.Region.Name
 	log := p.log.With("part", "replication")
-	o := &replication.Outbound{
-		Region: region, Local: completeCopy{p}, Routes: replication.NewRoutes(region), Senders: map[secret.RegionName]*replication.Sender{},
-		Queue: queue.New(queue.Options{Store: p.records(), Local: p.local, Logger: log, Cap: p.queueCap, Now: p.clock}),
-	}
+	o := replication.NewOutbound(region,
+		queue.New(queue.Options{Store: p.records(), Local: p.local, Logger: log, Cap: p.queueCap, Now: p.clock}),
+		replication.NewRoutes(region), completeCopy{p}, func(d []pipeline.Delivery) { p.pipeline.Delivered(d) })
 	clients := make(map[secret.RegionName]peerv1connect.ReplicationServiceClient)
 	for _, peer := range p.links.Peers() {
 		client, err := p.links.Client(peer)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/queue"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -20,6 +22,13 @@ type Outbound struct {
 	Routes  *Routes
 	Senders map[secret.RegionName]*Sender
 	Local   Copy
+	direct  deliveries
+}
+
+// NewOutbound returns the part of a region. delivered is told what came of what Deliver
+// brings to targets.
+func NewOutbound(region secret.RegionName, q *queue.Queue, routes *Routes, local Copy, delivered func([]pipeline.Delivery)) *Outbound {
+	return &Outbound{Region: region, Queue: q, Routes: routes, Local: local, Senders: make(map[secret.RegionName]*Sender), direct: deliveries{ended: delivered}}
 }
 
 // Changed takes note of what the local store applied. Call it before the
@@ -47,11 +56,13 @@ func (o *Outbound) Load() error {
 	return nil
 }
 
-// Enqueue adds to the transaction that clears a mutation what tells its targets.
-func (o *Outbound) Enqueue(view record.View, txn *record.Txn, key record.Key, committed time.Time) error {
-	targets, err := o.Routes.Targets(view, key)
+// Enqueue adds to the transaction that finishes a mutation what tells its targets, but
+// those that have received it. It implements pipeline.Options.
+func (o *Outbound) Enqueue(view record.View, txn *record.Txn, m pipeline.Mutation, received []secret.RegionName) error {
+	targets, err := o.Routes.Targets(view, m.Record)
 	if err == nil {
-		o.Queue.Enqueue(txn, targets, key, committed)
+		lacking := slices.DeleteFunc(slices.Clone(targets), func(r secret.RegionName) bool { return slices.Contains(received, r) })
+		o.Queue.Enqueue(txn, lacking, m.Record, m.Committed)
 	}
 	return err
 }
@@ -65,20 +76,38 @@ func (o *Outbound) WaitReceived(ctx context.Context, key record.Key, revision in
 	}
 	for {
 		var seen int64
+		var changed <-chan struct{}
 		var err error
-		received, outstanding, seen, err = o.received(key)
+		received, outstanding, seen, changed, err = o.received(key)
 		if err == nil && (len(received) >= n || len(outstanding) == 0) {
 			return received, outstanding
 		}
-		if o.Local.WaitApplied(ctx, max(seen, revision)+1) != nil {
+		if o.wait(ctx, max(seen, revision)+1, changed); ctx.Err() != nil {
 			return received, outstanding
 		}
 	}
 }
 
+// wait returns when the local store has reached a revision, changed is closed or ctx
+// ends.
+func (o *Outbound) wait(ctx context.Context, revision int64, changed <-chan struct{}) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer cancel()
+	watching.Go(func() {
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	_ = o.Local.WaitApplied(ctx, revision)
+}
+
 // received answers which targets lack nothing of a record, as of a revision that
 // the local store had reached before.
-func (o *Outbound) received(key record.Key) (received, outstanding []secret.RegionName, seen int64, err error) {
+func (o *Outbound) received(key record.Key) (received, outstanding []secret.RegionName, seen int64, changed <-chan struct{}, err error) {
 	seen = o.Local.Applied()
 	err = o.Local.View(func(view record.View) error {
 		received, outstanding = nil, nil
@@ -86,16 +115,18 @@ func (o *Outbound) received(key record.Key) (received, outstanding []secret.Regi
 		if err != nil {
 			return err
 		}
-		_, open, err := view.Get(record.WorkKey(key))
+		work, open, err := view.Get(record.WorkKey(key))
 		if err != nil {
 			return err
 		}
+		var directly []secret.RegionName
+		directly, changed = o.direct.receivedBy(key, work.Revision)
 		for _, target := range targets {
 			_, waiting, err := view.Get(record.MessageKey(target, key))
 			if err != nil {
 				return err
 			}
-			if open || waiting || o.Queue.Status(target).Resynchronisation != nil {
+			if open && !slices.Contains(directly, target) || waiting || o.Queue.Status(target).Resynchronisation != nil {
 				outstanding = append(outstanding, target)
 			} else {
 				received = append(received, target)
@@ -103,7 +134,7 @@ func (o *Outbound) received(key record.Key) (received, outstanding []secret.Regi
 		}
 		return nil
 	})
-	return received, outstanding, seen, err
+	return received, outstanding, seen, changed, err
 }
 
 // State is how far the last mutation of a record is at a target.

@@ -35,7 +35,10 @@ var errReadAgain = errors.New("the target wants a state that was read later")
 
 // parcel is a record on its way.
 type parcel struct {
-	key      record.Key
+	key record.Key
+	// cleared is the revision of the record's work item if that is still there although
+	// the mutation is cleared, else 0.
+	cleared  int64
 	shipment *service.Shipment
 	// values are the versions to ship, nil for the newest; holder is the secret
 	// whose state goes along.
@@ -46,10 +49,19 @@ type parcel struct {
 // maxRounds bounds how often the target may ask for more of a record.
 const maxRounds = 4
 
+// parcelsOf are to be sent with the newest versions.
+func parcelsOf(keys ...record.Key) []*parcel {
+	parcels := make([]*parcel, len(keys))
+	for i, key := range keys {
+		parcels[i] = &parcel{key: key}
+	}
+	return parcels
+}
+
 // send delivers the present states of some records and answers the fate of each. What
 // the target has promoted is dropped from its targets.
-func (s *Sender) send(ctx context.Context, keys []record.Key) map[record.Key]fate {
-	fates := s.sendStates(ctx, keys)
+func (s *Sender) send(ctx context.Context, parcels []*parcel) map[record.Key]fate {
+	fates := s.sendStates(ctx, parcels)
 	for key, f := range fates {
 		if secret.HasCode(f.err, secret.CodeDetached) {
 			fates[key] = s.detached(ctx, key, f)
@@ -58,12 +70,8 @@ func (s *Sender) send(ctx context.Context, keys []record.Key) map[record.Key]fat
 	return fates
 }
 
-func (s *Sender) sendStates(ctx context.Context, keys []record.Key) map[record.Key]fate {
-	fates := make(map[record.Key]fate, len(keys))
-	parcels := make([]*parcel, len(keys))
-	for i, key := range keys {
-		parcels[i] = &parcel{key: key}
-	}
+func (s *Sender) sendStates(ctx context.Context, parcels []*parcel) map[record.Key]fate {
+	fates := make(map[record.Key]fate, len(parcels))
 	for range maxRounds {
 		if parcels = s.round(ctx, parcels, fates); len(parcels) == 0 {
 			return fates
@@ -128,11 +136,11 @@ func (s *Sender) ship(ctx context.Context, view record.View, p *parcel) (*servic
 	if concerned, err := s.Routes.Concerns(view, s.Target, p.key); err != nil || !concerned {
 		return nil, cmp.Or(err, service.ErrNotShipped)
 	}
-	shipment, err := s.Service.Ship(ctx, view, p.key, p.values)
+	shipment, err := s.Service.Ship(ctx, view, p.key, p.cleared, p.values)
 	if err != nil || p.holder == "" {
 		return shipment, err
 	}
-	shipment.Predecessor, err = s.Service.Ship(ctx, view, record.SecretKey(p.holder), []secret.VersionID{})
+	shipment.Predecessor, err = s.Service.Ship(ctx, view, record.SecretKey(p.holder), 0, []secret.VersionID{})
 	return shipment, err
 }
 
@@ -186,7 +194,7 @@ func (s *Sender) request(ctx context.Context, batch []*parcel, fates map[record.
 // more is the parcel with what the target asks for, and what it was sent before:
 // it keeps nothing of a state that it cannot apply whole.
 func (p *parcel) more(receipt *peerv1.Receipt) *parcel {
-	next := &parcel{key: p.key, values: []secret.VersionID{}, holder: p.holder}
+	next := &parcel{key: p.key, cleared: p.cleared, values: []secret.VersionID{}, holder: p.holder}
 	if holder := receipt.GetHolder(); holder != "" {
 		next.holder = secret.ID(holder)
 	}

@@ -36,7 +36,7 @@ const (
 
 // Outgoing is what a sender needs of the service.
 type Outgoing interface {
-	Ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*service.Shipment, error)
+	Ship(ctx context.Context, view record.View, key record.Key, cleared int64, values []secret.VersionID) (*service.Shipment, error)
 	ShipPromotion(view record.View, key record.Key, to secret.RegionName) (*service.Shipment, error)
 	NotePromotion(ctx context.Context, key record.Key, by secret.RegionName) (settled bool, err error)
 }
@@ -88,6 +88,7 @@ type Sender struct {
 	SenderOptions
 	// synchronising is told that there may be a synchronisation to do.
 	synchronising chan struct{}
+	lane          lane
 }
 
 // NewSender returns a Sender. Feed it with Changed and Run it.
@@ -106,7 +107,7 @@ func NewSender(o SenderOptions) *Sender {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Sender{SenderOptions: o, synchronising: make(chan struct{}, 1)}
+	return &Sender{SenderOptions: o, synchronising: make(chan struct{}, 1), lane: lane{more: make(chan struct{}, 1)}}
 }
 
 // Changed takes note of what the local store applied.
@@ -136,6 +137,7 @@ func (s *Sender) Run(ctx context.Context) error {
 	parts.Go(func() { s.runResynchronisations(ctx) })
 	parts.Go(func() { s.runComparisons(ctx) })
 	slots := make(chan struct{}, maxInFlight)
+	parts.Go(func() { s.runLane(ctx, slots) })
 	var taken time.Time
 	for {
 		select {
@@ -146,7 +148,7 @@ func (s *Sender) Run(ctx context.Context) error {
 		if err := s.Queue.Wait(ctx, s.Target); err != nil {
 			return err
 		}
-		if err := s.gather(ctx, taken); err != nil {
+		if err := s.gather(ctx, taken, func() int { return s.Queue.Waiting(s.Target) }); err != nil {
 			return err
 		}
 		taken = s.Now()
@@ -159,9 +161,9 @@ func (s *Sender) Run(ctx context.Context) error {
 }
 
 // gather returns when a batch is full or gatherFor has passed since one was taken.
-func (s *Sender) gather(ctx context.Context, taken time.Time) error {
+func (s *Sender) gather(ctx context.Context, taken time.Time, waiting func() int) error {
 	rest := gatherFor - s.Now().Sub(taken)
-	if rest <= 0 || s.Queue.Waiting(s.Target) >= batchMessages {
+	if rest <= 0 || waiting() >= batchMessages {
 		return nil
 	}
 	select {
@@ -182,7 +184,7 @@ func (s *Sender) deliver(ctx context.Context, messages []queue.Message) {
 	for i, m := range messages {
 		keys[i], byKey[m.Record] = m.Record, m
 	}
-	fates := s.send(ctx, keys)
+	fates := s.send(ctx, parcelsOf(keys...))
 	var done, deferred, unreached []queue.Message
 	var failed []queue.Failure
 	rest := deferFor
@@ -223,7 +225,7 @@ func (s *Sender) sendWithAccount(ctx context.Context, vault record.Key) fate {
 	if err != nil {
 		return fate{err: err, rest: clearsIn}
 	}
-	return s.send(ctx, []record.Key{vault})[vault]
+	return s.send(ctx, parcelsOf(vault))[vault]
 }
 
 func (s *Sender) settle(ctx context.Context, done []queue.Message, failed []queue.Failure) {

@@ -127,7 +127,7 @@ func (s *Sender) synchronise(ctx context.Context, t *todo) error {
 // mutation that says so does not, since the target is none by then: it is waited
 // for here.
 func (s *Sender) release(ctx context.Context, key record.Key) error {
-	fates := s.send(ctx, []record.Key{key})
+	fates := s.send(ctx, parcelsOf(key))
 	if err := fates[key].err; errors.Is(err, service.ErrNotCleared) {
 		return err
 	}
@@ -278,7 +278,7 @@ func (s *Sender) finish(ctx context.Context, t *todo) error {
 // one when it is, because the target is one of the record's by then. An error means
 // that the rest must be sent again.
 func (s *Sender) sendAll(ctx context.Context, keys []record.Key) error {
-	return s.settleAll(ctx, s.send(ctx, keys))
+	return s.settleAll(ctx, s.send(ctx, parcelsOf(keys...)))
 }
 
 func (s *Sender) settleAll(ctx context.Context, fates map[record.Key]fate) error {

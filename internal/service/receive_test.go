@@ -55,7 +55,7 @@ func (h *harness) clear() {
 func (p *pair) ship(key record.Key, values ...secret.VersionID) *service.Shipment {
 	p.t.Helper()
 	p.east.clear()
-	shipment, err := p.east.Ship(p.t.Context(), p.east.shard.snapshot(), key, values)
+	shipment, err := p.east.Ship(p.t.Context(), p.east.shard.snapshot(), key, 0, values)
 	must(p.t, err)
 	return shipment
 }
@@ -202,15 +202,15 @@ func TestOrdersDecide(t *testing.T) {
 func TestOnlyClearedStatesLeave(t *testing.T) {
 	p := startPair(t)
 	key := record.SecretKey(p.east.create(service.NewSecret{Name: "db"}).Secret.ID)
-	if _, err := p.east.Ship(t.Context(), p.east.shard.snapshot(), key, nil); !errors.Is(err, service.ErrNotCleared) {
+	if _, err := p.east.Ship(t.Context(), p.east.shard.snapshot(), key, 0, nil); !errors.Is(err, service.ErrNotCleared) {
 		t.Fatalf("a state under way: %v", err)
 	}
 	p.send(key)
 	p.put("db", "second")
-	if _, err := p.east.Ship(t.Context(), p.east.shard.snapshot(), key, nil); !errors.Is(err, service.ErrNotCleared) {
+	if _, err := p.east.Ship(t.Context(), p.east.shard.snapshot(), key, 0, nil); !errors.Is(err, service.ErrNotCleared) {
 		t.Fatalf("a newer state behind a cleared one: %v", err)
 	}
-	if _, err := p.west.Ship(t.Context(), p.west.shard.snapshot(), record.VaultKey(p.vault.ID), nil); err == nil {
+	if _, err := p.west.Ship(t.Context(), p.west.shard.snapshot(), record.VaultKey(p.vault.ID), 0, nil); err == nil {
 		t.Error("a replica is sent on")
 	}
 }

@@ -64,13 +64,15 @@ var (
 
 // Ship returns the cleared state of a record. Of a secret it opens the versions
 // in values, or the newest one if values is nil. Every path out of the region,
-// whoever drives it, gets what it sends from here. Errors: ErrNotCleared,
-// ErrNotShipped, ErrCutOff, those of the view and of keyring.Keyring.Open.
-func (s *Service) Ship(ctx context.Context, view record.View, key record.Key, values []secret.VersionID) (*Shipment, error) {
+// whoever drives it, gets what it sends from here. cleared is the revision of the
+// record's work item if that is still there although the mutation is cleared, else 0.
+// Errors: ErrNotCleared, ErrNotShipped, ErrCutOff, those of the view and of
+// keyring.Keyring.Open.
+func (s *Service) Ship(ctx context.Context, view record.View, key record.Key, cleared int64, values []secret.VersionID) (*Shipment, error) {
 	if cut, err := s.CutOff(view, key); err != nil || cut {
 		return nil, firstError(err, ErrCutOff)
 	}
-	return s.shipAs(ctx, view, key, s.Region, values)
+	return s.shipAs(ctx, view, key, s.Region, cleared, values)
 }
 
 // ShipReplica is Ship of a replica whose home is lost, for a region that takes it
@@ -83,23 +85,24 @@ func (s *Service) ShipReplica(ctx context.Context, view record.View, key record.
 	if err != nil {
 		return nil, err
 	}
-	return s.shipAs(ctx, view, key, lost, values)
+	return s.shipAs(ctx, view, key, lost, 0, values)
 }
 
 // shipAs is Ship of what a region may send.
-func (s *Service) shipAs(ctx context.Context, view record.View, key record.Key, as secret.RegionName, values []secret.VersionID) (*Shipment, error) {
-	p, err := s.ship(ctx, view, key, as, values)
+func (s *Service) shipAs(ctx context.Context, view record.View, key record.Key, as secret.RegionName, cleared int64, values []secret.VersionID) (*Shipment, error) {
+	p, err := s.ship(ctx, view, key, as, cleared, values)
 	if err == nil {
 		p.Read, err = momentOf(view)
 	}
 	return p, err
 }
 
-func (s *Service) ship(ctx context.Context, view record.View, key record.Key, as secret.RegionName, values []secret.VersionID) (*Shipment, error) {
-	_, open, err := view.Get(record.WorkKey(key))
+func (s *Service) ship(ctx context.Context, view record.View, key record.Key, as secret.RegionName, cleared int64, values []secret.VersionID) (*Shipment, error) {
+	work, open, err := view.Get(record.WorkKey(key))
 	if err != nil {
 		return nil, err
 	}
+	open = open && work.Revision != cleared
 	stored, ok, err := view.Get(key)
 	if err != nil {
 		return nil, err

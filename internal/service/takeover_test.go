@@ -19,7 +19,7 @@ func deliver(t *testing.T, from, to *harness, key record.Key) service.Receipt {
 	from.clear()
 	var values []secret.VersionID
 	for range 4 {
-		s, err := from.Ship(t.Context(), from.shard.snapshot(), key, values)
+		s, err := from.Ship(t.Context(), from.shard.snapshot(), key, 0, values)
 		must(t, err)
 		r := to.Receive(t.Context(), service.Source{Region: from.Region}, s)
 		if len(r.Needs) == 0 {

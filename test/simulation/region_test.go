@@ -152,17 +152,14 @@ func (r *region) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &process{cancel: cancel, routes: replication.NewRoutes(r.name)}
 	p.queue = queue.New(queue.Options{Store: r.shard, Local: local{r.shard}, Cap: queueCap})
+	outbound := replication.NewOutbound(r.name, p.queue, p.routes, local{r.shard}, func(d []pipeline.Delivery) { p.pipeline.Delivered(d) })
 	p.pipeline = pipeline.New(pipeline.Options{
-		Store: r.shard, Local: local{r.shard},
-		Enqueue: func(view record.View, txn *record.Txn, key record.Key, committed time.Time) error {
-			targets, err := p.routes.Targets(view, key)
-			p.queue.Enqueue(txn, targets, key, committed)
-			return err
-		},
+		Store: r.shard, Local: local{r.shard}, Deliver: outbound.Deliver, Enqueue: outbound.Enqueue,
 	})
 	for _, target := range names {
 		if target != r.name {
-			p.senders = append(p.senders, r.newSender(p.queue, p.routes, target))
+			s := r.newSender(p.queue, p.routes, target)
+			p.senders, outbound.Senders[target] = append(p.senders, s), s
 		}
 	}
 	p.collector = r.newCollector(p.queue)
@@ -221,6 +218,7 @@ func (r *region) report(ctx context.Context, p *pipeline.Pipeline) {
 		r.mu.Unlock()
 		if !silent {
 			v := r.shard.snapshot()
+			r.world.noteApplied(r, v, bad)
 			report := pipeline.Report{Host: "one", Address: "one:1", Cell: "base", Applied: v.revision}
 			region, err := service.RegionRecord(v)
 			if err == nil {

@@ -110,17 +110,24 @@ func ownerIn(v view, key record.Key) (o secret.Ownership, ok bool) {
 	return grave.Ownership, true
 }
 
+// noteApplied takes note of what a region's only host can apply: all but one record. It
+// is what the pipeline may clear once the host has reported it.
+func (w *world) noteApplied(r *region, applied view, bad record.Key) {
+	for key := range applied.records {
+		if !key.HasPrefix(record.WorkPrefix) || key == record.WorkKey(bad) {
+			continue
+		}
+		key = key[len(record.WorkPrefix):]
+		if o, ok := ownerIn(applied, key); ok && o.MaySend(r.name) {
+			w.noteCleared(key, o.Order)
+		}
+	}
+}
+
 // observe checks each commit of a region.
 func (w *world) observe(r *region, before view, txn record.Txn) {
 	for _, write := range txn.Writes {
 		key := write.Key
-		if key.HasPrefix(record.WorkPrefix) && write.Value == nil {
-			key = key[len(record.WorkPrefix):]
-			if o, ok := ownerIn(before, key); ok && o.MaySend(r.name) {
-				w.noteCleared(key, o.Order)
-			}
-			continue
-		}
 		if write.Value == nil {
 			continue
 		}
