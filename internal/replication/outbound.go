@@ -164,7 +164,7 @@ type TargetStatus struct {
 	// Since is when the oldest mutation committed that the target lacks; zero if it
 	// lacks none.
 	Since time.Time
-	// PendingSecrets and FailedSecrets count those of a vault, up to countMost.
+	// PendingSecrets and FailedSecrets count those of a vault, up to about countMost.
 	PendingSecrets, FailedSecrets int
 	// Synchronising is set while the whole vault is synchronised, with how many
 	// secrets that has sent, of how many that there were when it began.
@@ -271,10 +271,17 @@ const countMost = 10_000
 // VaultStatus answers how far the secrets of a vault are at each region that holds
 // it.
 func (o *Outbound) VaultStatus(view record.View, vault *secret.Vault) ([]TargetStatus, error) {
+	open, err := o.openItems(view, vault.ID)
+	if err != nil {
+		return nil, err
+	}
 	var all []TargetStatus
 	for _, region := range vault.Replication.Holders() {
 		s := TargetStatus{Region: region, State: Received}
 		if err := o.countMessages(view, vault.ID, &s); err != nil {
+			return nil, err
+		}
+		if err := s.countOpen(view, open[region]); err != nil {
 			return nil, err
 		}
 		sync, _, err := record.Load(view, record.Synchronisations, record.SynchronisationKey(region, vault.ID, ""))
@@ -302,6 +309,56 @@ func (o *Outbound) VaultStatus(view record.View, vault *secret.Vault) ([]TargetS
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// openItem is a secret with an open work item.
+type openItem struct {
+	secret    record.Key
+	committed time.Time
+}
+
+// openItems returns, for each target, the secrets of a vault that have no message yet,
+// up to countMost.
+func (o *Outbound) openItems(view record.View, vault secret.VaultID) (open map[secret.RegionName][]openItem, err error) {
+	open = make(map[secret.RegionName][]openItem)
+	prefix := record.WorkKey(record.Key(record.SecretPrefix + string(vault) + "/"))
+	n := 0
+	var inner error
+	err = view.Scan(prefix, record.PrefixEnd(string(prefix)), func(stored record.Stored) bool {
+		item, err := record.WorkItems.Decode(stored.Value)
+		if inner = err; err != nil {
+			return false
+		}
+		key := stored.Key[len(record.WorkPrefix):]
+		targets, err := o.Routes.Targets(view, key)
+		if inner = err; err != nil {
+			return false
+		}
+		for _, target := range targets {
+			open[target] = append(open[target], openItem{key, record.FromNanos(item.GetCommittedAt())})
+		}
+		n++
+		return n < countMost
+	})
+	return open, errors.Join(err, inner)
+}
+
+// countOpen adds the items of secrets for which no message waits.
+func (s *TargetStatus) countOpen(view record.View, open []openItem) error {
+	for _, item := range open {
+		_, waiting, err := view.Get(record.MessageKey(s.Region, item.secret))
+		if err != nil {
+			return err
+		}
+		if waiting {
+			continue
+		}
+		s.PendingSecrets++
+		if s.Since.IsZero() || item.committed.Before(s.Since) {
+			s.Since = item.committed
+		}
+	}
+	return nil
 }
 
 func (o *Outbound) countMessages(view record.View, vault secret.VaultID, s *TargetStatus) error {
