@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -67,15 +68,12 @@ func (p *Pipeline) advance() {
 	p.cleared = max(p.cleared, lowest)
 }
 
-// quarantined reports whether a live host could not apply the record; mu is held.
-func (p *Pipeline) quarantined(key record.Key) bool {
-	live, _ := p.liveHosts()
-	for _, r := range live {
-		if _, failing := r.failing[key]; failing {
-			return true
-		}
-	}
-	return false
+// quarantined reports whether one of the live hosts could not apply the record.
+func quarantined(live []Report, key record.Key) bool {
+	return slices.ContainsFunc(live, func(r Report) bool {
+		_, failing := r.failing[key]
+		return failing
+	})
 }
 
 // heard reports whether the last report is young enough for its host to count.

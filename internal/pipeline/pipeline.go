@@ -308,7 +308,8 @@ func (p *Pipeline) WaitCleared(ctx context.Context, key record.Key, revision int
 	for {
 		p.mu.Lock()
 		cleared, changed := p.cleared, p.changed
-		failed := p.quarantined(key)
+		live, _ := p.liveHosts()
+		failed := quarantined(live, key)
 		p.mu.Unlock()
 		switch {
 		case cleared < revision:

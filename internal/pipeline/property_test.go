@@ -73,8 +73,9 @@ func steps() *rapid.Generator[[]step] {
 	}), 5, 40)
 }
 
-// Whatever hosts report, lose and forget, an item is cleared only by the rule,
-// and is cleared in the end if the rule allows it.
+// Whatever hosts report, lose and forget, and however long deliveries take, an item is
+// delivered and finished only by the rule, and is finished in the end if the rule allows
+// it.
 func TestItemsAreClearedByTheRuleAlone(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		plan := steps().Draw(rt, "steps")
@@ -87,13 +88,15 @@ func TestItemsAreClearedByTheRuleAlone(t *testing.T) {
 }
 
 func run(t *testing.T, plan []step) error {
-	m, p := start(t)
+	m, p, c := startCourier(t)
+	c.refuses = func(m pipeline.Mutation) bool { return m.Revision%4 == 0 }
+	c.after = func(m pipeline.Mutation) time.Duration { return time.Duration(m.Revision%4-1) * time.Second }
 	rule := &model{reports: map[string]pipeline.Report{}}
 	for i, s := range plan {
 		if err := do(t, m, p, rule, s); err != nil {
 			return fmt.Errorf("step %d, %+v: %w", i, s, err)
 		}
-		if err := rule.check(m); err != nil {
+		if err := rule.check(m, c); err != nil {
 			return fmt.Errorf("step %d, %+v: %w", i, s, err)
 		}
 	}
@@ -109,7 +112,7 @@ func run(t *testing.T, plan []step) error {
 			rule.reports[host] = r
 		}
 		time.Sleep(1100 * time.Millisecond)
-		if err := rule.check(m); err != nil {
+		if err := rule.check(m, c); err != nil {
 			return err
 		}
 	}
@@ -143,9 +146,12 @@ func do(t *testing.T, m *memory, p *pipeline.Pipeline, rule *model, s step) erro
 	return nil
 }
 
-func (m *model) check(shard *memory) error {
+func (m *model) check(shard *memory, c *courier) error {
 	synctest.Wait()
 	m.observe()
+	if offered := c.newest(); offered > m.cleared {
+		return fmt.Errorf("the mutation of revision %d was delivered, the rule allows %d: %+v", offered, m.cleared, m.reports)
+	}
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	for revision := range shard.cleared {

@@ -22,11 +22,12 @@ func (p *Pipeline) enqueue(it item) {
 // What it passes over is not looked at again: finished items leave the queue for good,
 // those that are held until requeue.
 func (p *Pipeline) due() (delivered []delivery, fresh []item) {
-	p.delivered = slices.DeleteFunc(p.delivered, func(d delivery) bool { return !p.mayFinish(d.item) })
+	live, _ := p.liveHosts()
+	p.delivered = slices.DeleteFunc(p.delivered, func(d delivery) bool { return !p.mayFinish(d.item, live) })
 	delivered = slices.Clone(p.delivered[:min(len(p.delivered), batch)])
 	n := 0
 	for ; n < len(p.queue) && len(delivered)+len(fresh) < batch && p.queue[n].Revision <= p.cleared; n++ {
-		if it := p.queue[n]; p.delivering[it.Record].item != it && p.mayFinish(it) {
+		if it := p.queue[n]; p.delivering[it.Record].item != it && p.mayFinish(it, live) {
 			fresh = append(fresh, it)
 		}
 	}
@@ -37,12 +38,12 @@ func (p *Pipeline) due() (delivered []delivery, fresh []item) {
 }
 
 // mayFinish reports whether an item is open and not held; mu is held. It holds one
-// whose record a host cannot apply.
-func (p *Pipeline) mayFinish(it item) bool {
+// whose record a live host cannot apply.
+func (p *Pipeline) mayFinish(it item, live []Report) bool {
 	if p.items[it.Record] != it || p.held[it.Record] == it {
 		return false
 	}
-	if _, failed := p.failed[it.Record]; failed || p.quarantined(it.Record) {
+	if _, failed := p.failed[it.Record]; failed || quarantined(live, it.Record) {
 		p.held[it.Record] = it
 		return false
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
 const (
 	// deliverWithin is how long a cleared mutation's work item stays for targets to
 	// receive it, which spares a message for each. Those that have not get one.
-	deliverWithin = 250 * time.Millisecond
+	deliverWithin = 500 * time.Millisecond
 	// lateFor is how long a target that was late gets messages.
 	lateFor = 5 * time.Second
 )
@@ -30,13 +31,26 @@ type deliveries struct {
 	changed chan struct{}
 }
 
-// delivery is one of them; mu of deliveries guards it.
+// delivery is one of them.
 type delivery struct {
 	pipeline.Mutation
 	of *deliveries
-	// waiting are the senders that have not said what came of it.
+
+	// mu of deliveries guards these: the senders that have not said what came of it, and
+	// the targets that have received it.
 	waiting  []*Sender
 	received []secret.RegionName
+
+	// What all targets are sent at first is read once.
+	reading  sync.Once
+	shipment *service.Shipment
+	err      error
+}
+
+// ship returns what all targets are sent at first. The first sender reads it.
+func (d *delivery) ship(read func() (*service.Shipment, error)) (*service.Shipment, error) {
+	d.reading.Do(func() { d.shipment, d.err = read() })
+	return d.shipment, d.err
 }
 
 // Deliver brings targets what they lack of some mutations, as far as they can be

@@ -112,7 +112,7 @@ func (s *Sender) deliverDirectly(ctx context.Context, batch []*delivery) {
 	}
 	parcels := make([]*parcel, len(batch))
 	for i, d := range batch {
-		parcels[i] = &parcel{key: d.Record, cleared: d.Revision}
+		parcels[i] = &parcel{key: d.Record, delivery: d}
 	}
 	fates := s.send(ctx, parcels)
 	var received, missed []*delivery

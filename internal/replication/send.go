@@ -36,9 +36,9 @@ var errReadAgain = errors.New("the target wants a state that was read later")
 // parcel is a record on its way.
 type parcel struct {
 	key record.Key
-	// cleared is the revision of the record's work item if that is still there although
-	// the mutation is cleared, else 0.
-	cleared  int64
+	// delivery is set if the record's work item is still there although the mutation is
+	// cleared.
+	delivery *delivery
 	shipment *service.Shipment
 	// values are the versions to ship, nil for the newest; holder is the secret
 	// whose state goes along.
@@ -136,7 +136,14 @@ func (s *Sender) ship(ctx context.Context, view record.View, p *parcel) (*servic
 	if concerned, err := s.Routes.Concerns(view, s.Target, p.key); err != nil || !concerned {
 		return nil, cmp.Or(err, service.ErrNotShipped)
 	}
-	shipment, err := s.Service.Ship(ctx, view, p.key, p.cleared, p.values)
+	if p.delivery != nil && p.values == nil {
+		return p.delivery.ship(func() (*service.Shipment, error) { return s.Service.Ship(ctx, view, p.key, p.delivery.Revision, nil) })
+	}
+	var cleared int64
+	if p.delivery != nil {
+		cleared = p.delivery.Revision
+	}
+	shipment, err := s.Service.Ship(ctx, view, p.key, cleared, p.values)
 	if err != nil || p.holder == "" {
 		return shipment, err
 	}
@@ -194,7 +201,7 @@ func (s *Sender) request(ctx context.Context, batch []*parcel, fates map[record.
 // more is the parcel with what the target asks for, and what it was sent before:
 // it keeps nothing of a state that it cannot apply whole.
 func (p *parcel) more(receipt *peerv1.Receipt) *parcel {
-	next := &parcel{key: p.key, cleared: p.cleared, values: []secret.VersionID{}, holder: p.holder}
+	next := &parcel{key: p.key, delivery: p.delivery, values: []secret.VersionID{}, holder: p.holder}
 	if holder := receipt.GetHolder(); holder != "" {
 		next.holder = secret.ID(holder)
 	}

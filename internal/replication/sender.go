@@ -31,7 +31,7 @@ const (
 	// gatherFor is how long after a batch was taken the next one gathers if it is not
 	// full: a batch costs a request and a transaction, whatever its size. A mutation
 	// after a pause does not wait.
-	gatherFor = 10 * time.Millisecond
+	gatherFor = 20 * time.Millisecond
 )
 
 // Outgoing is what a sender needs of the service.

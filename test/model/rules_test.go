@@ -33,6 +33,10 @@ type rules struct {
 	putsOnce bool
 	// enqueuesLater clears and enqueues in two transactions.
 	enqueuesLater bool
+	// deliversPoison delivers without a message what hosts cannot apply.
+	deliversPoison bool
+	// trustsOlder leaves out the message to a target that has received an older mutation.
+	trustsOlder bool
 	// finishesUncleared ends a synchronisation that met a state not cleared.
 	finishesUncleared bool
 	// forgetsReleased keeps no tombstone of a copy that is released.

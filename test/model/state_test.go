@@ -92,6 +92,8 @@ type shipment struct {
 	// message and sync are what of the queue it is to fulfil: the message at that
 	// revision, the synchronisation at that one.
 	message, sync uint8
+	// direct is the mutation that is delivered without a message, 0 if none is.
+	direct uint8
 	// read is when the state was read: how many mutations there had been.
 	read uint8
 	// predecessor is the state of the other secret, sent along if with is set.
@@ -130,6 +132,9 @@ type durable struct {
 type state struct {
 	places [regions]place
 	queue  [regions][records]waiting
+	// told is the last mutation of each secret that each target is known to have received
+	// without a message.
+	told [regions][records]uint8
 	// vaultWaits says to whom the vault's record is still to be told.
 	vaultWaits [regions]bool
 	// admitted is the incarnation of the home that each region admits.
@@ -159,6 +164,8 @@ const maxNetwork = 2
 // budget bounds a search: how often each thing may still happen.
 type budget struct {
 	mutations, poisons, purges, creations, retargets, vaults, backups, restores, upgrades, collections, losses, network uint8
+	// deliveries are those without a message.
+	deliveries uint8
 }
 
 // start is a home with one secret that has just been created.

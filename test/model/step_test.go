@@ -15,6 +15,7 @@ func (r *rules) next(s *state, tell func(what string, next state, broken error))
 		r.clear(s, record, tell)
 		for to := uint8(west); to < regions; to++ {
 			r.read(s, to, record, tell)
+			r.readDirectly(s, to, record, tell)
 		}
 	}
 	for i := range s.network {
@@ -85,8 +86,9 @@ func (r *rules) mutations(s *state, record uint8, tell func(string, state, error
 	}
 }
 
-// clear is the one transaction in which the pipeline clears a mutation and
-// enqueues it.
+// clear is the one transaction in which the pipeline finishes a mutation that is cleared
+// and enqueues it for the targets that are not known to have received it. It may have
+// forgotten which these are.
 func (r *rules) clear(s *state, record uint8, tell func(string, state, error)) {
 	home := s.places[east].has[record]
 	if !home.open || home.poison {
@@ -98,12 +100,37 @@ func (r *rules) clear(s *state, record uint8, tell func(string, state, error)) {
 	if r.enqueuesLater {
 		tell("the pipeline clears the mutation and crashes", n, nil)
 	}
+	lacking := n
 	for to := uint8(west); to < regions; to++ {
 		if w := &n.queue[to][record]; r.meantFor(n.places[east].vault, home, int(to)) && (w.message == 0 || !r.putsOnce) {
 			w.message = home.content
 		}
+		if told := s.told[to][record]; told != home.content && (told == 0 || !r.trustsOlder) {
+			lacking.queue[to][record] = n.queue[to][record]
+		}
+	}
+	if lacking != n {
+		tell(fmt.Sprintf("the pipeline clears %c, which was delivered", 'A'+record), lacking, nil)
 	}
 	tell(fmt.Sprintf("the pipeline clears %c", 'A'+record), n, nil)
+}
+
+// readDirectly is the sender reading what the pipeline is about to finish.
+func (r *rules) readDirectly(s *state, to, record uint8, tell func(string, state, error)) {
+	home := s.places[east].has[record]
+	bypasses := s.left.deliveries > 0 && home.open && (!home.poison || r.deliversPoison) && s.queue[to][record].message == 0
+	if !bypasses || !r.meantFor(s.places[east].vault, home, int(to)) || r.depart(home.ownership(), names[east], false) != secret.Leaves {
+		return
+	}
+	n := *s
+	n.left.deliveries--
+	if !home.poison {
+		n.cleared |= 1 << home.content
+	}
+	p := shipment{sent: true, to: to, record: record, incarnation: s.places[east].incarnation, state: home, direct: home.content, read: s.now()}
+	if n.send(p) {
+		tell(fmt.Sprintf("the sender reads %c for %s, before it is finished", 'A'+record, names[to]), n, nil)
+	}
 }
 
 // read is the sender taking what waits and reading the state that it will send,
@@ -202,6 +229,9 @@ func (r *rules) done(s *state, p shipment) {
 	}
 	if p.sync != 0 && w.sync == p.sync || r.doneBlindly {
 		w.sync = 0
+	}
+	if p.direct != 0 {
+		s.told[p.to][p.record] = p.direct
 	}
 }
 
@@ -360,6 +390,7 @@ func (r *rules) operate(s *state, tell func(string, state, error)) {
 		n.places[east].has, n.places[east].holder, n.queue = s.backup.has, s.backup.holder, s.backup.queue
 		n.places[east].incarnation++
 		n.origin, n.confirmed = s.backup.at, [regions][records]bool{}
+		n.told = [regions][records]uint8{}
 		n.backedUp, n.backup = false, durable{}
 		tell("east is restored from its backup", n, nil)
 	}
