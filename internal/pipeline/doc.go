@@ -6,11 +6,12 @@
 //
 // Flow: the transaction of a mutation also puts a work item. Hosts report the
 // revision they have applied over a stream, not by writing to the store. One
-// control process, the owner of a lease, deletes work items in batches once the
-// cleared revision has passed them. Nothing depends on the lease for
+// control process, the owner of a lease, finishes mutations in batches once the
+// cleared revision has passed them: it has other regions told, waits a moment for
+// them to receive it, and deletes the work item. Nothing depends on the lease for
 // correctness: a work item is deleted only if it is the one that was seen.
 //
-// Guarantee: a work item is deleted only when at least one host is registered,
+// Guarantee: a mutation is offered to other regions, and its work item deleted, only when at least one host is registered,
 // at least a majority of the registered hosts is live, and every live host has
 // applied the mutation. Zero hosts means wait. A host that skipped the record as
 // a suspected poison pill has not applied it.

@@ -4,8 +4,8 @@
 // Purpose: an unreachable, slow or refusing target changes nothing for callers
 // and for other targets, fills no store, and misses nothing.
 //
-// Flow: the transaction that clears a mutation also puts a message for each
-// target (Enqueue). The message is a pointer: whoever takes it reads the latest
+// Flow: the transaction that finishes a mutation also puts a message for each target
+// that has not received it yet (Enqueue). The message is a pointer: whoever takes it reads the latest
 // cleared state of the record and sends that, so a later mutation of the record
 // only refreshes the message. Take hands out due messages, Done deletes them,
 // Failed stores when to try again. The index that makes this cheap is in memory,

@@ -11,7 +11,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-// Enqueue adds to the transaction that clears a mutation what tells each target of
+// Enqueue adds to the transaction that finishes a mutation what tells each target of
 // it: one write or one condition per target, without I/O. It may be called for
 // several records with one transaction. A message that is
 // already there is put again, which keeps its age and ends its backoff. A queue
