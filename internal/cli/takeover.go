@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,8 @@ this one holds a replica: secrets, vaults, accounts and who may do what in them.
 write does it, whatever their number; mutations are accepted here from then on.
 
 What the lost region had accepted and not sent yet is not here. If another survivor
-holds it, it is fetched before a record changes here. Otherwise it is kept where it
+holds it, it is fetched before a record changes here: this region compares its copies
+with theirs, and asks for what differs. Otherwise it is kept where it
 is: when the region returns it becomes a replica by itself, and lists what nobody had
 as conflicts (lifeboat conflict list).
 
@@ -79,14 +81,48 @@ func (a *app) takeoverDryRun(ctx context.Context, cl *client.Client, region stri
 		row(w, "would move here", fmt.Sprintf("%d secrets, %d vaults, %d accounts", s.GetSecrets(), s.GetVaults(), s.GetAccounts()))
 		row(w, "of other vaults", fmt.Sprintf("single secrets of %d vaults, which themselves stay", s.GetPartialVaults()))
 		row(w, region+" answered last", at(s.GetLastSeenAt()))
-		row(w, "asked for newer states", or(strings.Join(s.GetSurvivors(), ", "), "no region"))
-		row(w, "cannot be asked", or(strings.Join(s.GetSilent(), ", "), "-"))
-		for _, n := range s.GetNewer() {
-			row(w, "newer in "+n.GetRegion(), fmt.Sprintf("%d of %d records that it was asked about", n.GetNewer(), n.GetAsked()))
+		row(w, "compared with", or(strings.Join(s.GetSurvivors(), ", "), "no region"))
+		row(w, "does not answer", or(strings.Join(s.GetSilent(), ", "), "-"))
+		for _, survivor := range s.GetCompared() {
+			survivorRows(w, survivor)
 		}
 		row(w, "would be refused", or(clip(answer.GetBlocked(), 70), "no"))
 		row(w, "lost for now", "what "+region+" accepted and no region that answers has")
 	})
+}
+
+// survivorRows show how a survivor differs from this region.
+func survivorRows(w io.Writer, s *lifeboatv1.SurvivorScope) {
+	region := clip(s.GetRegion(), 12)
+	row(w, "newer in "+region, fmt.Sprintf("%d of %d secrets, and %d other records: fetched before they move", s.GetNewer(), s.GetCompared(), s.GetOtherRecords()))
+	row(w, "only in "+region, fmt.Sprintf("%d secrets that are meant for this region: fetched", s.GetMissing()))
+	row(w, "stranded in "+region, fmt.Sprintf("%d secrets that are not meant for this region", s.GetStranded()))
+	row(w, "behind in "+region, fmt.Sprintf("%d secrets that it lacks or holds older", s.GetBehind()))
+	for _, v := range s.GetVaults() {
+		parts := []string{
+			differing(v.GetNewer(), "newer", v.GetNewerExamples()), differing(v.GetMissing(), "only there", v.GetMissingExamples()),
+			differing(v.GetStranded(), "stranded", nil), differing(v.GetBehind(), "behind", nil),
+		}
+		parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" })
+		row(w, "  "+clip(or(v.GetName(), v.GetVault()), 26), clip(strings.Join(parts, ", "), 68))
+	}
+	for _, u := range s.GetUncompared() {
+		what := "nothing"
+		if u.GetCount() > 0 {
+			what = fmt.Sprintf("without %d vaults", u.GetCount())
+		}
+		row(w, "compared with "+region, clip(what+": "+u.GetReason(), 68))
+	}
+}
+
+func differing(n uint64, what string, examples []string) string {
+	switch {
+	case n == 0:
+		return ""
+	case len(examples) == 0:
+		return fmt.Sprintf("%d %s", n, what)
+	}
+	return fmt.Sprintf("%d %s (%s)", n, what, strings.Join(examples, ", "))
 }
 
 func (a *app) regionTakeovers() *cobra.Command {

@@ -21,24 +21,28 @@ func (p *Process) startOwnership(context.Context) error {
 		return nil
 	}
 	log := p.log.With("part", "ownership")
-	p.survivors = &replication.Survivors{
-		Local: completeCopy{p}, Service: p.service, Clients: map[secret.RegionName]peerv1connect.ReplicationServiceClient{}, Logger: log,
-	}
+	clients := map[secret.RegionName]peerv1connect.ReplicationServiceClient{}
 	for _, peer := range p.links.Peers() {
 		client, err := p.links.Client(peer)
 		if err != nil {
 			return err
 		}
-		p.survivors.Clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
+		clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
 	}
+	p.survivors = replication.NewSurvivors(replication.SurvivorsOptions{
+		Region: p.config.Region.Name, Local: completeCopy{p}, Service: p.service, Digester: p.service, Clients: clients, Logger: log,
+		Opened: p.replicated.noteOpened,
+	})
 	p.keeper = ownership.New(ownership.Options{
 		Service: p.service, Local: p.synced, Peers: p.ownershipPeers, Untold: p.untold, Logger: log,
 	})
 	return nil
 }
 
-// runOwnership runs the keeper while this process holds its lease.
+// runOwnership runs the keeper while this process holds its lease, and has vaults
+// compared of which records are asked for in this process.
 func (p *Process) runOwnership(ctx context.Context) {
+	p.run(ctx, "survivors", p.survivors.Run)
 	p.run(ctx, "ownership", func(ctx context.Context) error { return p.store.Hold(ctx, "ownership", p.keeper.Run) })
 }
 
@@ -52,6 +56,14 @@ func (s survivors) Pull(ctx context.Context, lost secret.RegionName, keys []reco
 	}
 }
 
+// Compare implements service.Survivors.
+func (s survivors) Compare(ctx context.Context, lost secret.RegionName, only secret.VaultID, missing func([]record.Key) error) error {
+	if s.p.survivors == nil {
+		return nil
+	}
+	return s.p.survivors.Compare(ctx, lost, only, missing)
+}
+
 func (p *Process) ownershipPeers() (all []ownership.Peer) {
 	for _, s := range p.links.Status() {
 		all = append(all, ownership.Peer{
@@ -60,9 +72,6 @@ func (p *Process) ownershipPeers() (all []ownership.Peer) {
 	}
 	return all
 }
-
-// askSurvivorsFor bounds how long a dry run of a takeover asks other regions.
-const askSurvivorsFor = 2 * time.Second
 
 // ownerships implements native.Ownership.
 type ownerships struct{ p *Process }
@@ -117,38 +126,6 @@ func (o ownerships) takeOverDrill(ctx context.Context, lost secret.RegionName, v
 // CutDrillVault implements native.Ownership.
 func (o ownerships) CutDrillVault(ctx context.Context, vault secret.VaultID, lasts time.Duration) (time.Time, error) {
 	return o.p.service.CutDrillVault(ctx, vault, lasts)
-}
-
-// scope says what a takeover of a region would move, and who can be asked about it.
-func (o ownerships) scope(ctx context.Context, lost secret.RegionName) (*lifeboatv1.TakeoverScope, error) {
-	scope := &lifeboatv1.TakeoverScope{}
-	var sample []record.Key
-	err := o.p.synced(func(view record.View) error {
-		found, err := o.p.service.TakeoverScope(view, lost)
-		scope.Accounts, scope.Vaults, scope.Secrets, scope.PartialVaults = found.Accounts, found.Vaults, found.Secrets, found.PartialVaults
-		sample = found.Sample
-		return err
-	})
-	for _, peer := range o.p.links.Status() {
-		switch {
-		case peer.Region == lost:
-		case peer.Reachable:
-			scope.Survivors = append(scope.Survivors, string(peer.Region))
-		default:
-			scope.Silent = append(scope.Silent, string(peer.Region))
-		}
-	}
-	if err != nil {
-		return scope, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, askSurvivorsFor)
-	defer cancel()
-	newer, asked := o.p.survivors.Newer(ctx, lost, sample)
-	for _, survivor := range scope.Survivors {
-		region := secret.RegionName(survivor)
-		scope.Newer = append(scope.Newer, &lifeboatv1.SurvivorScope{Region: survivor, Newer: newer[region], Asked: asked[region]})
-	}
-	return scope, nil
 }
 
 // Takeovers implements native.Ownership.

@@ -17,7 +17,9 @@ type replicationMetrics struct {
 	lag      *prometheus.HistogramVec
 	compared *prometheus.CounterVec
 	differed *prometheus.CounterVec
-	gauges   []queueGauge
+	// opened is by survivor, not by target.
+	opened *prometheus.CounterVec
+	gauges []queueGauge
 }
 
 type queueGauge struct {
@@ -38,6 +40,10 @@ func newReplicationMetrics() *replicationMetrics {
 		differed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lifeboat_replication_differing_secrets_total", Help: "Secrets of which the target differed although nothing was under way.",
 		}, labels),
+		opened: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "lifeboat_takeover_opened_secrets_total",
+			Help: "Secrets of a lost region about which the survivor was asked before they moved here, or was not, since a comparison had shown that it has nothing newer.",
+		}, []string{"survivor", "asked"}),
 	}
 	gauge := func(name, help string, value func(queue.Status) float64) {
 		m.gauges = append(m.gauges, queueGauge{prometheus.NewDesc("lifeboat_queue_"+name, help, labels, nil), value})
@@ -61,6 +67,7 @@ func (m *replicationMetrics) follow(o *replication.Outbound) {
 		m.lag.WithLabelValues(string(target))
 		m.compared.WithLabelValues(string(target))
 		m.differed.WithLabelValues(string(target))
+		m.noteOpened(target, 0, 0)
 	}
 }
 
@@ -73,11 +80,18 @@ func (m *replicationMetrics) noteCompared(c replication.Comparison) {
 	m.differed.WithLabelValues(string(c.Target)).Add(float64(len(c.Differing)))
 }
 
+// noteOpened is told of secrets that are about to move here.
+func (m *replicationMetrics) noteOpened(survivor secret.RegionName, asked, unasked int) {
+	m.opened.WithLabelValues(string(survivor), "true").Add(float64(asked))
+	m.opened.WithLabelValues(string(survivor), "false").Add(float64(unasked))
+}
+
 // Describe implements prometheus.Collector.
 func (m *replicationMetrics) Describe(into chan<- *prometheus.Desc) {
 	m.lag.Describe(into)
 	m.compared.Describe(into)
 	m.differed.Describe(into)
+	m.opened.Describe(into)
 	for _, g := range m.gauges {
 		into <- g.desc
 	}
@@ -88,6 +102,7 @@ func (m *replicationMetrics) Collect(into chan<- prometheus.Metric) {
 	m.lag.Collect(into)
 	m.compared.Collect(into)
 	m.differed.Collect(into)
+	m.opened.Collect(into)
 	for _, target := range m.outbound.Targets() {
 		s := m.outbound.Queue.Status(target)
 		for _, g := range m.gauges {

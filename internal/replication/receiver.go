@@ -34,6 +34,7 @@ type Incoming interface {
 	LiveOf(view record.View, keys []record.Key) (live []record.Key, at secret.Moment, err error)
 	ForgottenOf(view record.View, peer secret.RegionName, keys []record.Key) (forgotten []record.Key, at secret.Moment, err error)
 	CutOff(view record.View, key record.Key) (bool, error)
+	ListReplicas(view record.View, lost, heir secret.RegionName, start record.Key) (found []service.Replica, next record.Key, err error)
 	ShipReplica(ctx context.Context, view record.View, key record.Key, lost, heir secret.RegionName, values []secret.VersionID) (*service.Shipment, error)
 }
 
@@ -222,29 +223,36 @@ func (r *Receiver) GetHeld(ctx context.Context, req *connect.Request[peerv1.GetH
 // be sent.
 func heldOf(view record.View, key record.Key, peer secret.RegionName) (*peerv1.Held, error) {
 	held := &peerv1.Held{Record: string(key)}
-	stored, ok, err := view.Get(key)
-	if err != nil {
-		return nil, err
-	}
-	var o secret.Ownership
-	if ok {
-		owner, err := record.OwnerOf(key, stored.Value)
-		if err != nil {
-			return nil, err
-		}
-		o = owner.Ownership
-	} else if key.HasPrefix(record.SecretPrefix) {
-		return held, nil
-	} else if grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(key)); err == nil {
-		o = grave.Ownership
-	} else if !errors.Is(err, record.ErrNotFound) {
-		return nil, err
-	}
-	if o.Home != peer {
-		return held, nil // nothing of the caller's business
+	o, _, err := holding(view, key)
+	if err != nil || o.Home != peer {
+		return held, err // nothing of the caller's business
 	}
 	held.Order = o.Order.String()
 	_, open, err := view.Get(record.WorkKey(key))
 	held.Cleared = !open
 	return held, err
+}
+
+// holding returns the ownership of a record, or of what is left of it, and the revision
+// of the record; zero of a secret of which only a tombstone is here.
+func holding(view record.View, key record.Key) (o secret.Ownership, revision int64, err error) {
+	stored, ok, err := view.Get(key)
+	if err != nil {
+		return o, 0, err
+	}
+	if ok {
+		owner, err := record.OwnerOf(key, stored.Value)
+		return owner.Ownership, stored.Revision, err
+	}
+	if key.HasPrefix(record.SecretPrefix) {
+		return o, 0, nil
+	}
+	grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(key))
+	if errors.Is(err, record.ErrNotFound) {
+		return o, 0, nil
+	}
+	if err != nil {
+		return o, 0, err
+	}
+	return grave.Ownership, 0, nil
 }

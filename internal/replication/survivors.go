@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -16,94 +17,127 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
-// Survivors asks the other regions for what they hold of one that is lost. Safe for
-// concurrent use.
-type Survivors struct {
-	Local   LocalStore
-	Service Incoming
+// SurvivorsOptions of a Survivors. Those without a default are required.
+type SurvivorsOptions struct {
+	Region   secret.RegionName
+	Local    LocalStore
+	Service  Incoming
+	Digester Digester
 	// Clients reach the peers over their links.
 	Clients map[secret.RegionName]peerv1connect.ReplicationServiceClient
 	Logger  *slog.Logger
+	// Opened is told of how many secrets of a lost region a survivor was asked before
+	// they moved here, and of how many it was not since a comparison had shown that it
+	// has nothing newer; default: nobody.
+	Opened func(survivor secret.RegionName, asked, unasked int)
+}
+
+// Survivors asks the other regions for what they hold of one that is lost. What it
+// remembers of comparisons is in memory alone: a process that starts compares again.
+// Safe for concurrent use.
+type Survivors struct {
+	SurvivorsOptions
+	// touched are vaults that are to be compared with a survivor.
+	touched map[secret.RegionName]chan pairing
+
+	mu     sync.Mutex
+	agreed map[pairing]*agreement
+	// silent are survivors that did not answer in time, and until when they are not asked.
+	silent map[secret.RegionName]time.Time
+}
+
+const (
+	// silentAfter is after which time without any answer a survivor is not asked for
+	// silentFor, so that one that hangs does not hold up every record.
+	silentAfter, silentFor = time.Second, 5 * time.Second
+	// listTimeout bounds a request for a page of a list.
+	listTimeout = 2 * time.Second
+)
+
+// NewSurvivors returns a Survivors.
+func NewSurvivors(o SurvivorsOptions) *Survivors {
+	if o.Opened == nil {
+		o.Opened = func(secret.RegionName, int, int) {}
+	}
+	s := &Survivors{
+		SurvivorsOptions: o, touched: make(map[secret.RegionName]chan pairing), agreed: make(map[pairing]*agreement), silent: make(map[secret.RegionName]time.Time),
+	}
+	for peer := range o.Clients {
+		s.touched[peer] = make(chan pairing, 64)
+	}
+	return s
+}
+
+// survivor is another region than the lost one, as it is asked.
+type survivor struct {
+	*Survivors
+	peer, lost secret.RegionName
+	client     peerv1connect.ReplicationServiceClient
+	// answered is set once it has answered anything.
+	answered bool
+}
+
+// each asks the survivors side by side, and waits for all of them.
+func (s *Survivors) each(lost secret.RegionName, ask func(*survivor) error) {
+	var asking sync.WaitGroup
+	for peer, client := range s.Clients {
+		if peer == lost || s.isSilent(peer) {
+			continue
+		}
+		asking.Go(func() {
+			began := time.Now()
+			one := &survivor{Survivors: s, peer: peer, lost: lost, client: client}
+			if err := ask(one); err != nil {
+				s.Logger.Warn("a survivor does not say what it holds of the lost region", "survivor", peer, "lost", lost, "error", err)
+				if !one.answered && time.Since(began) >= silentAfter {
+					s.mu.Lock()
+					s.silent[peer] = time.Now().Add(silentFor)
+					s.mu.Unlock()
+				}
+			}
+		})
+	}
+	asking.Wait()
+}
+
+func (s *Survivors) isSilent(peer secret.RegionName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Before(s.silent[peer])
 }
 
 // Pull has the states of records received that a survivor holds newer than this
-// region does. What cannot be had within the context is left out: it becomes a
-// conflict where it is.
+// region does. It does not ask about secrets that a comparison has shown to be no newer
+// there. What cannot be had within the context is left out: it becomes a conflict where
+// it is.
 func (s *Survivors) Pull(ctx context.Context, lost secret.RegionName, keys []record.Key) {
-	var asking sync.WaitGroup
-	for peer, client := range s.Clients {
-		if peer == lost {
-			continue
-		}
-		asking.Go(func() {
-			for batch := range slices.Chunk(keys, maxShipments) {
-				if err := s.pull(ctx, client, peer, lost, batch); err != nil {
-					s.Logger.Warn("a survivor does not say what it holds of the lost region", "survivor", peer, "lost", lost, "error", err)
-					return
-				}
-			}
-		})
-	}
-	asking.Wait()
-}
-
-// Newer answers how many of some records each survivor that answers holds newer than
-// this region, and about how many it was asked within the context. Nothing is received.
-func (s *Survivors) Newer(ctx context.Context, lost secret.RegionName, keys []record.Key) (newer, asked map[secret.RegionName]uint64) {
-	newer, asked = map[secret.RegionName]uint64{}, map[secret.RegionName]uint64{}
-	var mu sync.Mutex
-	var asking sync.WaitGroup
-	for peer, client := range s.Clients {
-		if peer == lost {
-			continue
-		}
-		asking.Go(func() {
-			for batch := range slices.Chunk(keys, maxShipments) {
-				n, err := s.newer(ctx, client, lost, batch)
-				if err != nil {
-					return
-				}
-				mu.Lock()
-				newer[peer] += n
-				asked[peer] += uint64(len(batch))
-				mu.Unlock()
-			}
-		})
-	}
-	asking.Wait()
-	return newer, asked
-}
-
-func (s *Survivors) newer(ctx context.Context, client peerv1connect.ReplicationServiceClient, lost secret.RegionName, keys []record.Key) (n uint64, err error) {
-	wanted, err := s.wanted(keys)
-	for err == nil && len(wanted) > 0 {
-		var answer *connect.Response[peerv1.PullReplicasResponse]
-		answer, err = client.PullReplicas(ctx, connect.NewRequest(&peerv1.PullReplicasRequest{LostRegion: string(lost), Records: wanted}))
+	s.each(lost, func(one *survivor) error {
+		ask, err := one.unknown(keys)
 		if err != nil {
-			return n, err
+			return err
 		}
-		shipments := answer.Msg.GetShipments()
-		n += uint64(len(shipments))
-		if !answer.Msg.GetMore() || len(shipments) == 0 {
-			return n, nil
+		for batch := range slices.Chunk(ask, maxShipments) {
+			if err := one.pull(ctx, batch); err != nil {
+				return err
+			}
 		}
-		wanted = wanted[lastOf(wanted, shipments)+1:]
-	}
-	return n, err
+		return nil
+	})
 }
 
-// pull asks one survivor for some records, and once more for what it must send along.
-func (s *Survivors) pull(ctx context.Context, client peerv1connect.ReplicationServiceClient, peer, lost secret.RegionName, keys []record.Key) error {
+// pull asks for some records, and once more for what must be sent along.
+func (s *survivor) pull(ctx context.Context, keys []record.Key) error {
 	wanted, err := s.wanted(keys)
 	if err != nil {
 		return err
 	}
 	for len(wanted) > 0 {
-		answer, err := client.PullReplicas(ctx, connect.NewRequest(&peerv1.PullReplicasRequest{LostRegion: string(lost), Records: wanted}))
+		answer, err := s.client.PullReplicas(ctx, connect.NewRequest(&peerv1.PullReplicasRequest{LostRegion: string(s.lost), Records: wanted}))
 		if err != nil {
 			return err
 		}
-		again := s.receive(ctx, peer, wanted, answer.Msg.GetShipments())
+		s.answered = true
+		again := s.receive(ctx, wanted, answer.Msg.GetShipments())
 		if answer.Msg.GetMore() && len(answer.Msg.GetShipments()) > 0 {
 			again = append(again, wanted[lastOf(wanted, answer.Msg.GetShipments())+1:]...)
 		}
@@ -123,28 +157,20 @@ func (s *Survivors) wanted(keys []record.Key) (wanted []*peerv1.WantedReplica, e
 	err = s.Local.View(func(view record.View) error {
 		wanted = nil
 		for _, key := range keys {
-			w := &peerv1.WantedReplica{Record: string(key)}
-			stored, ok, err := view.Get(key)
+			held, _, err := holding(view, key)
 			if err != nil {
 				return err
 			}
-			if ok {
-				owner, err := record.OwnerOf(key, stored.Value)
-				if err != nil {
-					return err
-				}
-				o := owner.Ownership.Order
-				w.Epoch, w.EpochRegion, w.Seq = o.Epoch.Counter, string(o.Epoch.Region), o.Seq
-			}
-			wanted = append(wanted, w)
+			o := held.Order
+			wanted = append(wanted, &peerv1.WantedReplica{Record: string(key), Epoch: o.Epoch.Counter, EpochRegion: string(o.Epoch.Region), Seq: o.Seq})
 		}
 		return nil
 	})
 	return wanted, err
 }
 
-// receive takes in what a survivor answered, and returns what to ask for next.
-func (s *Survivors) receive(ctx context.Context, peer secret.RegionName, asked []*peerv1.WantedReplica, shipments []*peerv1.Shipment) (again []*peerv1.WantedReplica) {
+// receive takes in what was answered, and returns what to ask for next.
+func (s *survivor) receive(ctx context.Context, asked []*peerv1.WantedReplica, shipments []*peerv1.Shipment) (again []*peerv1.WantedReplica) {
 	for _, wire := range shipments {
 		at := slices.IndexFunc(asked, func(w *peerv1.WantedReplica) bool { return w.GetRecord() == wire.GetRecord() })
 		if at < 0 {
@@ -152,13 +178,13 @@ func (s *Survivors) receive(ctx context.Context, peer secret.RegionName, asked [
 		}
 		p, err := fromWire(wire)
 		if err != nil {
-			s.Logger.Warn("what a survivor holds is not understood", "survivor", peer, "record", wire.GetRecord(), "error", err)
+			s.Logger.Warn("what a survivor holds is not understood", "survivor", s.peer, "record", wire.GetRecord(), "error", err)
 			continue
 		}
-		receipt := s.Service.Receive(ctx, service.Source{Region: peer, Survivor: true}, p)
+		receipt := s.Service.Receive(ctx, service.Source{Region: s.peer, Survivor: true}, p)
 		switch {
 		case receipt.Err != nil && !secret.HasCode(receipt.Err, secret.CodeStale):
-			s.Logger.Warn("what a survivor holds cannot be received", "survivor", peer, "record", p.Key, "error", receipt.Err)
+			s.Logger.Warn("what a survivor holds cannot be received", "survivor", s.peer, "record", p.Key, "error", receipt.Err)
 		case len(receipt.Needs) > 0 && len(asked[at].GetVersions()) == 0: // asked once more at most
 			next := asked[at]
 			for _, v := range p.Values {
@@ -183,9 +209,9 @@ func (r *Receiver) PullReplicas(ctx context.Context, req *connect.Request[peerv1
 	if n := len(req.Msg.GetRecords()); n > maxShipments {
 		return nil, r.fail(secret.Invalid("records", "has %d entries; the limit is %d", n, maxShipments))
 	}
-	lost := secret.RegionName(req.Msg.GetLostRegion())
-	if lost == r.Region || lost == from.Region {
-		return nil, r.fail(secret.Invalid("lost_region", "is not a third region"))
+	lost, err := r.third(from, req.Msg.GetLostRegion())
+	if err != nil {
+		return nil, r.fail(err)
 	}
 	answer := &peerv1.PullReplicasResponse{}
 	err = r.Local.View(func(view record.View) error {
@@ -212,17 +238,21 @@ func (r *Receiver) PullReplicas(ctx context.Context, req *connect.Request[peerv1
 	return connect.NewResponse(answer), nil
 }
 
+// third is a lost region of which a request speaks.
+func (r *Receiver) third(from service.Source, name string) (secret.RegionName, error) {
+	lost := secret.RegionName(name)
+	if lost == r.Region || lost == from.Region {
+		return "", secret.Invalid("lost_region", "is not a third region")
+	}
+	return lost, nil
+}
+
 // shipWanted returns the state of a record, nil if it is not newer than what the
 // caller has, or may not leave.
 func (r *Receiver) shipWanted(ctx context.Context, view record.View, w *peerv1.WantedReplica, lost, heir secret.RegionName) (*service.Shipment, error) {
 	key := record.Key(w.GetRecord())
-	stored, ok, err := view.Get(key)
-	if err != nil || !ok {
-		return nil, err
-	}
-	owner, err := record.OwnerOf(key, stored.Value)
-	has := secret.Order{Epoch: secret.Epoch{Counter: w.GetEpoch(), Region: secret.RegionName(w.GetEpochRegion())}, Seq: w.GetSeq()}
-	if err != nil || owner.Ownership.Home != lost || owner.Ownership.Order.Compare(has) <= 0 {
+	held, _, err := holding(view, key)
+	if err != nil || held.Home != lost || !secret.Ahead(held.Order, orderFromWire(w)) {
 		return nil, err
 	}
 	var versions []secret.VersionID
@@ -234,4 +264,30 @@ func (r *Receiver) shipWanted(ctx context.Context, view record.View, w *peerv1.W
 		return nil, nil
 	}
 	return p, err
+}
+
+// ListReplicas implements peerv1connect.ReplicationServiceHandler.
+func (r *Receiver) ListReplicas(ctx context.Context, req *connect.Request[peerv1.ListReplicasRequest]) (*connect.Response[peerv1.ListReplicasResponse], error) {
+	from, leave, err := r.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	lost, err := r.third(from, req.Msg.GetLostRegion())
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	answer := &peerv1.ListReplicasResponse{}
+	err = r.Local.View(func(view record.View) error {
+		found, next, err := r.Service.ListReplicas(view, lost, from.Region, record.Key(req.Msg.GetStart()))
+		answer.Replicas, answer.Next = nil, string(next)
+		for _, replica := range found {
+			answer.Replicas = append(answer.Replicas, replicaToWire(replica, ""))
+		}
+		return err
+	})
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	return connect.NewResponse(answer), nil
 }

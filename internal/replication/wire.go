@@ -73,3 +73,19 @@ func fromWireAlone(w *peerv1.Shipment) (*service.Shipment, error) {
 	}
 	return p, nil
 }
+
+func replicaToWire(r service.Replica, name string) *peerv1.Replica {
+	return &peerv1.Replica{
+		Record: string(r.Key), Epoch: r.Order.Epoch.Counter, EpochRegion: string(r.Order.Epoch.Region), Seq: r.Order.Seq,
+		Deleted: r.Deleted, Withheld: r.Withheld, Name: name,
+	}
+}
+
+func orderFromWire(w interface {
+	GetEpoch() uint64
+	GetEpochRegion() string
+	GetSeq() uint64
+},
+) secret.Order {
+	return secret.Order{Epoch: secret.Epoch{Counter: w.GetEpoch(), Region: secret.RegionName(w.GetEpochRegion())}, Seq: w.GetSeq()}
+}

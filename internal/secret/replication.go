@@ -157,6 +157,11 @@ func Inherit(held, incoming Ownership, heir RegionName) Verdict {
 	return Judge(held, incoming)
 }
 
+// Ahead reports whether what a survivor holds of a record is newer than what is held
+// where the home of it is taken over, neither of which may be anything: it has to be
+// asked for before the record moves, or becomes a conflict there.
+func Ahead(survivor, held Order) bool { return survivor.Compare(held) > 0 }
+
 // MayMutate reports whether a region may mutate the record: its home alone.
 func (o Ownership) MayMutate(in RegionName) bool { return o.Home == in }
 

@@ -480,9 +480,13 @@ func TestDigestsOfTwoRegions(t *testing.T) {
 		p.send(record.SecretKey(p.east.create(service.NewSecret{Name: fmt.Sprintf("s%d", i)}).Secret.ID))
 	}
 	digests := func(h *harness, home, target secret.RegionName) (all []string) {
-		must(t, h.VaultDigests(t.Context(), h.shard.snapshot(), p.vault.ID, home, target, func(key record.Key, digest secret.MAC, _ bool) {
-			all = append(all, fmt.Sprintf("%s %x", key, digest))
-		}))
+		c := service.Compared{Vault: p.vault.ID, Home: home, For: []secret.RegionName{target}}
+		_, err := h.VaultDigests(t.Context(), h.shard.snapshot(), c, func(sec *secret.Secret, digest secret.MAC) {
+			if digest != nil {
+				all = append(all, fmt.Sprintf("%s %x", sec.ID, digest))
+			}
+		})
+		must(t, err)
 		return all
 	}
 	east, west := digests(p.east, "east", "west"), digests(p.west, "east", "west")

@@ -75,10 +75,14 @@ func (s *Service) Ship(ctx context.Context, view record.View, key record.Key, cl
 	return s.shipAs(ctx, view, key, s.Region, cleared, values)
 }
 
-// ShipReplica is Ship of a replica whose home is lost, for a region that takes it
-// over and is meant to hold it; of another it is ErrNotShipped.
+// ShipReplica is Ship of a replica whose home is lost, or of what is left of a deleted
+// one, for a region that takes it over and is meant to hold it; of another it is
+// ErrNotShipped.
 func (s *Service) ShipReplica(ctx context.Context, view record.View, key record.Key, lost, heir secret.RegionName, values []secret.VersionID) (*Shipment, error) {
 	held, err := heldIn(view, key, heir)
+	if err == nil && !held && buriedIsShipped(key) {
+		held, err = buriedFor(view, key, heir)
+	}
 	if errors.Is(err, record.ErrNotFound) || err == nil && !held {
 		return nil, ErrNotShipped
 	}
@@ -86,6 +90,15 @@ func (s *Service) ShipReplica(ctx context.Context, view record.View, key record.
 		return nil, err
 	}
 	return s.shipAs(ctx, view, key, lost, 0, values)
+}
+
+// buriedFor reports whether a record is deleted that a region was meant to hold.
+func buriedFor(view record.View, key record.Key, heir secret.RegionName) (bool, error) {
+	grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(key))
+	if err != nil {
+		return false, err
+	}
+	return accountHeldIn(view, grave.Account, heir)
 }
 
 // shipAs is Ship of what a region may send.

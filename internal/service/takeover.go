@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -30,9 +31,15 @@ const (
 
 // Survivors are the other regions that hold replicas of one that was taken over.
 type Survivors interface {
-	// Pull has the states of records that survivors hold newer than this region
-	// received. What cannot be had within the context is left out.
+	// Pull has the states of records received that survivors hold newer than this region.
+	// Nobody is asked about what a comparison has just shown to be no newer there. What
+	// cannot be had within the context is left out.
 	Pull(ctx context.Context, lost secret.RegionName, keys []record.Key)
+	// Compare compares what this region holds of a lost one, or of one vault of it, with
+	// each survivor that answers, and calls missing, one at a time, for records that only
+	// the survivor holds although this region is meant to. Errors: those of missing and of
+	// this region's copy.
+	Compare(ctx context.Context, lost secret.RegionName, only secret.VaultID, missing func([]record.Key) error) error
 }
 
 // TakeOver makes this region the home of everything whose home is the lost region
@@ -162,6 +169,14 @@ func (i *inheritance) all(ctx context.Context) error {
 		return err
 	}
 	i.limit = rate.NewLimiter(rate.Limit(s.InheritPerSecond), inheritPage)
+	if err := s.Local.View(i.known); err != nil {
+		return err
+	}
+	if s.Survivors != nil {
+		if err := s.Survivors.Compare(ctx, i.lost, i.drill, func(keys []record.Key) error { return i.moveSome(ctx, keys, "") }); err != nil {
+			return err
+		}
+	}
 	err = fromBookmark(i.prefixes(), takeover.GetBookmark(), func(start, end record.Key) error { return i.moveRange(ctx, start, end) })
 	if err != nil {
 		return err
@@ -219,13 +234,7 @@ func (i *inheritance) moveRange(ctx context.Context, start, end record.Key) erro
 			return err
 		}
 		if len(mine) > 0 {
-			if err := i.limit.WaitN(ctx, len(mine)); err != nil {
-				return err
-			}
-			if err := i.move(ctx, mine); err != nil {
-				return err
-			}
-			if err := i.note(ctx, mine[len(mine)-1]+"\x00", len(mine)); err != nil {
+			if err := i.moveSome(ctx, mine, mine[len(mine)-1]+"\x00"); err != nil {
 				return err
 			}
 		}
@@ -236,16 +245,21 @@ func (i *inheritance) moveRange(ctx context.Context, start, end record.Key) erro
 	}
 }
 
+// known returns an error if a view does not know of the takeover yet.
+func (i *inheritance) known(view record.View) error {
+	taken, err := hasTakenOver(view, i.lost, record.VaultKey(i.drill))
+	if err == nil && !taken {
+		err = secret.Errorf(secret.CodeUnavailable, "the local store does not know of the takeover yet")
+	}
+	return err
+}
+
 // page returns the keys of records whose home is the lost region, out of the next
 // ones of a range, and where to go on; empty if there are no more.
 func (i *inheritance) page(start, end record.Key) (mine []record.Key, next record.Key, err error) {
 	err = i.service.Local.View(func(view record.View) error {
-		taken, err := hasTakenOver(view, i.lost, record.VaultKey(i.drill))
-		if err != nil {
+		if err := i.known(view); err != nil {
 			return err
-		}
-		if !taken {
-			return secret.Errorf(secret.CodeUnavailable, "the local store does not know of the takeover yet")
 		}
 		mine, next = nil, ""
 		looked := 0
@@ -281,20 +295,26 @@ func (i *inheritance) moves(stored record.Stored) (bool, error) {
 	return err == nil && owner.Ownership.Home == i.lost && owner.Account != secret.SystemAccount, err
 }
 
-func (i *inheritance) move(ctx context.Context, keys []record.Key) error {
-	i.service.pull(ctx, i.lost, keys)
-	return sideBySide(keys, inheritedAtOnce, func(key record.Key) error { return i.service.inheritOne(ctx, i.lost, key) })
+// moveSome moves records, and notes how far that is; without a bookmark it is as far as
+// before.
+func (i *inheritance) moveSome(ctx context.Context, keys []record.Key, bookmark record.Key) error {
+	for page := range slices.Chunk(keys, inheritPage) {
+		if err := i.limit.WaitN(ctx, len(page)); err != nil {
+			return err
+		}
+		i.service.pull(ctx, i.lost, page)
+		err := sideBySide(page, inheritedAtOnce, func(key record.Key) error { return i.service.inheritOne(ctx, i.lost, key) })
+		if err != nil {
+			return err
+		}
+	}
+	return i.note(ctx, bookmark, len(keys))
 }
 
 // TakeoverScope counts what this region would be the home of if it took another over.
 type TakeoverScope struct {
 	Accounts, Vaults, Secrets, PartialVaults uint64
-	// Sample are the keys of the first of these, up to MaxSample.
-	Sample []record.Key
 }
-
-// MaxSample bounds what survivors are asked about in a dry run.
-const MaxSample = 10_000
 
 // TakeoverScope counts what a takeover of a region moves: by the rule by which it does.
 func (s *Service) TakeoverScope(view record.View, lost secret.RegionName) (scope TakeoverScope, err error) {
@@ -307,9 +327,6 @@ func (s *Service) TakeoverScope(view record.View, lost secret.RegionName) (scope
 			var moves bool
 			if moves, inner = i.moves(stored); moves {
 				*count++
-				if len(scope.Sample) < MaxSample {
-					scope.Sample = append(scope.Sample, stored.Key)
-				}
 			}
 			return inner == nil
 		})
@@ -338,7 +355,7 @@ func (i *inheritance) note(ctx context.Context, bookmark record.Key, moved int) 
 		if err != nil {
 			return nil, err
 		}
-		takeover.Bookmark = string(bookmark)
+		takeover.Bookmark = cmp.Or(string(bookmark), takeover.GetBookmark())
 		takeover.Moved += uint64(moved) //nolint:gosec // a count
 		txn.Require(key, revision)
 		txn.Put(key, record.Takeovers.Encode(takeover))

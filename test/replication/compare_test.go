@@ -15,7 +15,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
 )
 
-func remove(t *testing.T, shard *store.Shard, keys ...record.Key) {
+func remove(t testing.TB, shard *store.Shard, keys ...record.Key) {
 	t.Helper()
 	var txn record.Txn
 	for _, key := range keys {

@@ -137,3 +137,7 @@ func (l *link) GetForgotten(ctx context.Context, req *connect.Request[peerv1.Get
 func (l *link) PullReplicas(ctx context.Context, req *connect.Request[peerv1.PullReplicasRequest]) (*connect.Response[peerv1.PullReplicasResponse], error) {
 	return carry(ctx, l, req, (*replication.Receiver).PullReplicas)
 }
+
+func (l *link) ListReplicas(ctx context.Context, req *connect.Request[peerv1.ListReplicasRequest]) (*connect.Response[peerv1.ListReplicasResponse], error) {
+	return carry(ctx, l, req, (*replication.Receiver).ListReplicas)
+}

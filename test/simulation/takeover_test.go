@@ -62,7 +62,9 @@ func (w *takeovers) survivors(r *region) *replication.Survivors {
 			clients[peer] = &link{w.world, r.name, peer}
 		}
 	}
-	return &replication.Survivors{Local: local{r.shard}, Service: r.service, Clients: clients, Logger: slog.New(slog.DiscardHandler)}
+	return replication.NewSurvivors(replication.SurvivorsOptions{
+		Region: r.name, Local: local{r.shard}, Service: r.service, Digester: r.service, Clients: clients, Logger: slog.New(slog.DiscardHandler),
+	})
 }
 
 // keep runs the keeper of each region until ctx ends.
@@ -75,6 +77,7 @@ func (w *takeovers) keep(ctx context.Context, running interface{ Go(func()) }) {
 			},
 		})
 		running.Go(func() { _ = k.Run(ctx) })
+		running.Go(func() { _ = r.service.Survivors.(*replication.Survivors).Run(ctx) })
 	}
 }
 

@@ -175,8 +175,8 @@ type TakeoverScope struct {
 	Silent    []string `protobuf:"bytes,6,rep,name=silent,proto3" json:"silent,omitempty"`
 	// When the lost region answered last.
 	LastSeenAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_seen_at,json=lastSeenAt,proto3" json:"last_seen_at,omitempty"`
-	// What each of the survivors holds newer than this region.
-	Newer         []*SurvivorScope `protobuf:"bytes,8,rep,name=newer,proto3" json:"newer,omitempty"`
+	// What each of the survivors holds, as far as it could be compared within 20 seconds.
+	Compared      []*SurvivorScope `protobuf:"bytes,8,rep,name=compared,proto3" json:"compared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -260,22 +260,36 @@ func (x *TakeoverScope) GetLastSeenAt() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *TakeoverScope) GetNewer() []*SurvivorScope {
+func (x *TakeoverScope) GetCompared() []*SurvivorScope {
 	if x != nil {
-		return x.Newer
+		return x.Compared
 	}
 	return nil
 }
 
-// SurvivorScope is what another region holds of a lost one, beside this.
+// SurvivorScope is what another region holds of a lost one, compared with this region
+// by digest. It counts secrets, unless it says otherwise.
 type SurvivorScope struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Region string                 `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	// Of the records that it was asked about, those that it holds newer: they are fetched
-	// before they move.
+	// It holds them newer than this region: they are fetched before they move.
 	Newer uint64 `protobuf:"varint,2,opt,name=newer,proto3" json:"newer,omitempty"`
-	// How many it was asked about within two seconds.
-	Asked         uint64 `protobuf:"varint,3,opt,name=asked,proto3" json:"asked,omitempty"`
+	// How many this region holds that were compared.
+	Compared uint64 `protobuf:"varint,3,opt,name=compared,proto3" json:"compared,omitempty"`
+	// It alone holds them, and this region is meant to: they are fetched.
+	Missing uint64 `protobuf:"varint,4,opt,name=missing,proto3" json:"missing,omitempty"`
+	// It holds them, and this region is not meant to: they stay stranded until that
+	// region takes them over, or the lost one returns.
+	Stranded uint64 `protobuf:"varint,5,opt,name=stranded,proto3" json:"stranded,omitempty"`
+	// This region holds them, and it lacks them or holds them older.
+	Behind uint64 `protobuf:"varint,6,opt,name=behind,proto3" json:"behind,omitempty"`
+	// Vaults, accounts, and who may do what in them, that it holds newer or alone: they
+	// are fetched.
+	OtherRecords uint64 `protobuf:"varint,7,opt,name=other_records,json=otherRecords,proto3" json:"other_records,omitempty"`
+	// The first 20 vaults in which something differs, by ID.
+	Vaults []*VaultScope `protobuf:"bytes,8,rep,name=vaults,proto3" json:"vaults,omitempty"`
+	// What was not compared, and why; it is fetched record by record.
+	Uncompared    []*Uncompared `protobuf:"bytes,9,rep,name=uncompared,proto3" json:"uncompared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -324,11 +338,217 @@ func (x *SurvivorScope) GetNewer() uint64 {
 	return 0
 }
 
-func (x *SurvivorScope) GetAsked() uint64 {
+func (x *SurvivorScope) GetCompared() uint64 {
 	if x != nil {
-		return x.Asked
+		return x.Compared
 	}
 	return 0
+}
+
+func (x *SurvivorScope) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *SurvivorScope) GetStranded() uint64 {
+	if x != nil {
+		return x.Stranded
+	}
+	return 0
+}
+
+func (x *SurvivorScope) GetBehind() uint64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *SurvivorScope) GetOtherRecords() uint64 {
+	if x != nil {
+		return x.OtherRecords
+	}
+	return 0
+}
+
+func (x *SurvivorScope) GetVaults() []*VaultScope {
+	if x != nil {
+		return x.Vaults
+	}
+	return nil
+}
+
+func (x *SurvivorScope) GetUncompared() []*Uncompared {
+	if x != nil {
+		return x.Uncompared
+	}
+	return nil
+}
+
+// VaultScope is a vault of a SurvivorScope.
+type VaultScope struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Vault string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// Empty if this region does not hold the vault.
+	Name     string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Newer    uint64 `protobuf:"varint,3,opt,name=newer,proto3" json:"newer,omitempty"`
+	Missing  uint64 `protobuf:"varint,4,opt,name=missing,proto3" json:"missing,omitempty"`
+	Stranded uint64 `protobuf:"varint,5,opt,name=stranded,proto3" json:"stranded,omitempty"`
+	Behind   uint64 `protobuf:"varint,6,opt,name=behind,proto3" json:"behind,omitempty"`
+	// Names of some of the secrets that are newer there, and of some that are missing here.
+	NewerExamples   []string `protobuf:"bytes,7,rep,name=newer_examples,json=newerExamples,proto3" json:"newer_examples,omitempty"`
+	MissingExamples []string `protobuf:"bytes,8,rep,name=missing_examples,json=missingExamples,proto3" json:"missing_examples,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *VaultScope) Reset() {
+	*x = VaultScope{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VaultScope) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VaultScope) ProtoMessage() {}
+
+func (x *VaultScope) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VaultScope.ProtoReflect.Descriptor instead.
+func (*VaultScope) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *VaultScope) GetVault() string {
+	if x != nil {
+		return x.Vault
+	}
+	return ""
+}
+
+func (x *VaultScope) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *VaultScope) GetNewer() uint64 {
+	if x != nil {
+		return x.Newer
+	}
+	return 0
+}
+
+func (x *VaultScope) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *VaultScope) GetStranded() uint64 {
+	if x != nil {
+		return x.Stranded
+	}
+	return 0
+}
+
+func (x *VaultScope) GetBehind() uint64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *VaultScope) GetNewerExamples() []string {
+	if x != nil {
+		return x.NewerExamples
+	}
+	return nil
+}
+
+func (x *VaultScope) GetMissingExamples() []string {
+	if x != nil {
+		return x.MissingExamples
+	}
+	return nil
+}
+
+type Uncompared struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// IDs of vaults, up to 20 of them; none means everything.
+	Vaults        []string `protobuf:"bytes,1,rep,name=vaults,proto3" json:"vaults,omitempty"`
+	Count         uint64   `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	Reason        string   `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Uncompared) Reset() {
+	*x = Uncompared{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Uncompared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Uncompared) ProtoMessage() {}
+
+func (x *Uncompared) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Uncompared.ProtoReflect.Descriptor instead.
+func (*Uncompared) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Uncompared) GetVaults() []string {
+	if x != nil {
+		return x.Vaults
+	}
+	return nil
+}
+
+func (x *Uncompared) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *Uncompared) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 type ForgetRegionRequest struct {
@@ -345,7 +565,7 @@ type ForgetRegionRequest struct {
 
 func (x *ForgetRegionRequest) Reset() {
 	*x = ForgetRegionRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +577,7 @@ func (x *ForgetRegionRequest) String() string {
 func (*ForgetRegionRequest) ProtoMessage() {}
 
 func (x *ForgetRegionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[4]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +590,7 @@ func (x *ForgetRegionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRegionRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRegionRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{4}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ForgetRegionRequest) GetRegion() string {
@@ -409,7 +629,7 @@ type ForgetRegionResponse struct {
 
 func (x *ForgetRegionResponse) Reset() {
 	*x = ForgetRegionResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +641,7 @@ func (x *ForgetRegionResponse) String() string {
 func (*ForgetRegionResponse) ProtoMessage() {}
 
 func (x *ForgetRegionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[5]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +654,7 @@ func (x *ForgetRegionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRegionResponse.ProtoReflect.Descriptor instead.
 func (*ForgetRegionResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{5}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ForgetRegionResponse) GetForgottenAt() *timestamppb.Timestamp {
@@ -490,7 +710,7 @@ type ForgetScope struct {
 
 func (x *ForgetScope) Reset() {
 	*x = ForgetScope{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +722,7 @@ func (x *ForgetScope) String() string {
 func (*ForgetScope) ProtoMessage() {}
 
 func (x *ForgetScope) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[6]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +735,7 @@ func (x *ForgetScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetScope.ProtoReflect.Descriptor instead.
 func (*ForgetScope) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{6}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ForgetScope) GetAccounts() uint64 {
@@ -594,7 +814,7 @@ type Stranded struct {
 
 func (x *Stranded) Reset() {
 	*x = Stranded{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -606,7 +826,7 @@ func (x *Stranded) String() string {
 func (*Stranded) ProtoMessage() {}
 
 func (x *Stranded) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[7]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -619,7 +839,7 @@ func (x *Stranded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stranded.ProtoReflect.Descriptor instead.
 func (*Stranded) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{7}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Stranded) GetKind() string {
@@ -664,7 +884,7 @@ type Takeover struct {
 
 func (x *Takeover) Reset() {
 	*x = Takeover{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +896,7 @@ func (x *Takeover) String() string {
 func (*Takeover) ProtoMessage() {}
 
 func (x *Takeover) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[8]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +909,7 @@ func (x *Takeover) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Takeover.ProtoReflect.Descriptor instead.
 func (*Takeover) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{8}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Takeover) GetRegion() string {
@@ -753,7 +973,7 @@ type CutDrillVaultRequest struct {
 
 func (x *CutDrillVaultRequest) Reset() {
 	*x = CutDrillVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +985,7 @@ func (x *CutDrillVaultRequest) String() string {
 func (*CutDrillVaultRequest) ProtoMessage() {}
 
 func (x *CutDrillVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[9]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +998,7 @@ func (x *CutDrillVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDrillVaultRequest.ProtoReflect.Descriptor instead.
 func (*CutDrillVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{9}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *CutDrillVaultRequest) GetVault() string {
@@ -805,7 +1025,7 @@ type CutDrillVaultResponse struct {
 
 func (x *CutDrillVaultResponse) Reset() {
 	*x = CutDrillVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +1037,7 @@ func (x *CutDrillVaultResponse) String() string {
 func (*CutDrillVaultResponse) ProtoMessage() {}
 
 func (x *CutDrillVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[10]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +1050,7 @@ func (x *CutDrillVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CutDrillVaultResponse.ProtoReflect.Descriptor instead.
 func (*CutDrillVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{10}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CutDrillVaultResponse) GetUntil() *timestamppb.Timestamp {
@@ -848,7 +1068,7 @@ type ListTakeoversRequest struct {
 
 func (x *ListTakeoversRequest) Reset() {
 	*x = ListTakeoversRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +1080,7 @@ func (x *ListTakeoversRequest) String() string {
 func (*ListTakeoversRequest) ProtoMessage() {}
 
 func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[11]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +1093,7 @@ func (x *ListTakeoversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversRequest.ProtoReflect.Descriptor instead.
 func (*ListTakeoversRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{11}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
 }
 
 type ListTakeoversResponse struct {
@@ -887,7 +1107,7 @@ type ListTakeoversResponse struct {
 
 func (x *ListTakeoversResponse) Reset() {
 	*x = ListTakeoversResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1119,7 @@ func (x *ListTakeoversResponse) String() string {
 func (*ListTakeoversResponse) ProtoMessage() {}
 
 func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[12]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1132,7 @@ func (x *ListTakeoversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTakeoversResponse.ProtoReflect.Descriptor instead.
 func (*ListTakeoversResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{12}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListTakeoversResponse) GetTakeovers() []*Takeover {
@@ -939,7 +1159,7 @@ type MoveVaultRequest struct {
 
 func (x *MoveVaultRequest) Reset() {
 	*x = MoveVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1171,7 @@ func (x *MoveVaultRequest) String() string {
 func (*MoveVaultRequest) ProtoMessage() {}
 
 func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[13]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1184,7 @@ func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultRequest.ProtoReflect.Descriptor instead.
 func (*MoveVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{13}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *MoveVaultRequest) GetVault() string {
@@ -990,7 +1210,7 @@ type MoveVaultResponse struct {
 
 func (x *MoveVaultResponse) Reset() {
 	*x = MoveVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1222,7 @@ func (x *MoveVaultResponse) String() string {
 func (*MoveVaultResponse) ProtoMessage() {}
 
 func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[14]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1235,7 @@ func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultResponse.ProtoReflect.Descriptor instead.
 func (*MoveVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{14}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MoveVaultResponse) GetMove() *Move {
@@ -1051,7 +1271,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1283,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1296,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Move) GetId() string {
@@ -1164,7 +1384,7 @@ type MoveRegionRequest struct {
 
 func (x *MoveRegionRequest) Reset() {
 	*x = MoveRegionRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1396,7 @@ func (x *MoveRegionRequest) String() string {
 func (*MoveRegionRequest) ProtoMessage() {}
 
 func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1409,7 @@ func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRegionRequest.ProtoReflect.Descriptor instead.
 func (*MoveRegionRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *MoveRegionRequest) GetRegion() string {
@@ -1234,7 +1454,7 @@ type MoveRegionResponse struct {
 
 func (x *MoveRegionResponse) Reset() {
 	*x = MoveRegionResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1466,7 @@ func (x *MoveRegionResponse) String() string {
 func (*MoveRegionResponse) ProtoMessage() {}
 
 func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1479,7 @@ func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRegionResponse.ProtoReflect.Descriptor instead.
 func (*MoveRegionResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MoveRegionResponse) GetMove() *Move {
@@ -1300,7 +1520,7 @@ type MoveScope struct {
 
 func (x *MoveScope) Reset() {
 	*x = MoveScope{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1532,7 @@ func (x *MoveScope) String() string {
 func (*MoveScope) ProtoMessage() {}
 
 func (x *MoveScope) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1545,7 @@ func (x *MoveScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveScope.ProtoReflect.Descriptor instead.
 func (*MoveScope) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *MoveScope) GetAccounts() uint64 {
@@ -1384,7 +1604,7 @@ type Unmovable struct {
 
 func (x *Unmovable) Reset() {
 	*x = Unmovable{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1616,7 @@ func (x *Unmovable) String() string {
 func (*Unmovable) ProtoMessage() {}
 
 func (x *Unmovable) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1629,7 @@ func (x *Unmovable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unmovable.ProtoReflect.Descriptor instead.
 func (*Unmovable) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Unmovable) GetKind() string {
@@ -1450,7 +1670,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1462,7 +1682,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1475,7 +1695,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListMovesRequest) GetRegion() string {
@@ -1494,7 +1714,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1726,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1739,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -1541,7 +1761,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1773,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1786,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AbortMoveRequest) GetVault() string {
@@ -1591,7 +1811,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1603,7 +1823,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1616,7 +1836,7 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
 }
 
 // Conflict is what a region held of a secret past the point at which the history that
@@ -1642,7 +1862,7 @@ type Conflict struct {
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +1874,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +1887,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Conflict) GetId() string {
@@ -1749,7 +1969,7 @@ type ConflictVersion struct {
 
 func (x *ConflictVersion) Reset() {
 	*x = ConflictVersion{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1981,7 @@ func (x *ConflictVersion) String() string {
 func (*ConflictVersion) ProtoMessage() {}
 
 func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1994,7 @@ func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConflictVersion.ProtoReflect.Descriptor instead.
 func (*ConflictVersion) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ConflictVersion) GetId() string {
@@ -1829,7 +2049,7 @@ type ListConflictsRequest struct {
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2061,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2074,7 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListConflictsRequest) GetVault() string {
@@ -1873,7 +2093,7 @@ type ListConflictsResponse struct {
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2105,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2118,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{27}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListConflictsResponse) GetConflicts() []*Conflict {
@@ -1917,7 +2137,7 @@ type GetConflictRequest struct {
 
 func (x *GetConflictRequest) Reset() {
 	*x = GetConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1929,7 +2149,7 @@ func (x *GetConflictRequest) String() string {
 func (*GetConflictRequest) ProtoMessage() {}
 
 func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1942,7 +2162,7 @@ func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictRequest.ProtoReflect.Descriptor instead.
 func (*GetConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{28}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *GetConflictRequest) GetId() string {
@@ -1961,7 +2181,7 @@ type GetConflictResponse struct {
 
 func (x *GetConflictResponse) Reset() {
 	*x = GetConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2193,7 @@ func (x *GetConflictResponse) String() string {
 func (*GetConflictResponse) ProtoMessage() {}
 
 func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2206,7 @@ func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictResponse.ProtoReflect.Descriptor instead.
 func (*GetConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{29}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetConflictResponse) GetConflict() *Conflict {
@@ -2005,7 +2225,7 @@ type DiscardConflictRequest struct {
 
 func (x *DiscardConflictRequest) Reset() {
 	*x = DiscardConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2237,7 @@ func (x *DiscardConflictRequest) String() string {
 func (*DiscardConflictRequest) ProtoMessage() {}
 
 func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2250,7 @@ func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictRequest.ProtoReflect.Descriptor instead.
 func (*DiscardConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{30}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DiscardConflictRequest) GetId() string {
@@ -2048,7 +2268,7 @@ type DiscardConflictResponse struct {
 
 func (x *DiscardConflictResponse) Reset() {
 	*x = DiscardConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2280,7 @@ func (x *DiscardConflictResponse) String() string {
 func (*DiscardConflictResponse) ProtoMessage() {}
 
 func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2293,7 @@ func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictResponse.ProtoReflect.Descriptor instead.
 func (*DiscardConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{31}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{33}
 }
 
 var File_lifeboat_v1_ownership_proto protoreflect.FileDescriptor
@@ -2090,7 +2310,7 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\x16TakeOverRegionResponse\x121\n" +
 	"\btakeover\x18\x01 \x01(\v2\x15.lifeboat.v1.TakeoverR\btakeover\x120\n" +
 	"\x05scope\x18\x02 \x01(\v2\x1a.lifeboat.v1.TakeoverScopeR\x05scope\x12\x18\n" +
-	"\ablocked\x18\x03 \x01(\tR\ablocked\"\xaa\x02\n" +
+	"\ablocked\x18\x03 \x01(\tR\ablocked\"\xb0\x02\n" +
 	"\rTakeoverScope\x12\x1a\n" +
 	"\baccounts\x18\x01 \x01(\x04R\baccounts\x12\x16\n" +
 	"\x06vaults\x18\x02 \x01(\x04R\x06vaults\x12\x18\n" +
@@ -2099,12 +2319,35 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\tsurvivors\x18\x05 \x03(\tR\tsurvivors\x12\x16\n" +
 	"\x06silent\x18\x06 \x03(\tR\x06silent\x12<\n" +
 	"\flast_seen_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"lastSeenAt\x120\n" +
-	"\x05newer\x18\b \x03(\v2\x1a.lifeboat.v1.SurvivorScopeR\x05newer\"S\n" +
+	"lastSeenAt\x126\n" +
+	"\bcompared\x18\b \x03(\v2\x1a.lifeboat.v1.SurvivorScopeR\bcompared\"\xb6\x02\n" +
 	"\rSurvivorScope\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x14\n" +
-	"\x05newer\x18\x02 \x01(\x04R\x05newer\x12\x14\n" +
-	"\x05asked\x18\x03 \x01(\x04R\x05asked\"g\n" +
+	"\x05newer\x18\x02 \x01(\x04R\x05newer\x12\x1a\n" +
+	"\bcompared\x18\x03 \x01(\x04R\bcompared\x12\x18\n" +
+	"\amissing\x18\x04 \x01(\x04R\amissing\x12\x1a\n" +
+	"\bstranded\x18\x05 \x01(\x04R\bstranded\x12\x16\n" +
+	"\x06behind\x18\x06 \x01(\x04R\x06behind\x12#\n" +
+	"\rother_records\x18\a \x01(\x04R\fotherRecords\x12/\n" +
+	"\x06vaults\x18\b \x03(\v2\x17.lifeboat.v1.VaultScopeR\x06vaults\x127\n" +
+	"\n" +
+	"uncompared\x18\t \x03(\v2\x17.lifeboat.v1.UncomparedR\n" +
+	"uncompared\"\xec\x01\n" +
+	"\n" +
+	"VaultScope\x12\x14\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05newer\x18\x03 \x01(\x04R\x05newer\x12\x18\n" +
+	"\amissing\x18\x04 \x01(\x04R\amissing\x12\x1a\n" +
+	"\bstranded\x18\x05 \x01(\x04R\bstranded\x12\x16\n" +
+	"\x06behind\x18\x06 \x01(\x04R\x06behind\x12%\n" +
+	"\x0enewer_examples\x18\a \x03(\tR\rnewerExamples\x12)\n" +
+	"\x10missing_examples\x18\b \x03(\tR\x0fmissingExamples\"R\n" +
+	"\n" +
+	"Uncompared\x12\x16\n" +
+	"\x06vaults\x18\x01 \x03(\tR\x06vaults\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"g\n" +
 	"\x13ForgetRegionRequest\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x1f\n" +
 	"\vaccept_loss\x18\x02 \x01(\bR\n" +
@@ -2257,99 +2500,103 @@ func file_lifeboat_v1_ownership_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_ownership_proto_rawDescData
 }
 
-var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*TakeOverRegionRequest)(nil),   // 0: lifeboat.v1.TakeOverRegionRequest
 	(*TakeOverRegionResponse)(nil),  // 1: lifeboat.v1.TakeOverRegionResponse
 	(*TakeoverScope)(nil),           // 2: lifeboat.v1.TakeoverScope
 	(*SurvivorScope)(nil),           // 3: lifeboat.v1.SurvivorScope
-	(*ForgetRegionRequest)(nil),     // 4: lifeboat.v1.ForgetRegionRequest
-	(*ForgetRegionResponse)(nil),    // 5: lifeboat.v1.ForgetRegionResponse
-	(*ForgetScope)(nil),             // 6: lifeboat.v1.ForgetScope
-	(*Stranded)(nil),                // 7: lifeboat.v1.Stranded
-	(*Takeover)(nil),                // 8: lifeboat.v1.Takeover
-	(*CutDrillVaultRequest)(nil),    // 9: lifeboat.v1.CutDrillVaultRequest
-	(*CutDrillVaultResponse)(nil),   // 10: lifeboat.v1.CutDrillVaultResponse
-	(*ListTakeoversRequest)(nil),    // 11: lifeboat.v1.ListTakeoversRequest
-	(*ListTakeoversResponse)(nil),   // 12: lifeboat.v1.ListTakeoversResponse
-	(*MoveVaultRequest)(nil),        // 13: lifeboat.v1.MoveVaultRequest
-	(*MoveVaultResponse)(nil),       // 14: lifeboat.v1.MoveVaultResponse
-	(*Move)(nil),                    // 15: lifeboat.v1.Move
-	(*MoveRegionRequest)(nil),       // 16: lifeboat.v1.MoveRegionRequest
-	(*MoveRegionResponse)(nil),      // 17: lifeboat.v1.MoveRegionResponse
-	(*MoveScope)(nil),               // 18: lifeboat.v1.MoveScope
-	(*Unmovable)(nil),               // 19: lifeboat.v1.Unmovable
-	(*ListMovesRequest)(nil),        // 20: lifeboat.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),       // 21: lifeboat.v1.ListMovesResponse
-	(*AbortMoveRequest)(nil),        // 22: lifeboat.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),       // 23: lifeboat.v1.AbortMoveResponse
-	(*Conflict)(nil),                // 24: lifeboat.v1.Conflict
-	(*ConflictVersion)(nil),         // 25: lifeboat.v1.ConflictVersion
-	(*ListConflictsRequest)(nil),    // 26: lifeboat.v1.ListConflictsRequest
-	(*ListConflictsResponse)(nil),   // 27: lifeboat.v1.ListConflictsResponse
-	(*GetConflictRequest)(nil),      // 28: lifeboat.v1.GetConflictRequest
-	(*GetConflictResponse)(nil),     // 29: lifeboat.v1.GetConflictResponse
-	(*DiscardConflictRequest)(nil),  // 30: lifeboat.v1.DiscardConflictRequest
-	(*DiscardConflictResponse)(nil), // 31: lifeboat.v1.DiscardConflictResponse
-	(*timestamppb.Timestamp)(nil),   // 32: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 33: google.protobuf.Duration
-	(*Order)(nil),                   // 34: lifeboat.v1.Order
+	(*VaultScope)(nil),              // 4: lifeboat.v1.VaultScope
+	(*Uncompared)(nil),              // 5: lifeboat.v1.Uncompared
+	(*ForgetRegionRequest)(nil),     // 6: lifeboat.v1.ForgetRegionRequest
+	(*ForgetRegionResponse)(nil),    // 7: lifeboat.v1.ForgetRegionResponse
+	(*ForgetScope)(nil),             // 8: lifeboat.v1.ForgetScope
+	(*Stranded)(nil),                // 9: lifeboat.v1.Stranded
+	(*Takeover)(nil),                // 10: lifeboat.v1.Takeover
+	(*CutDrillVaultRequest)(nil),    // 11: lifeboat.v1.CutDrillVaultRequest
+	(*CutDrillVaultResponse)(nil),   // 12: lifeboat.v1.CutDrillVaultResponse
+	(*ListTakeoversRequest)(nil),    // 13: lifeboat.v1.ListTakeoversRequest
+	(*ListTakeoversResponse)(nil),   // 14: lifeboat.v1.ListTakeoversResponse
+	(*MoveVaultRequest)(nil),        // 15: lifeboat.v1.MoveVaultRequest
+	(*MoveVaultResponse)(nil),       // 16: lifeboat.v1.MoveVaultResponse
+	(*Move)(nil),                    // 17: lifeboat.v1.Move
+	(*MoveRegionRequest)(nil),       // 18: lifeboat.v1.MoveRegionRequest
+	(*MoveRegionResponse)(nil),      // 19: lifeboat.v1.MoveRegionResponse
+	(*MoveScope)(nil),               // 20: lifeboat.v1.MoveScope
+	(*Unmovable)(nil),               // 21: lifeboat.v1.Unmovable
+	(*ListMovesRequest)(nil),        // 22: lifeboat.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),       // 23: lifeboat.v1.ListMovesResponse
+	(*AbortMoveRequest)(nil),        // 24: lifeboat.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),       // 25: lifeboat.v1.AbortMoveResponse
+	(*Conflict)(nil),                // 26: lifeboat.v1.Conflict
+	(*ConflictVersion)(nil),         // 27: lifeboat.v1.ConflictVersion
+	(*ListConflictsRequest)(nil),    // 28: lifeboat.v1.ListConflictsRequest
+	(*ListConflictsResponse)(nil),   // 29: lifeboat.v1.ListConflictsResponse
+	(*GetConflictRequest)(nil),      // 30: lifeboat.v1.GetConflictRequest
+	(*GetConflictResponse)(nil),     // 31: lifeboat.v1.GetConflictResponse
+	(*DiscardConflictRequest)(nil),  // 32: lifeboat.v1.DiscardConflictRequest
+	(*DiscardConflictResponse)(nil), // 33: lifeboat.v1.DiscardConflictResponse
+	(*timestamppb.Timestamp)(nil),   // 34: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 35: google.protobuf.Duration
+	(*Order)(nil),                   // 36: lifeboat.v1.Order
 }
 var file_lifeboat_v1_ownership_proto_depIdxs = []int32{
-	8,  // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
+	10, // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
 	2,  // 1: lifeboat.v1.TakeOverRegionResponse.scope:type_name -> lifeboat.v1.TakeoverScope
-	32, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
-	3,  // 3: lifeboat.v1.TakeoverScope.newer:type_name -> lifeboat.v1.SurvivorScope
-	32, // 4: lifeboat.v1.ForgetRegionResponse.forgotten_at:type_name -> google.protobuf.Timestamp
-	6,  // 5: lifeboat.v1.ForgetRegionResponse.scope:type_name -> lifeboat.v1.ForgetScope
-	7,  // 6: lifeboat.v1.ForgetScope.first_stranded:type_name -> lifeboat.v1.Stranded
-	32, // 7: lifeboat.v1.ForgetScope.last_seen_at:type_name -> google.protobuf.Timestamp
-	32, // 8: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	32, // 9: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
-	33, // 10: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
-	32, // 11: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
-	8,  // 12: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
-	15, // 13: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
-	32, // 14: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
-	32, // 15: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
-	15, // 16: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
-	18, // 17: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
-	19, // 18: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
-	15, // 19: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
-	34, // 20: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
-	34, // 21: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
-	32, // 22: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	25, // 23: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
-	32, // 24: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
-	24, // 25: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
-	24, // 26: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
-	0,  // 27: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
-	9,  // 28: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
-	11, // 29: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
-	4,  // 30: lifeboat.v1.OwnershipService.ForgetRegion:input_type -> lifeboat.v1.ForgetRegionRequest
-	13, // 31: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
-	16, // 32: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
-	20, // 33: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
-	22, // 34: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
-	26, // 35: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
-	28, // 36: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
-	30, // 37: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
-	1,  // 38: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
-	10, // 39: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
-	12, // 40: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
-	5,  // 41: lifeboat.v1.OwnershipService.ForgetRegion:output_type -> lifeboat.v1.ForgetRegionResponse
-	14, // 42: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
-	17, // 43: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
-	21, // 44: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
-	23, // 45: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
-	27, // 46: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
-	29, // 47: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
-	31, // 48: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
-	38, // [38:49] is the sub-list for method output_type
-	27, // [27:38] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	34, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	3,  // 3: lifeboat.v1.TakeoverScope.compared:type_name -> lifeboat.v1.SurvivorScope
+	4,  // 4: lifeboat.v1.SurvivorScope.vaults:type_name -> lifeboat.v1.VaultScope
+	5,  // 5: lifeboat.v1.SurvivorScope.uncompared:type_name -> lifeboat.v1.Uncompared
+	34, // 6: lifeboat.v1.ForgetRegionResponse.forgotten_at:type_name -> google.protobuf.Timestamp
+	8,  // 7: lifeboat.v1.ForgetRegionResponse.scope:type_name -> lifeboat.v1.ForgetScope
+	9,  // 8: lifeboat.v1.ForgetScope.first_stranded:type_name -> lifeboat.v1.Stranded
+	34, // 9: lifeboat.v1.ForgetScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	34, // 10: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
+	34, // 11: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
+	35, // 12: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
+	34, // 13: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
+	10, // 14: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
+	17, // 15: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
+	34, // 16: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
+	34, // 17: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
+	17, // 18: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
+	20, // 19: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
+	21, // 20: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
+	17, // 21: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
+	36, // 22: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
+	36, // 23: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
+	34, // 24: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	27, // 25: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
+	34, // 26: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
+	26, // 27: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
+	26, // 28: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
+	0,  // 29: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
+	11, // 30: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
+	13, // 31: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
+	6,  // 32: lifeboat.v1.OwnershipService.ForgetRegion:input_type -> lifeboat.v1.ForgetRegionRequest
+	15, // 33: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
+	18, // 34: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
+	22, // 35: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
+	24, // 36: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
+	28, // 37: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
+	30, // 38: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
+	32, // 39: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
+	1,  // 40: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
+	12, // 41: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
+	14, // 42: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
+	7,  // 43: lifeboat.v1.OwnershipService.ForgetRegion:output_type -> lifeboat.v1.ForgetRegionResponse
+	16, // 44: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
+	19, // 45: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
+	23, // 46: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
+	25, // 47: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
+	29, // 48: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
+	31, // 49: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
+	33, // 50: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
+	40, // [40:51] is the sub-list for method output_type
+	29, // [29:40] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_ownership_proto_init() }
@@ -2364,7 +2611,7 @@ func file_lifeboat_v1_ownership_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_ownership_proto_rawDesc), len(file_lifeboat_v1_ownership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -730,21 +730,229 @@ func (x *PullReplicasResponse) GetMore() bool {
 	return false
 }
 
+type ListReplicasRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The home of the records.
+	LostRegion string `protobuf:"bytes,1,opt,name=lost_region,json=lostRegion,proto3" json:"lost_region,omitempty"`
+	// Where to go on, as answered before; empty to begin.
+	Start         string `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicasRequest) Reset() {
+	*x = ListReplicasRequest{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicasRequest) ProtoMessage() {}
+
+func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicasRequest.ProtoReflect.Descriptor instead.
+func (*ListReplicasRequest) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListReplicasRequest) GetLostRegion() string {
+	if x != nil {
+		return x.LostRegion
+	}
+	return ""
+}
+
+func (x *ListReplicasRequest) GetStart() string {
+	if x != nil {
+		return x.Start
+	}
+	return ""
+}
+
+type ListReplicasResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Records that the caller is meant to hold, what is left of deleted ones among them;
+	// and all vaults in which the lost region may have secrets.
+	Replicas []*Replica `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// Empty if there are no more.
+	Next          string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicasResponse) Reset() {
+	*x = ListReplicasResponse{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicasResponse) ProtoMessage() {}
+
+func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicasResponse.ProtoReflect.Descriptor instead.
+func (*ListReplicasResponse) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListReplicasResponse) GetReplicas() []*Replica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *ListReplicasResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+// Replica is what a region holds of a record of another one.
+type Replica struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Record string                 `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
+	// Its order; 0 of a vault whose home is not the lost region.
+	Epoch       uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	EpochRegion string `protobuf:"bytes,3,opt,name=epoch_region,json=epochRegion,proto3" json:"epoch_region,omitempty"`
+	Seq         uint64 `protobuf:"varint,4,opt,name=seq,proto3" json:"seq,omitempty"`
+	Deleted     bool   `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// The caller is not meant to hold it.
+	Withheld bool `protobuf:"varint,6,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	// Of a secret that the caller is meant to hold and does not.
+	Name          string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replica) Reset() {
+	*x = Replica{}
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replica) ProtoMessage() {}
+
+func (x *Replica) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replica.ProtoReflect.Descriptor instead.
+func (*Replica) Descriptor() ([]byte, []int) {
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Replica) GetRecord() string {
+	if x != nil {
+		return x.Record
+	}
+	return ""
+}
+
+func (x *Replica) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Replica) GetEpochRegion() string {
+	if x != nil {
+		return x.EpochRegion
+	}
+	return ""
+}
+
+func (x *Replica) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Replica) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *Replica) GetWithheld() bool {
+	if x != nil {
+		return x.Withheld
+	}
+	return false
+}
+
+func (x *Replica) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type CompareDigestsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Vault string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
 	// Of each bucket of the vault, in their order; buckets are by secret.
 	Buckets [][]byte `protobuf:"bytes,2,rep,name=buckets,proto3" json:"buckets,omitempty"`
-	// Instead of buckets: one bucket, with the digest of each of its secrets.
-	Bucket        uint32          `protobuf:"varint,3,opt,name=bucket,proto3" json:"bucket,omitempty"`
-	Secrets       []*SecretDigest `protobuf:"bytes,4,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Instead of buckets: some of them, with the digest of each of their secrets.
+	Within  []uint32        `protobuf:"varint,3,rep,packed,name=within,proto3" json:"within,omitempty"`
+	Secrets []*SecretDigest `protobuf:"bytes,4,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// The home of what is compared, which both regions hold replicas of; empty if that is
+	// the caller's region.
+	LostRegion    string `protobuf:"bytes,5,opt,name=lost_region,json=lostRegion,proto3" json:"lost_region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompareDigestsRequest) Reset() {
 	*x = CompareDigestsRequest{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +964,7 @@ func (x *CompareDigestsRequest) String() string {
 func (*CompareDigestsRequest) ProtoMessage() {}
 
 func (x *CompareDigestsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[11]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +977,7 @@ func (x *CompareDigestsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareDigestsRequest.ProtoReflect.Descriptor instead.
 func (*CompareDigestsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{11}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CompareDigestsRequest) GetVault() string {
@@ -786,11 +994,11 @@ func (x *CompareDigestsRequest) GetBuckets() [][]byte {
 	return nil
 }
 
-func (x *CompareDigestsRequest) GetBucket() uint32 {
+func (x *CompareDigestsRequest) GetWithin() []uint32 {
 	if x != nil {
-		return x.Bucket
+		return x.Within
 	}
-	return 0
+	return nil
 }
 
 func (x *CompareDigestsRequest) GetSecrets() []*SecretDigest {
@@ -798,6 +1006,13 @@ func (x *CompareDigestsRequest) GetSecrets() []*SecretDigest {
 		return x.Secrets
 	}
 	return nil
+}
+
+func (x *CompareDigestsRequest) GetLostRegion() string {
+	if x != nil {
+		return x.LostRegion
+	}
+	return ""
 }
 
 type SecretDigest struct {
@@ -810,7 +1025,7 @@ type SecretDigest struct {
 
 func (x *SecretDigest) Reset() {
 	*x = SecretDigest{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +1037,7 @@ func (x *SecretDigest) String() string {
 func (*SecretDigest) ProtoMessage() {}
 
 func (x *SecretDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[12]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +1050,7 @@ func (x *SecretDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecretDigest.ProtoReflect.Descriptor instead.
 func (*SecretDigest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{12}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SecretDigest) GetRecord() string {
@@ -854,19 +1069,25 @@ func (x *SecretDigest) GetDigest() []byte {
 
 type CompareDigestsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The buckets that differ.
+	// The buckets that differ, and how many secrets each has here.
 	Buckets []uint32 `protobuf:"varint,1,rep,packed,name=buckets,proto3" json:"buckets,omitempty"`
-	// Of the one bucket: the secrets that differ or are missing here, and those that
+	Sizes   []uint32 `protobuf:"varint,2,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	// Within the buckets: the secrets that differ or are missing here, and those that
 	// only this region has.
-	Differing     []string `protobuf:"bytes,2,rep,name=differing,proto3" json:"differing,omitempty"`
-	Surplus       []string `protobuf:"bytes,3,rep,name=surplus,proto3" json:"surplus,omitempty"`
+	Differing []string `protobuf:"bytes,3,rep,name=differing,proto3" json:"differing,omitempty"`
+	Surplus   []string `protobuf:"bytes,4,rep,name=surplus,proto3" json:"surplus,omitempty"`
+	// Of a lost region: what this region holds of the secrets in differing and surplus.
+	Replicas []*Replica `protobuf:"bytes,5,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// With the buckets, of a lost region: how many secrets of the vault this region holds
+	// that the caller is not meant to hold.
+	Withheld      uint64 `protobuf:"varint,6,opt,name=withheld,proto3" json:"withheld,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CompareDigestsResponse) Reset() {
 	*x = CompareDigestsResponse{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -878,7 +1099,7 @@ func (x *CompareDigestsResponse) String() string {
 func (*CompareDigestsResponse) ProtoMessage() {}
 
 func (x *CompareDigestsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[13]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -891,12 +1112,19 @@ func (x *CompareDigestsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareDigestsResponse.ProtoReflect.Descriptor instead.
 func (*CompareDigestsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{13}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CompareDigestsResponse) GetBuckets() []uint32 {
 	if x != nil {
 		return x.Buckets
+	}
+	return nil
+}
+
+func (x *CompareDigestsResponse) GetSizes() []uint32 {
+	if x != nil {
+		return x.Sizes
 	}
 	return nil
 }
@@ -915,6 +1143,20 @@ func (x *CompareDigestsResponse) GetSurplus() []string {
 	return nil
 }
 
+func (x *CompareDigestsResponse) GetReplicas() []*Replica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *CompareDigestsResponse) GetWithheld() uint64 {
+	if x != nil {
+		return x.Withheld
+	}
+	return 0
+}
+
 type ConfirmDeletedRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// When the caller's region had deleted all of the records.
@@ -928,7 +1170,7 @@ type ConfirmDeletedRequest struct {
 
 func (x *ConfirmDeletedRequest) Reset() {
 	*x = ConfirmDeletedRequest{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1182,7 @@ func (x *ConfirmDeletedRequest) String() string {
 func (*ConfirmDeletedRequest) ProtoMessage() {}
 
 func (x *ConfirmDeletedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[14]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1195,7 @@ func (x *ConfirmDeletedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmDeletedRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmDeletedRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{14}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConfirmDeletedRequest) GetIncarnation() string {
@@ -990,7 +1232,7 @@ type ConfirmDeletedResponse struct {
 
 func (x *ConfirmDeletedResponse) Reset() {
 	*x = ConfirmDeletedResponse{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[15]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1244,7 @@ func (x *ConfirmDeletedResponse) String() string {
 func (*ConfirmDeletedResponse) ProtoMessage() {}
 
 func (x *ConfirmDeletedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[15]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1257,7 @@ func (x *ConfirmDeletedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmDeletedResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmDeletedResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{15}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ConfirmDeletedResponse) GetIncarnation() string {
@@ -1049,7 +1291,7 @@ type GetForgottenRequest struct {
 
 func (x *GetForgottenRequest) Reset() {
 	*x = GetForgottenRequest{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[16]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1303,7 @@ func (x *GetForgottenRequest) String() string {
 func (*GetForgottenRequest) ProtoMessage() {}
 
 func (x *GetForgottenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[16]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1316,7 @@ func (x *GetForgottenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetForgottenRequest.ProtoReflect.Descriptor instead.
 func (*GetForgottenRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{16}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetForgottenRequest) GetRecords() []string {
@@ -1097,7 +1339,7 @@ type GetForgottenResponse struct {
 
 func (x *GetForgottenResponse) Reset() {
 	*x = GetForgottenResponse{}
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[17]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1351,7 @@ func (x *GetForgottenResponse) String() string {
 func (*GetForgottenResponse) ProtoMessage() {}
 
 func (x *GetForgottenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[17]
+	mi := &file_lifeboat_peer_v1_replication_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1364,7 @@ func (x *GetForgottenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetForgottenResponse.ProtoReflect.Descriptor instead.
 func (*GetForgottenResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{17}
+	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetForgottenResponse) GetIncarnation() string {
@@ -1201,19 +1443,39 @@ const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\bversions\x18\x05 \x03(\tR\bversions\"d\n" +
 	"\x14PullReplicasResponse\x128\n" +
 	"\tshipments\x18\x01 \x03(\v2\x1a.lifeboat.peer.v1.ShipmentR\tshipments\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\x99\x01\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"L\n" +
+	"\x13ListReplicasRequest\x12\x1f\n" +
+	"\vlost_region\x18\x01 \x01(\tR\n" +
+	"lostRegion\x12\x14\n" +
+	"\x05start\x18\x02 \x01(\tR\x05start\"a\n" +
+	"\x14ListReplicasResponse\x125\n" +
+	"\breplicas\x18\x01 \x03(\v2\x19.lifeboat.peer.v1.ReplicaR\breplicas\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\"\xb6\x01\n" +
+	"\aReplica\x12\x16\n" +
+	"\x06record\x18\x01 \x01(\tR\x06record\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
+	"\fepoch_region\x18\x03 \x01(\tR\vepochRegion\x12\x10\n" +
+	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x18\n" +
+	"\adeleted\x18\x05 \x01(\bR\adeleted\x12\x1a\n" +
+	"\bwithheld\x18\x06 \x01(\bR\bwithheld\x12\x12\n" +
+	"\x04name\x18\a \x01(\tR\x04name\"\xba\x01\n" +
 	"\x15CompareDigestsRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x18\n" +
 	"\abuckets\x18\x02 \x03(\fR\abuckets\x12\x16\n" +
-	"\x06bucket\x18\x03 \x01(\rR\x06bucket\x128\n" +
-	"\asecrets\x18\x04 \x03(\v2\x1e.lifeboat.peer.v1.SecretDigestR\asecrets\">\n" +
+	"\x06within\x18\x03 \x03(\rR\x06within\x128\n" +
+	"\asecrets\x18\x04 \x03(\v2\x1e.lifeboat.peer.v1.SecretDigestR\asecrets\x12\x1f\n" +
+	"\vlost_region\x18\x05 \x01(\tR\n" +
+	"lostRegion\">\n" +
 	"\fSecretDigest\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"j\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xd3\x01\n" +
 	"\x16CompareDigestsResponse\x12\x18\n" +
-	"\abuckets\x18\x01 \x03(\rR\abuckets\x12\x1c\n" +
-	"\tdiffering\x18\x02 \x03(\tR\tdiffering\x12\x18\n" +
-	"\asurplus\x18\x03 \x03(\tR\asurplus\"o\n" +
+	"\abuckets\x18\x01 \x03(\rR\abuckets\x12\x14\n" +
+	"\x05sizes\x18\x02 \x03(\rR\x05sizes\x12\x1c\n" +
+	"\tdiffering\x18\x03 \x03(\tR\tdiffering\x12\x18\n" +
+	"\asurplus\x18\x04 \x03(\tR\asurplus\x125\n" +
+	"\breplicas\x18\x05 \x03(\v2\x19.lifeboat.peer.v1.ReplicaR\breplicas\x12\x1a\n" +
+	"\bwithheld\x18\x06 \x01(\x04R\bwithheld\"o\n" +
 	"\x15ConfirmDeletedRequest\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
@@ -1227,14 +1489,15 @@ const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\x14GetForgottenResponse\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
-	"\arecords\x18\x03 \x03(\tR\arecords2\xc1\x04\n" +
+	"\arecords\x18\x03 \x03(\tR\arecords2\xa5\x05\n" +
 	"\x12ReplicationService\x12N\n" +
 	"\aDeliver\x12 .lifeboat.peer.v1.DeliverRequest\x1a!.lifeboat.peer.v1.DeliverResponse\x12c\n" +
 	"\x0eCompareDigests\x12'.lifeboat.peer.v1.CompareDigestsRequest\x1a(.lifeboat.peer.v1.CompareDigestsResponse\x12N\n" +
 	"\aGetHeld\x12 .lifeboat.peer.v1.GetHeldRequest\x1a!.lifeboat.peer.v1.GetHeldResponse\x12c\n" +
 	"\x0eConfirmDeleted\x12'.lifeboat.peer.v1.ConfirmDeletedRequest\x1a(.lifeboat.peer.v1.ConfirmDeletedResponse\x12b\n" +
 	"\fGetForgotten\x12%.lifeboat.peer.v1.GetForgottenRequest\x1a&.lifeboat.peer.v1.GetForgottenResponse\"\x03\x90\x02\x01\x12]\n" +
-	"\fPullReplicas\x12%.lifeboat.peer.v1.PullReplicasRequest\x1a&.lifeboat.peer.v1.PullReplicasResponseBBZ@github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1;peerv1b\x06proto3"
+	"\fPullReplicas\x12%.lifeboat.peer.v1.PullReplicasRequest\x1a&.lifeboat.peer.v1.PullReplicasResponse\x12b\n" +
+	"\fListReplicas\x12%.lifeboat.peer.v1.ListReplicasRequest\x1a&.lifeboat.peer.v1.ListReplicasResponse\"\x03\x90\x02\x01BBZ@github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_lifeboat_peer_v1_replication_proto_rawDescOnce sync.Once
@@ -1248,7 +1511,7 @@ func file_lifeboat_peer_v1_replication_proto_rawDescGZIP() []byte {
 	return file_lifeboat_peer_v1_replication_proto_rawDescData
 }
 
-var file_lifeboat_peer_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_lifeboat_peer_v1_replication_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_lifeboat_peer_v1_replication_proto_goTypes = []any{
 	(*DeliverRequest)(nil),         // 0: lifeboat.peer.v1.DeliverRequest
 	(*Shipment)(nil),               // 1: lifeboat.peer.v1.Shipment
@@ -1261,13 +1524,16 @@ var file_lifeboat_peer_v1_replication_proto_goTypes = []any{
 	(*PullReplicasRequest)(nil),    // 8: lifeboat.peer.v1.PullReplicasRequest
 	(*WantedReplica)(nil),          // 9: lifeboat.peer.v1.WantedReplica
 	(*PullReplicasResponse)(nil),   // 10: lifeboat.peer.v1.PullReplicasResponse
-	(*CompareDigestsRequest)(nil),  // 11: lifeboat.peer.v1.CompareDigestsRequest
-	(*SecretDigest)(nil),           // 12: lifeboat.peer.v1.SecretDigest
-	(*CompareDigestsResponse)(nil), // 13: lifeboat.peer.v1.CompareDigestsResponse
-	(*ConfirmDeletedRequest)(nil),  // 14: lifeboat.peer.v1.ConfirmDeletedRequest
-	(*ConfirmDeletedResponse)(nil), // 15: lifeboat.peer.v1.ConfirmDeletedResponse
-	(*GetForgottenRequest)(nil),    // 16: lifeboat.peer.v1.GetForgottenRequest
-	(*GetForgottenResponse)(nil),   // 17: lifeboat.peer.v1.GetForgottenResponse
+	(*ListReplicasRequest)(nil),    // 11: lifeboat.peer.v1.ListReplicasRequest
+	(*ListReplicasResponse)(nil),   // 12: lifeboat.peer.v1.ListReplicasResponse
+	(*Replica)(nil),                // 13: lifeboat.peer.v1.Replica
+	(*CompareDigestsRequest)(nil),  // 14: lifeboat.peer.v1.CompareDigestsRequest
+	(*SecretDigest)(nil),           // 15: lifeboat.peer.v1.SecretDigest
+	(*CompareDigestsResponse)(nil), // 16: lifeboat.peer.v1.CompareDigestsResponse
+	(*ConfirmDeletedRequest)(nil),  // 17: lifeboat.peer.v1.ConfirmDeletedRequest
+	(*ConfirmDeletedResponse)(nil), // 18: lifeboat.peer.v1.ConfirmDeletedResponse
+	(*GetForgottenRequest)(nil),    // 19: lifeboat.peer.v1.GetForgottenRequest
+	(*GetForgottenResponse)(nil),   // 20: lifeboat.peer.v1.GetForgottenResponse
 }
 var file_lifeboat_peer_v1_replication_proto_depIdxs = []int32{
 	1,  // 0: lifeboat.peer.v1.DeliverRequest.shipments:type_name -> lifeboat.peer.v1.Shipment
@@ -1277,24 +1543,28 @@ var file_lifeboat_peer_v1_replication_proto_depIdxs = []int32{
 	7,  // 4: lifeboat.peer.v1.GetHeldResponse.held:type_name -> lifeboat.peer.v1.Held
 	9,  // 5: lifeboat.peer.v1.PullReplicasRequest.records:type_name -> lifeboat.peer.v1.WantedReplica
 	1,  // 6: lifeboat.peer.v1.PullReplicasResponse.shipments:type_name -> lifeboat.peer.v1.Shipment
-	12, // 7: lifeboat.peer.v1.CompareDigestsRequest.secrets:type_name -> lifeboat.peer.v1.SecretDigest
-	0,  // 8: lifeboat.peer.v1.ReplicationService.Deliver:input_type -> lifeboat.peer.v1.DeliverRequest
-	11, // 9: lifeboat.peer.v1.ReplicationService.CompareDigests:input_type -> lifeboat.peer.v1.CompareDigestsRequest
-	5,  // 10: lifeboat.peer.v1.ReplicationService.GetHeld:input_type -> lifeboat.peer.v1.GetHeldRequest
-	14, // 11: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:input_type -> lifeboat.peer.v1.ConfirmDeletedRequest
-	16, // 12: lifeboat.peer.v1.ReplicationService.GetForgotten:input_type -> lifeboat.peer.v1.GetForgottenRequest
-	8,  // 13: lifeboat.peer.v1.ReplicationService.PullReplicas:input_type -> lifeboat.peer.v1.PullReplicasRequest
-	3,  // 14: lifeboat.peer.v1.ReplicationService.Deliver:output_type -> lifeboat.peer.v1.DeliverResponse
-	13, // 15: lifeboat.peer.v1.ReplicationService.CompareDigests:output_type -> lifeboat.peer.v1.CompareDigestsResponse
-	6,  // 16: lifeboat.peer.v1.ReplicationService.GetHeld:output_type -> lifeboat.peer.v1.GetHeldResponse
-	15, // 17: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:output_type -> lifeboat.peer.v1.ConfirmDeletedResponse
-	17, // 18: lifeboat.peer.v1.ReplicationService.GetForgotten:output_type -> lifeboat.peer.v1.GetForgottenResponse
-	10, // 19: lifeboat.peer.v1.ReplicationService.PullReplicas:output_type -> lifeboat.peer.v1.PullReplicasResponse
-	14, // [14:20] is the sub-list for method output_type
-	8,  // [8:14] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	13, // 7: lifeboat.peer.v1.ListReplicasResponse.replicas:type_name -> lifeboat.peer.v1.Replica
+	15, // 8: lifeboat.peer.v1.CompareDigestsRequest.secrets:type_name -> lifeboat.peer.v1.SecretDigest
+	13, // 9: lifeboat.peer.v1.CompareDigestsResponse.replicas:type_name -> lifeboat.peer.v1.Replica
+	0,  // 10: lifeboat.peer.v1.ReplicationService.Deliver:input_type -> lifeboat.peer.v1.DeliverRequest
+	14, // 11: lifeboat.peer.v1.ReplicationService.CompareDigests:input_type -> lifeboat.peer.v1.CompareDigestsRequest
+	5,  // 12: lifeboat.peer.v1.ReplicationService.GetHeld:input_type -> lifeboat.peer.v1.GetHeldRequest
+	17, // 13: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:input_type -> lifeboat.peer.v1.ConfirmDeletedRequest
+	19, // 14: lifeboat.peer.v1.ReplicationService.GetForgotten:input_type -> lifeboat.peer.v1.GetForgottenRequest
+	8,  // 15: lifeboat.peer.v1.ReplicationService.PullReplicas:input_type -> lifeboat.peer.v1.PullReplicasRequest
+	11, // 16: lifeboat.peer.v1.ReplicationService.ListReplicas:input_type -> lifeboat.peer.v1.ListReplicasRequest
+	3,  // 17: lifeboat.peer.v1.ReplicationService.Deliver:output_type -> lifeboat.peer.v1.DeliverResponse
+	16, // 18: lifeboat.peer.v1.ReplicationService.CompareDigests:output_type -> lifeboat.peer.v1.CompareDigestsResponse
+	6,  // 19: lifeboat.peer.v1.ReplicationService.GetHeld:output_type -> lifeboat.peer.v1.GetHeldResponse
+	18, // 20: lifeboat.peer.v1.ReplicationService.ConfirmDeleted:output_type -> lifeboat.peer.v1.ConfirmDeletedResponse
+	20, // 21: lifeboat.peer.v1.ReplicationService.GetForgotten:output_type -> lifeboat.peer.v1.GetForgottenResponse
+	10, // 22: lifeboat.peer.v1.ReplicationService.PullReplicas:output_type -> lifeboat.peer.v1.PullReplicasResponse
+	12, // 23: lifeboat.peer.v1.ReplicationService.ListReplicas:output_type -> lifeboat.peer.v1.ListReplicasResponse
+	17, // [17:24] is the sub-list for method output_type
+	10, // [10:17] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_peer_v1_replication_proto_init() }
@@ -1308,7 +1578,7 @@ func file_lifeboat_peer_v1_replication_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_peer_v1_replication_proto_rawDesc), len(file_lifeboat_peer_v1_replication_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -52,6 +52,9 @@ const (
 	// ReplicationServicePullReplicasProcedure is the fully-qualified name of the ReplicationService's
 	// PullReplicas RPC.
 	ReplicationServicePullReplicasProcedure = "/lifeboat.peer.v1.ReplicationService/PullReplicas"
+	// ReplicationServiceListReplicasProcedure is the fully-qualified name of the ReplicationService's
+	// ListReplicas RPC.
+	ReplicationServiceListReplicasProcedure = "/lifeboat.peer.v1.ReplicationService/ListReplicas"
 )
 
 // ReplicationServiceClient is a client for the lifeboat.peer.v1.ReplicationService service.
@@ -60,7 +63,8 @@ type ReplicationServiceClient interface {
 	// received or refused by itself; those of one request are handled side by side.
 	Deliver(context.Context, *connect.Request[v1.DeliverRequest]) (*connect.Response[v1.DeliverResponse], error)
 	// CompareDigests answers which parts of a vault differ from what the caller says
-	// that it has.
+	// that it has: of what the caller sends here, or of a lost region's that both are
+	// meant to hold.
 	CompareDigests(context.Context, *connect.Request[v1.CompareDigestsRequest]) (*connect.Response[v1.CompareDigestsResponse], error)
 	// GetHeld answers what this region has of some records.
 	GetHeld(context.Context, *connect.Request[v1.GetHeldRequest]) (*connect.Response[v1.GetHeldResponse], error)
@@ -74,6 +78,9 @@ type ReplicationServiceClient interface {
 	// PullReplicas answers the states of records of a third region, which the caller
 	// takes over, that are newer here than there.
 	PullReplicas(context.Context, *connect.Request[v1.PullReplicasRequest]) (*connect.Response[v1.PullReplicasResponse], error)
+	// ListReplicas answers what this region holds of a third one, which the caller takes
+	// over, but for secrets.
+	ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error)
 }
 
 // NewReplicationServiceClient constructs a client for the lifeboat.peer.v1.ReplicationService
@@ -124,6 +131,13 @@ func NewReplicationServiceClient(httpClient connect.HTTPClient, baseURL string, 
 			connect.WithSchema(replicationServiceMethods.ByName("PullReplicas")),
 			connect.WithClientOptions(opts...),
 		),
+		listReplicas: connect.NewClient[v1.ListReplicasRequest, v1.ListReplicasResponse](
+			httpClient,
+			baseURL+ReplicationServiceListReplicasProcedure,
+			connect.WithSchema(replicationServiceMethods.ByName("ListReplicas")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -135,6 +149,7 @@ type replicationServiceClient struct {
 	confirmDeleted *connect.Client[v1.ConfirmDeletedRequest, v1.ConfirmDeletedResponse]
 	getForgotten   *connect.Client[v1.GetForgottenRequest, v1.GetForgottenResponse]
 	pullReplicas   *connect.Client[v1.PullReplicasRequest, v1.PullReplicasResponse]
+	listReplicas   *connect.Client[v1.ListReplicasRequest, v1.ListReplicasResponse]
 }
 
 // Deliver calls lifeboat.peer.v1.ReplicationService.Deliver.
@@ -167,6 +182,11 @@ func (c *replicationServiceClient) PullReplicas(ctx context.Context, req *connec
 	return c.pullReplicas.CallUnary(ctx, req)
 }
 
+// ListReplicas calls lifeboat.peer.v1.ReplicationService.ListReplicas.
+func (c *replicationServiceClient) ListReplicas(ctx context.Context, req *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error) {
+	return c.listReplicas.CallUnary(ctx, req)
+}
+
 // ReplicationServiceHandler is an implementation of the lifeboat.peer.v1.ReplicationService
 // service.
 type ReplicationServiceHandler interface {
@@ -174,7 +194,8 @@ type ReplicationServiceHandler interface {
 	// received or refused by itself; those of one request are handled side by side.
 	Deliver(context.Context, *connect.Request[v1.DeliverRequest]) (*connect.Response[v1.DeliverResponse], error)
 	// CompareDigests answers which parts of a vault differ from what the caller says
-	// that it has.
+	// that it has: of what the caller sends here, or of a lost region's that both are
+	// meant to hold.
 	CompareDigests(context.Context, *connect.Request[v1.CompareDigestsRequest]) (*connect.Response[v1.CompareDigestsResponse], error)
 	// GetHeld answers what this region has of some records.
 	GetHeld(context.Context, *connect.Request[v1.GetHeldRequest]) (*connect.Response[v1.GetHeldResponse], error)
@@ -188,6 +209,9 @@ type ReplicationServiceHandler interface {
 	// PullReplicas answers the states of records of a third region, which the caller
 	// takes over, that are newer here than there.
 	PullReplicas(context.Context, *connect.Request[v1.PullReplicasRequest]) (*connect.Response[v1.PullReplicasResponse], error)
+	// ListReplicas answers what this region holds of a third one, which the caller takes
+	// over, but for secrets.
+	ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error)
 }
 
 // NewReplicationServiceHandler builds an HTTP handler from the service implementation. It returns
@@ -234,6 +258,13 @@ func NewReplicationServiceHandler(svc ReplicationServiceHandler, opts ...connect
 		connect.WithSchema(replicationServiceMethods.ByName("PullReplicas")),
 		connect.WithHandlerOptions(opts...),
 	)
+	replicationServiceListReplicasHandler := connect.NewUnaryHandler(
+		ReplicationServiceListReplicasProcedure,
+		svc.ListReplicas,
+		connect.WithSchema(replicationServiceMethods.ByName("ListReplicas")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/lifeboat.peer.v1.ReplicationService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case ReplicationServiceDeliverProcedure:
@@ -248,6 +279,8 @@ func NewReplicationServiceHandler(svc ReplicationServiceHandler, opts ...connect
 			replicationServiceGetForgottenHandler.ServeHTTP(w, r)
 		case ReplicationServicePullReplicasProcedure:
 			replicationServicePullReplicasHandler.ServeHTTP(w, r)
+		case ReplicationServiceListReplicasProcedure:
+			replicationServiceListReplicasHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -279,4 +312,8 @@ func (UnimplementedReplicationServiceHandler) GetForgotten(context.Context, *con
 
 func (UnimplementedReplicationServiceHandler) PullReplicas(context.Context, *connect.Request[v1.PullReplicasRequest]) (*connect.Response[v1.PullReplicasResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.peer.v1.ReplicationService.PullReplicas is not implemented"))
+}
+
+func (UnimplementedReplicationServiceHandler) ListReplicas(context.Context, *connect.Request[v1.ListReplicasRequest]) (*connect.Response[v1.ListReplicasResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("lifeboat.peer.v1.ReplicationService.ListReplicas is not implemented"))
 }

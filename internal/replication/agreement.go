@@ -1,0 +1,406 @@
+package replication
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
+
+	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
+)
+
+const (
+	// agreedFor is how long a comparison counts. A survivor that the lost region still
+	// reaches may go on to receive, and what it received since then becomes a conflict.
+	agreedFor = time.Minute
+	// comparedAgain is when a comparison that failed is tried again, if it is wanted.
+	comparedAgain = 5 * time.Second
+	// vaultsAtOnce bounds the vaults that are compared with a survivor side by side.
+	vaultsAtOnce = 4
+)
+
+// pairing is a vault, a lost region that has secrets in it, and a survivor.
+type pairing struct {
+	survivor, lost secret.RegionName
+	vault          secret.VaultID
+}
+
+// agreement is what a comparison of a vault with a survivor has shown.
+type agreement struct {
+	// at is the moment of this region's copy, until when that counts.
+	at    secret.Moment
+	until time.Time
+	// newer are the secrets that the survivor holds newer.
+	newer map[record.Key]bool
+}
+
+// opens reports whether a survivor need not be asked about a secret that is here at a
+// revision: at the comparison it was here already, and not newer there. In another life
+// of the store revisions are others.
+func (a *agreement) opens(life secret.Incarnation, key record.Key, revision int64) bool {
+	return a != nil && a.at.Incarnation == life && revision > 0 && revision <= a.at.Revision && !a.newer[key]
+}
+
+// agreement returns what is known of a vault, nil if that is nothing, or too old.
+func (s *Survivors) agreement(p pairing) *agreement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.agreed[p]; a != nil && time.Now().Before(a.until) {
+		return a
+	}
+	return nil
+}
+
+func (s *Survivors) agree(p pairing, a *agreement) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.agreed[p] = a
+}
+
+// forget drops what counts no more.
+func (s *Survivors) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, a := range s.agreed {
+		if !time.Now().Before(a.until) {
+			delete(s.agreed, p)
+		}
+	}
+}
+
+// unknown returns those of some records about which the survivor must be asked, and has
+// vaults compared that were not yet. What is no secret is small in number and always
+// asked about.
+func (s *survivor) unknown(keys []record.Key) (ask []record.Key, err error) {
+	asked, unasked := 0, 0
+	wanted := map[secret.VaultID]bool{}
+	err = s.Local.View(func(view record.View) error {
+		ask, asked, unasked = nil, 0, 0
+		_, now, err := s.Service.LiveOf(view, nil)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			id := record.SecretIDOf(key)
+			if id == "" {
+				ask = append(ask, key)
+				continue
+			}
+			stored, _, err := view.Get(key)
+			if err != nil {
+				return err
+			}
+			a := s.agreement(pairing{s.peer, s.lost, id.Vault()})
+			wanted[id.Vault()] = a == nil
+			if a.opens(now.Incarnation, key, stored.Revision) {
+				unasked++
+			} else {
+				ask = append(ask, key)
+				asked++
+			}
+		}
+		return nil
+	})
+	for vault, compare := range wanted {
+		if compare {
+			s.touch(vault)
+		}
+	}
+	s.Opened(s.peer, asked, unasked)
+	return ask, err
+}
+
+// touch has a vault compared soon. If very many are to be, some are left out until they
+// are touched again.
+func (s *survivor) touch(vault secret.VaultID) {
+	select {
+	case s.touched[s.peer] <- pairing{s.peer, s.lost, vault}:
+	default:
+	}
+}
+
+// Run compares the vaults whose secrets are asked for, until ctx ends.
+func (s *Survivors) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for peer, client := range s.Clients {
+		running.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case p := <-s.touched[peer]:
+					s.forget()
+					one := &survivor{Survivors: s, peer: peer, lost: p.lost, client: client}
+					if one.agreement(p) != nil {
+						continue
+					}
+					if err := one.compareNow(ctx, p.vault, func([]record.Key) error { return nil }); err != nil && ctx.Err() == nil {
+						s.Logger.Warn("a vault cannot be compared with a survivor; it is asked record by record", "survivor", peer, "vault", p.vault, "error", err)
+					}
+				}
+			}
+		})
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// Compare compares what this region holds of a lost one, or of one vault of it, with each
+// survivor that answers, and remembers on what they agree. It calls missing, one at a
+// time, for records that the survivor alone holds and this region is meant to. Errors:
+// those of missing, and of the local store.
+func (s *Survivors) Compare(ctx context.Context, lost secret.RegionName, only secret.VaultID, missing func([]record.Key) error) error {
+	s.forget()
+	var mu sync.Mutex
+	var failed error
+	take := func(keys []record.Key) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(keys) > 0 && failed == nil {
+			failed = missing(keys)
+		}
+		return failed
+	}
+	s.each(lost, func(one *survivor) error {
+		if only != "" {
+			return one.compareNow(ctx, only, take)
+		}
+		// Once is enough for a caller that tries again and again.
+		done := pairing{survivor: one.peer, lost: lost}
+		if one.agreement(done) != nil {
+			return nil
+		}
+		list, err := one.list(ctx)
+		if err == nil {
+			err = take(list.missing)
+		}
+		if err != nil {
+			return err
+		}
+		for _, vault := range list.alone {
+			one.agree(pairing{one.peer, lost, vault}, &agreement{at: list.at, until: time.Now().Add(agreedFor)})
+		}
+		err = one.vaults(list.shared, func(vault secret.VaultID) error { return one.compareNow(ctx, vault, take) })
+		if err == nil {
+			one.agree(done, &agreement{until: time.Now().Add(agreedFor)})
+		}
+		return err
+	})
+	return failed
+}
+
+// vaults has vaults compared, some at once. It goes on after an error, and returns the
+// first one.
+func (s *survivor) vaults(all []secret.VaultID, compare func(secret.VaultID) error) error {
+	var comparing errgroup.Group
+	comparing.SetLimit(vaultsAtOnce)
+	for _, vault := range all {
+		comparing.Go(func() error { return compare(vault) })
+	}
+	return comparing.Wait()
+}
+
+// compareNow compares a vault, and remembers what that shows.
+func (s *survivor) compareNow(ctx context.Context, vault secret.VaultID, missing func([]record.Key) error) error {
+	p, a := pairing{s.peer, s.lost, vault}, &agreement{newer: make(map[record.Key]bool)}
+	own, _, err := s.compare(ctx, vault, func(f *findings) error {
+		for _, one := range f.newer {
+			a.newer[one.key] = true
+		}
+		var keys []record.Key
+		for _, one := range f.missing {
+			keys = append(keys, one.key)
+		}
+		return missing(keys)
+	})
+	if err != nil {
+		s.agree(p, &agreement{until: time.Now().Add(comparedAgain)})
+		return err
+	}
+	a.at, a.until = own.at, time.Now().Add(agreedFor)
+	s.agree(p, a)
+	return nil
+}
+
+// findings are what part of a comparison shows.
+type findings struct {
+	// newer there, and missing here, are the survivor's; behind counts what is here and
+	// older there, or not there.
+	newer, missing []foundSecret
+	behind         int
+}
+
+type foundSecret struct {
+	key  record.Key
+	name string
+}
+
+func (s *survivor) compared(vault secret.VaultID) service.Compared {
+	return service.Compared{Vault: vault, Home: s.lost, For: []secret.RegionName{s.Region, s.peer}}
+}
+
+// compare compares a vault and calls found with what differs, part by part.
+func (s *survivor) compare(ctx context.Context, vault secret.VaultID, found func(*findings) error) (own *bucketDigests, withheld uint64, err error) {
+	own, first, err := compareWith(ctx, s.client, s.Digester, s.Local, s.compared(vault), s.lost, func(own map[record.Key]digested, answer *peerv1.CompareDigestsResponse) error {
+		f, err := s.find(own, answer)
+		if err != nil {
+			return err
+		}
+		return found(f)
+	})
+	return own, first.GetWithheld(), err
+}
+
+// find tells what the survivor holds newer. What it holds of a secret that has moved here
+// already is not: that counts for more.
+func (s *survivor) find(own map[record.Key]digested, answer *peerv1.CompareDigestsResponse) (f *findings, err error) {
+	err = s.Local.View(func(view record.View) error {
+		f = &findings{}
+		there := map[string]bool{}
+		for _, r := range answer.GetReplicas() {
+			there[r.GetRecord()] = true
+			key, order := record.Key(r.GetRecord()), orderFromWire(r)
+			mine, compared := own[key]
+			held := mine.order
+			if !compared {
+				o, _, err := holding(view, key)
+				if err != nil {
+					return err
+				}
+				held = o.Order
+			}
+			switch {
+			case secret.Ahead(order, held) && held == (secret.Order{}):
+				f.missing = append(f.missing, foundSecret{key, r.GetName()})
+			case secret.Ahead(order, held):
+				f.newer = append(f.newer, foundSecret{key, mine.name})
+			case order == held:
+				s.Logger.Error("two regions have different content under the same order", "record", key, "order", order.String(), "source", s.peer)
+			case compared:
+				f.behind++
+			}
+		}
+		for _, key := range answer.GetDiffering() {
+			if !there[key] && !own[record.Key(key)].deleted { // what is deleted may be forgotten there
+				f.behind++
+			}
+		}
+		return nil
+	})
+	return f, err
+}
+
+// replicaList is what a survivor lists, compared with what is here.
+type replicaList struct {
+	at secret.Moment
+	// newer counts what the survivor holds newer of what is no secret, missing is what it
+	// alone holds of that.
+	newer   int
+	missing []record.Key
+	// shared are the vaults that both regions hold, or are meant to; alone those that only
+	// this region holds, withheld those that only the survivor is meant to.
+	shared, alone, withheld []secret.VaultID
+}
+
+// list asks a survivor for what is no secret.
+func (s *survivor) list(ctx context.Context) (*replicaList, error) {
+	var there []*peerv1.Replica
+	for start := ""; ; {
+		answer, err := s.listPage(ctx, start)
+		if err != nil {
+			return nil, err
+		}
+		s.answered = true
+		there = append(there, answer.GetReplicas()...)
+		if start = answer.GetNext(); start == "" {
+			break
+		}
+	}
+	var l *replicaList
+	err := s.Local.View(func(view record.View) (err error) {
+		l = &replicaList{}
+		if _, l.at, err = s.Service.LiveOf(view, nil); err != nil {
+			return err
+		}
+		here, err := s.vaultsHere(view)
+		if err != nil {
+			return err
+		}
+		return l.compare(view, here, there)
+	})
+	return l, err
+}
+
+func (s *survivor) listPage(ctx context.Context, start string) (*peerv1.ListReplicasResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	answer, err := s.client.ListReplicas(ctx, connect.NewRequest(&peerv1.ListReplicasRequest{LostRegion: string(s.lost), Start: start}))
+	if err != nil {
+		return nil, err
+	}
+	return answer.Msg, nil
+}
+
+// vaultsHere are the vaults in which the lost region may have secrets, that this one
+// holds.
+func (s *survivor) vaultsHere(view record.View) (map[secret.VaultID]bool, error) {
+	here := map[secret.VaultID]bool{}
+	for start := record.Key(""); ; {
+		own, next, err := s.Service.ListReplicas(view, s.lost, s.Region, start)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range own {
+			if vault := vaultIn(r.Key); vault != "" {
+				here[vault] = true
+			}
+		}
+		if start = next; next == "" {
+			return here, nil
+		}
+	}
+}
+
+func (l *replicaList) compare(view record.View, here map[secret.VaultID]bool, there []*peerv1.Replica) error {
+	for _, r := range there {
+		key, order := record.Key(r.GetRecord()), orderFromWire(r)
+		held, _, err := holding(view, key)
+		if err != nil {
+			return err
+		}
+		switch {
+		case r.GetWithheld() || !secret.Ahead(order, held.Order):
+		case held.Order != (secret.Order{}):
+			l.newer++
+		case !r.GetDeleted():
+			l.missing = append(l.missing, key)
+		}
+		vault := vaultIn(key)
+		switch {
+		case vault == "":
+		case here[vault] || !r.GetWithheld():
+			l.shared = append(l.shared, vault)
+		default:
+			l.withheld = append(l.withheld, vault)
+		}
+		delete(here, vault)
+	}
+	for vault := range here {
+		l.alone = append(l.alone, vault)
+	}
+	return nil
+}
+
+// vaultIn is the vault whose record a key is, empty if it is another one's.
+func vaultIn(key record.Key) secret.VaultID {
+	if !key.HasPrefix(record.VaultPrefix) {
+		return ""
+	}
+	return secret.VaultID(key[len(record.VaultPrefix):])
+}
