@@ -153,8 +153,8 @@ func (s *Survivors) Run(ctx context.Context) error {
 
 // Compare compares what this region holds of a lost one, or of one vault of it, with each
 // survivor that answers, and remembers on what they agree. It calls missing, one at a
-// time, for records that the survivor alone holds and this region is meant to. Errors:
-// those of missing, and of the local store.
+// time, for records that the survivor alone holds and this region is meant to, and before
+// them for what is deleted there. Errors: those of missing, and of the local store.
 func (s *Survivors) Compare(ctx context.Context, lost secret.RegionName, only secret.VaultID, missing func([]record.Key) error) error {
 	s.forget()
 	var mu sync.Mutex
@@ -210,10 +210,13 @@ func (s *survivor) vaults(all []secret.VaultID, compare func(secret.VaultID) err
 func (s *survivor) compareNow(ctx context.Context, vault secret.VaultID, missing func([]record.Key) error) error {
 	p, a := pairing{s.peer, s.lost, vault}, &agreement{newer: make(map[record.Key]bool)}
 	own, _, err := s.compare(ctx, vault, func(f *findings) error {
+		var keys []record.Key
 		for _, one := range f.newer {
 			a.newer[one.key] = true
+			if one.deleted { // what is missing may have its name
+				keys = append(keys, one.key)
+			}
 		}
-		var keys []record.Key
 		for _, one := range f.missing {
 			keys = append(keys, one.key)
 		}
@@ -239,6 +242,8 @@ type findings struct {
 type foundSecret struct {
 	key  record.Key
 	name string
+	// deleted is set if it is deleted there.
+	deleted bool
 }
 
 func (s *survivor) compared(vault secret.VaultID) service.Compared {
@@ -277,9 +282,9 @@ func (s *survivor) find(own map[record.Key]digested, answer *peerv1.CompareDiges
 			}
 			switch {
 			case secret.Ahead(order, held) && held == (secret.Order{}):
-				f.missing = append(f.missing, foundSecret{key, r.GetName()})
+				f.missing = append(f.missing, foundSecret{key, r.GetName(), r.GetDeleted()})
 			case secret.Ahead(order, held):
-				f.newer = append(f.newer, foundSecret{key, mine.name})
+				f.newer = append(f.newer, foundSecret{key, mine.name, r.GetDeleted()})
 			case order == held:
 				s.Logger.Error("two regions have different content under the same order", "record", key, "order", order.String(), "source", s.peer)
 			case compared:

@@ -140,7 +140,8 @@ func (a *arrival) commit(ctx context.Context, plan planner) error {
 		txn, err = plan(view)
 		return err
 	})
-	if secret.HasCode(err, secret.CodeUnavailable) || secret.HasCode(err, secret.CodeNotFound) {
+	// A survivor is asked once: a name that another secret has here may have just become free.
+	if secret.HasCode(err, secret.CodeUnavailable) || secret.HasCode(err, secret.CodeNotFound) || a.from.Survivor && secret.HasCode(err, secret.CodeExists) {
 		txn, err = plan(s.Store.View(ctx))
 	}
 	for attempt := 0; err == nil && txn != nil; attempt++ {

@@ -37,8 +37,8 @@ type Survivors interface {
 	Pull(ctx context.Context, lost secret.RegionName, keys []record.Key)
 	// Compare compares what this region holds of a lost one, or of one vault of it, with
 	// each survivor that answers, and calls missing, one at a time, for records that only
-	// the survivor holds although this region is meant to. Errors: those of missing and of
-	// this region's copy.
+	// the survivor holds although this region is meant to, and for what is deleted there.
+	// Errors: those of missing and of this region's copy.
 	Compare(ctx context.Context, lost secret.RegionName, only secret.VaultID, missing func([]record.Key) error) error
 }
 

@@ -113,7 +113,7 @@ func (s *shop) goAhead() {
 	s.pauseQueue("south")
 	s.put("east", "behind", "only in west")
 	s.wantValue("west", "behind", "only in west")
-	s.pauseQueue("west")
+	s.regions.Link("east", "west").Cut()
 	shard := s.regions.Region("east").Shard(s.t)
 	described, err := s.at("east").DescribeSecret(s.t.Context(), connect.NewRequest(&lifeboatv1.DescribeSecretRequest{Vault: "shop", Secret: "behind"}))
 	must(s.t, err)
@@ -124,12 +124,13 @@ func (s *shop) goAhead() {
 	s.create("east", "missing", "made late")
 	_, err = s.at("east").DeleteSecret(s.t.Context(), connect.NewRequest(&lifeboatv1.DeleteSecretRequest{Vault: "shop", Secret: "purged", Immediate: true}))
 	must(s.t, err)
+	s.create("east", "purged", "made again")
 	_, err = s.at("east").DeletePolicy(s.t.Context(), connect.NewRequest(&lifeboatv1.DeletePolicyRequest{Name: "extra"}))
 	must(s.t, err)
 	s.createVault("late", "south", "west")
 	s.createVault("southern", "south")
 	s.wantValue("south", "newer", "only in south")
-	s.wantCode("south", "purged", secret.CodeNotFound)
+	s.wantValue("south", "purged", "made again")
 	s.wantValueIn("south", "late")
 	s.wantValueIn("south", "southern")
 	s.wantValue("south", "missing", "made late")
@@ -154,12 +155,12 @@ func TestTheHeirFetchesWhatDiffers(t *testing.T) {
 		t.Fatalf("compared: %v", scope)
 	}
 	south := scope.GetCompared()[0]
-	if south.GetRegion() != "south" || south.GetCompared() != 11 || south.GetNewer() != 2 || south.GetMissing() != 2 ||
+	if south.GetRegion() != "south" || south.GetCompared() != 11 || south.GetNewer() != 2 || south.GetMissing() != 3 ||
 		south.GetStranded() != 1 || south.GetBehind() != 1 || south.GetOtherRecords() != 2 || len(south.GetUncompared()) > 0 {
 		t.Errorf("south, as west compares it: %v", south)
 	}
 	for _, v := range south.GetVaults() {
-		if v.GetName() == "shop" && (v.GetNewer() != 2 || !slices.Contains(v.GetNewerExamples(), "newer") || !slices.Equal(v.GetMissingExamples(), []string{"missing"})) ||
+		if v.GetName() == "shop" && (v.GetNewer() != 2 || !slices.Contains(v.GetNewerExamples(), "newer") || !slices.Contains(v.GetMissingExamples(), "missing")) ||
 			v.GetName() == "" && v.GetMissing()+v.GetStranded() != 1 {
 			t.Errorf("a vault: %v", v)
 		}
@@ -171,7 +172,7 @@ func TestTheHeirFetchesWhatDiffers(t *testing.T) {
 	s.takeOver("west", "east")
 	s.put("west", "newer", "of west")
 	s.wantAllMoved("west")
-	if asked, unasked := s.opened("west", "south", true), s.opened("west", "south", false); asked < 4 || asked > 6 || unasked < 9 {
+	if asked, unasked := s.opened("west", "south", true), s.opened("west", "south", false); asked < 5 || asked > 7 || unasked < 9 {
 		t.Errorf("south was asked about %d secrets, and not about %d", asked, unasked)
 	}
 	if s.hasPolicy(t.Context(), "west", "extra") {
@@ -183,7 +184,7 @@ func TestTheHeirFetchesWhatDiffers(t *testing.T) {
 		s.wantValue(region, "newer", "of west")
 		s.wantValue(region, "behind", "only in west")
 		s.wantValue(region, "missing", "made late")
-		s.wantCode(region, "purged", secret.CodeNotFound)
+		s.wantValue(region, "purged", "made again")
 		s.wantValueIn(region, "late")
 		s.wantHome("west", []string{region}, "", "newer", "behind", "missing", "agreed-0")
 		if found := s.conflicts(t.Context(), region); len(found) > 0 {
@@ -201,7 +202,7 @@ func TestASurvivorThatIsCutOffLosesNothing(t *testing.T) {
 		s.wantState("east", "db", region, inSync)
 	}
 	s.wantSynchronised("east")
-	s.pauseQueue("west")
+	s.regions.Link("east", "west").Cut()
 	s.put("east", "db", "only in south")
 	s.wantValue("south", "db", "only in south")
 	s.regions.Isolate("east")

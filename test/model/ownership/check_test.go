@@ -19,6 +19,17 @@ func (h *histories) checkKept(s *state, past uint8) error {
 	return nil
 }
 
+// checkOpened looks at a region that moves a record of a lost one: if it is not to ask a
+// survivor that can be compared with, that holds nothing which goes on from its own
+// state. What a survivor receives later, or does not say, becomes a conflict there.
+func (h *histories) checkOpened(s *state, at, lost, survivor uint8) error {
+	held, there := &h.points[s.places[at].held], &h.points[s.places[survivor].held]
+	if there.Home == names[lost] && !h.ahead(there.Order, held.Order) && there.Order != held.Order && there.Contains(held.Order) {
+		return fmt.Errorf("%s takes the record over as %s and need not ask %s, which has %s", names[at], held, names[survivor], there)
+	}
+	return nil
+}
+
 // check looks at any state.
 func (h *histories) check(s *state) error {
 	var there uint8

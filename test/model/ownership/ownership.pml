@@ -7,6 +7,9 @@
  * was taken over acknowledges nothing that becomes a conflict, and that in every run
  * all regions agree in the end (G6).
  *
+ * An heir may move the record before it has asked, or been told, what another survivor
+ * holds; that it asks if a comparison shows something newer is checked by the search.
+ *
  * Each of these defines leaves a rule out: NO_EPOCH, NO_LINEAGE, BY_NUMBER, GOES_ON,
  * ENDS_EARLY, MOVES_ON, NAMES_TARGET, HANDS_OVER_SILENTLY.
  */

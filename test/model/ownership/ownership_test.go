@@ -153,10 +153,11 @@ var mutants = map[string]func(*rules){
 			return named(o.MovedTo(heir), heir)
 		}
 	},
-	"a region that knows it was taken over goes on": func(r *rules) { r.goesOn = true },
-	"a region that returns asks nobody":             func(r *rules) { r.asksNobody = true },
-	"a takeover ends before the lost region knows":  func(r *rules) { r.endsEarly = true },
-	"a takeover ends before anything has moved":     func(r *rules) { r.movesNothing = true },
+	"a record that differs is opened without asking": func(r *rules) { r.ahead = func(_, _ secret.Order) bool { return false } },
+	"a region that knows it was taken over goes on":  func(r *rules) { r.goesOn = true },
+	"a region that returns asks nobody":              func(r *rules) { r.asksNobody = true },
+	"a takeover ends before the lost region knows":   func(r *rules) { r.endsEarly = true },
+	"a takeover ends before anything has moved":      func(r *rules) { r.movesNothing = true },
 	"what was taken over moves on before the lost region knows": func(r *rules) {
 		r.mayMoveTo = func(secret.Ownership, secret.RegionName, []secret.RegionName) bool { return true }
 	},

@@ -13,6 +13,7 @@ type rules struct {
 	movedTo   func(o secret.Ownership, to secret.RegionName) secret.Ownership
 	takenBy   func(o secret.Ownership, heir secret.RegionName) secret.Ownership
 	missing   func(held, incoming *secret.Secret) []secret.VersionID
+	ahead     func(survivor, held secret.Order) bool
 
 	// mayPromote, sameSecret, collide and notePromoted are those of promotions.
 	mayPromote   func(o secret.Ownership, in secret.RegionName, untold bool) bool
@@ -33,7 +34,7 @@ type rules struct {
 func production() rules {
 	return rules{
 		judge: secret.Judge, inherit: secret.Inherit, maySend: secret.Ownership.MaySend, mayMutate: secret.Ownership.MayMutate,
-		mayMoveTo: secret.Ownership.MayMoveTo, movedTo: secret.Ownership.MovedTo, takenBy: secret.Ownership.TakenBy, missing: secret.Missing,
+		mayMoveTo: secret.Ownership.MayMoveTo, movedTo: secret.Ownership.MovedTo, takenBy: secret.Ownership.TakenBy, missing: secret.Missing, ahead: secret.Ahead,
 		mayPromote: secret.Ownership.MayPromote, sameSecret: (*secret.Secret).SameSecret, collide: secret.Collide, notePromoted: (*secret.Secret).NotePromoted,
 	}
 }

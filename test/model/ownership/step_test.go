@@ -168,8 +168,8 @@ func (h *histories) takeOver(s *state, at uint8, tell teller) {
 		case has(p.takenOver, lost) && h.home(p.held) == lost && !h.movesNothing:
 			n := *s
 			h.commit(&n, at, h.taken(p.held, at))
-			tell(event{"AT moves what was in OTHER: STATE", at, lost, n.places[at].held}, n, nil)
 			survivor := regions - at - lost
+			tell(event{"AT moves what was in OTHER: STATE", at, lost, n.places[at].held}, n, h.checkOpened(s, at, lost, survivor))
 			h.pull(s, at, lost, survivor, tell)
 		case has(p.takenOver, lost):
 			n := *s
@@ -204,7 +204,7 @@ func (s *state) untold(at, peer uint8) bool {
 // pull is an heir asking another region for what that holds newer of the lost one's.
 func (h *histories) pull(s *state, at, lost, survivor uint8, tell teller) {
 	has := s.places[survivor].held
-	if h.home(has) != lost || h.points[has].Order.Compare(h.points[s.places[at].held].Order) <= 0 {
+	if h.home(has) != lost || !h.ahead(h.points[has].Order, h.points[s.places[at].held].Order) {
 		return
 	}
 	n := *s
