@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/client"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -237,5 +238,29 @@ func TestUnknownCommandIsUsage(t *testing.T) {
 	})
 	if code != exitUsage || !strings.Contains(stderr.String(), "hint: see: lifeboat --help") {
 		t.Errorf("exit code %d: %s", code, &stderr)
+	}
+}
+
+// A table fits whatever names there are.
+func TestSurvivorsFitATable(t *testing.T) {
+	long := strings.Repeat("long-name-", 20)
+	survivor := &lifeboatv1.SurvivorScope{
+		Region: long, Compared: 1e6, Newer: 1e6, Missing: 1e6, Stranded: 1e6, Behind: 1e6, OtherRecords: 1e6,
+		Vaults:     []*lifeboatv1.VaultScope{{Name: long, Newer: 1e6, Missing: 1e6, Stranded: 1e6, Behind: 1e6, NewerExamples: []string{long}}, {Vault: long, Behind: 1}},
+		Uncompared: []*lifeboatv1.Uncompared{{Count: 1e6, Reason: long}, {Reason: "not within 20s"}},
+	}
+	var told bytes.Buffer
+	if err := (&app{Environment: Environment{Stdout: &told}, flags: flags{output: outputTable}}).show(survivor, func(w io.Writer) { survivorRows(w, survivor) }); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(told.String()) {
+		if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 100 {
+			t.Errorf("%d characters: %s", n, line)
+		}
+	}
+	for _, want := range []string{"1000000 newer (long", "without 1000000 vaults: long", "nothing: not within 20s", "1 behind"} {
+		if !strings.Contains(told.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, told.String())
+		}
 	}
 }

@@ -94,7 +94,7 @@ func (a *app) takeoverDryRun(ctx context.Context, cl *client.Client, region stri
 // survivorRows show how a survivor differs from this region.
 func survivorRows(w io.Writer, s *lifeboatv1.SurvivorScope) {
 	region := clip(s.GetRegion(), 12)
-	row(w, "newer in "+region, fmt.Sprintf("%d of %d secrets, and %d other records: fetched before they move", s.GetNewer(), s.GetCompared(), s.GetOtherRecords()))
+	row(w, "newer in "+region, fmt.Sprintf("%d of %d secrets, %d other records: fetched", s.GetNewer(), s.GetCompared(), s.GetOtherRecords()))
 	row(w, "only in "+region, fmt.Sprintf("%d secrets that are meant for this region: fetched", s.GetMissing()))
 	row(w, "stranded in "+region, fmt.Sprintf("%d secrets that are not meant for this region", s.GetStranded()))
 	row(w, "behind in "+region, fmt.Sprintf("%d secrets that it lacks or holds older", s.GetBehind()))
