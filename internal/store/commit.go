@@ -41,7 +41,7 @@ func (s *Shard) Commit(ctx context.Context, txn record.Txn) (int64, error) {
 
 // commit is Commit of a transaction by itself.
 func (s *Shard) commit(ctx context.Context, txn record.Txn) (int64, error) {
-	resp, err := s.send(ctx, s.cmps(txn.Conditions), s.then(txn.Writes))
+	resp, err := s.send(ctx, s.request(txn.Conditions, txn.Writes))
 	if secret.HasCode(err, secret.CodeStoreFull) {
 		return s.settleFull(ctx, txn, err)
 	}
@@ -71,49 +71,12 @@ func (s *Shard) check(txn record.Txn) error {
 	return nil
 }
 
-// cmps returns conditions in etcd's terms.
-func (s *Shard) cmps(conditions []record.Condition) []clientv3.Cmp {
-	cmps := make([]clientv3.Cmp, len(conditions))
-	for i, c := range conditions {
-		cmps[i] = clientv3.Compare(clientv3.ModRevision(s.key(c.Key)), "=", c.Revision)
-	}
-	return cmps
-}
-
-// then returns writes in etcd's terms.
-func (s *Shard) then(writes []record.Write) []clientv3.Op {
-	ops := make([]clientv3.Op, len(writes))
-	for i, w := range writes {
-		if w.Value == nil {
-			ops[i] = clientv3.OpDelete(s.key(w.Key))
-		} else {
-			ops[i] = clientv3.OpPut(s.key(w.Key), string(w.Value))
-		}
-	}
-	return ops
-}
-
 // ended returns an error if the request that ctx is of has ended.
 func ended(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return secret.Wrap(secret.CodeUnavailable, err, "the request ended before its transaction was sent")
 	}
 	return nil
-}
-
-// send does one etcd transaction, once.
-func (s *Shard) send(ctx context.Context, cmps []clientv3.Cmp, then []clientv3.Op) (*clientv3.TxnResponse, error) {
-	if err := ended(ctx); err != nil {
-		return nil, err
-	}
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	ctx, a := withAttempt(ctx)
-	resp, err := s.client.Txn(ctx).If(cmps...).Then(then...).Commit()
-	if err != nil {
-		return nil, writeError(ctx, err, a)
-	}
-	return resp, nil
 }
 
 // settleFull finds out what became of a transaction that the store answered

@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -109,12 +107,12 @@ func (s *Shard) commitBatch(ctx context.Context, txns []record.Txn, results []Tx
 		return s.commitSingle(ctx, txns[0], &results[0])
 	}
 	common := commonConditions(txns)
-	ops := make([]clientv3.Op, len(txns))
-	for i, txn := range txns {
+	r := s.request(common, nil)
+	for _, txn := range txns {
 		own := slices.DeleteFunc(slices.Clone(txn.Conditions), func(c record.Condition) bool { return slices.Contains(common, c) })
-		ops[i] = clientv3.OpTxn(s.cmps(own), s.then(txn.Writes), nil)
+		r.Success = append(r.Success, nested(s.request(own, txn.Writes)))
 	}
-	resp, err := s.send(ctx, s.cmps(common), ops)
+	resp, err := s.send(ctx, r)
 	if err == nil && !resp.Succeeded {
 		return s.commitSingly(ctx, txns, results)
 	}

@@ -3,7 +3,7 @@ package store
 import (
 	"context"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 )
@@ -13,7 +13,8 @@ import (
 // repeated.
 func (s *Shard) DeleteRange(ctx context.Context, start, end record.Key) (int64, error) {
 	from, to := s.bounds(start, end)
-	resp, err := s.send(ctx, nil, []clientv3.Op{clientv3.OpDelete(from, clientv3.WithRange(to))})
+	r := &pb.DeleteRangeRequest{Key: []byte(from), RangeEnd: []byte(to)}
+	resp, err := s.send(ctx, &pb.TxnRequest{Success: []*pb.RequestOp{deletion(r)}})
 	if err != nil {
 		return 0, err
 	}

@@ -17,6 +17,8 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
@@ -107,6 +109,7 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	}
 	client := v3client.New(server.Server)
 	client.Maintenance = inProcessMaintenance{client.Maintenance, server.Server}
+	client.KV = inProcessKV{client.KV, adapter.KvServerToKvClient(v3rpc.NewQuotaKVServer(server.Server))}
 	return &Embedded{server: server, client: client, lock: lock, life: life, streams: streams}, nil
 }
 

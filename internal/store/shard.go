@@ -6,9 +6,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 )
@@ -43,7 +44,10 @@ type Options struct {
 // Shard is one shard's authoritative records. Its methods may be called
 // concurrently.
 type Shard struct {
-	client      *clientv3.Client
+	client *clientv3.Client
+	// kv takes transactions, with these options.
+	kv          pb.KVClient
+	callOptions []grpc.CallOption
 	prefix      string
 	timeout     time.Duration
 	heartbeat   time.Duration
@@ -63,6 +67,7 @@ func Open(o Options) *Shard {
 		client: o.Client, prefix: o.Prefix, timeout: o.Timeout, heartbeat: o.Heartbeat,
 		maintenance: o.Maintenance.withDefaults(), log: o.Logger,
 	}
+	s.kv, s.callOptions = kvOf(o.Client)
 	if s.timeout <= 0 {
 		s.timeout = defaultTimeout
 	}
@@ -160,7 +165,7 @@ func (s *Shard) Revision(ctx context.Context) (int64, error) {
 	return header.Revision, nil
 }
 
-func (s *Shard) header(ctx context.Context) (*etcdserverpb.ResponseHeader, error) {
+func (s *Shard) header(ctx context.Context) (*pb.ResponseHeader, error) {
 	resp, err := s.client.Get(ctx, s.prefix+leasePrefix, clientv3.WithCountOnly())
 	if err != nil {
 		return nil, readError(ctx, err)
