@@ -79,10 +79,11 @@ func (l *Local) committed(f *file, t *txn) error {
 }
 
 // lookup returns the local copy of a record; ok is false if there is none of the
-// present life that passes its checksum.
-func (t *txn) lookup(key []byte) (v localValue, ok bool) {
-	v, err := decodeValue(key, t.records.Get(key))
-	return v, err == nil && v.generation == t.meta.Generation
+// present life that passes its checksum, exists if there is none at all.
+func (t *txn) lookup(key []byte) (v localValue, ok, exists bool) {
+	b := t.records.Get(key)
+	v, err := decodeValue(key, b)
+	return v, err == nil && v.generation == t.meta.Generation, b != nil
 }
 
 // feed applies a change from the feed.
@@ -92,17 +93,19 @@ func (t *txn) feed(ch record.Change) error {
 		return nil
 	}
 	key := []byte(ch.Key)
-	if have, ok := t.lookup(key); ok && have.revision >= ch.Revision {
+	have, ok, exists := t.lookup(key)
+	if ok && have.revision >= ch.Revision {
 		return nil
 	}
 	if t.local.catchUp.floor(ch.Key) >= ch.Revision {
 		return nil
 	}
-	return t.apply(key, ch)
+	return t.apply(key, ch, exists)
 }
 
-// apply puts or deletes a record, or quarantines it.
-func (t *txn) apply(key []byte, ch record.Change) error {
+// apply puts or deletes a record, or quarantines it. exists says whether there is a
+// local copy.
+func (t *txn) apply(key []byte, ch record.Change, exists bool) error {
 	q, err := t.quarantineOf(key)
 	if err != nil {
 		return err
@@ -117,11 +120,11 @@ func (t *txn) apply(key []byte, ch record.Change) error {
 	}
 	faultpoint.Hit("replica.apply", string(ch.Key))
 	if ch.Deleted {
-		err = t.delete(key)
+		err = t.delete(key, exists)
 	} else if refused := check(ch.Key, ch.Value); refused != nil {
 		return t.refuse(key, ch, refused)
 	} else {
-		err = t.put(key, ch.Stored)
+		err = t.put(key, ch.Stored, exists)
 	}
 	if err != nil {
 		return err
@@ -135,8 +138,8 @@ func (t *txn) apply(key []byte, ch record.Change) error {
 	return nil
 }
 
-func (t *txn) put(key []byte, r record.Stored) error {
-	if t.records.Get(key) == nil {
+func (t *txn) put(key []byte, r record.Stored, exists bool) error {
+	if !exists {
 		t.meta.Records++
 	}
 	if r.Key == record.RegionKey {
@@ -151,8 +154,8 @@ func (t *txn) put(key []byte, r record.Stored) error {
 	}))
 }
 
-func (t *txn) delete(key []byte) error {
-	if t.records.Get(key) == nil {
+func (t *txn) delete(key []byte, exists bool) error {
+	if !exists {
 		return nil
 	}
 	t.meta.Records--
@@ -162,8 +165,8 @@ func (t *txn) delete(key []byte) error {
 // refuse quarantines a record that cannot be applied. A copy of another life of
 // the store goes: nothing of the present life stands behind it.
 func (t *txn) refuse(key []byte, ch record.Change, reason error) error {
-	if _, ok := t.lookup(key); !ok {
-		if err := t.delete(key); err != nil {
+	if _, ok, exists := t.lookup(key); !ok {
+		if err := t.delete(key, exists); err != nil {
 			return err
 		}
 	}

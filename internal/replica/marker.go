@@ -2,9 +2,13 @@ package replica
 
 import (
 	"encoding/binary"
+	"fmt"
 	"hash/crc32"
 	"math"
 	"os"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -39,14 +43,20 @@ const (
 	maxMark    = markHeader + 2*math.MaxUint16
 )
 
+// mappedMark is as long as any mark of the keys that there are, and one page.
+const mappedMark = 4 << 10
+
 // marker is the side file that holds the mark. It is written before each record
-// is applied, with a plain pwrite and no fsync: what matters is that it outlives
-// the process, and the page cache does. A crash of the machine may lose it,
-// which costs one more crash before a poison pill is recognised.
+// is applied, without fsync: what matters is that it outlives the process, and the
+// page cache does. Its beginning is mapped, since a system call for each record
+// would be a sixth of what applying one costs. A crash of the machine may lose the
+// mark, which costs one more crash before a poison pill is recognised.
 type marker struct {
 	file *os.File
-	buf  []byte
-	idle bool
+	// mapped is the beginning of the file, nil if it cannot be mapped.
+	mapped []byte
+	buf    []byte
+	idle   bool
 }
 
 // openMarker opens or creates the side file and returns the mark it holds.
@@ -62,6 +72,13 @@ func openMarker(path string) (*marker, mark, error) {
 		last = mark{}
 	}
 	m := &marker{file: f, buf: make([]byte, 0, 512)}
+	if room := mappedMark - n; room > 0 {
+		// Without room on the disk for the whole page a write to memory would fault.
+		if _, err := f.WriteAt(make([]byte, room), int64(n)); err != nil {
+			return m, last, nil //nolint:nilerr // it is written to like any file
+		}
+	}
+	m.mapped, _ = unix.Mmap(int(f.Fd()), 0, mappedMark, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	return m, last, nil
 }
 
@@ -71,14 +88,35 @@ func (m *marker) set(k mark) error {
 		return nil
 	}
 	m.buf = appendMark(m.buf[:0], k)
-	if _, err := m.file.WriteAt(m.buf, 0); err != nil {
+	if err := m.write(); err != nil {
 		return secret.Wrap(secret.CodeUnavailable, err, "cannot write the mark of what is being applied")
 	}
 	m.idle = k.phase == idle
 	return nil
 }
 
-func (m *marker) close() error { return m.file.Close() }
+func (m *marker) write() (err error) {
+	if len(m.buf) > len(m.mapped) {
+		_, err = m.file.WriteAt(m.buf, 0)
+		return err
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p) // the page could not be read back from the disk
+		}
+	}()
+	copy(m.mapped, m.buf)
+	return nil
+}
+
+func (m *marker) close() error {
+	if m.mapped != nil {
+		_ = unix.Munmap(m.mapped) // it fails only for what is not mapped
+		m.mapped = nil
+	}
+	return m.file.Close()
+}
 
 func appendMark(b []byte, k mark) []byte {
 	b = append(b, 0, 0, 0, 0, markFormat, byte(k.phase))

@@ -111,14 +111,15 @@ func (l *Local) mendOne(f fetch) (outcome, err error) {
 				return err
 			}
 		}
-		if have, ok := t.lookup(key); ok && have.revision >= r.Revision {
+		have, ok, exists := t.lookup(key)
+		if ok && have.revision >= r.Revision {
 			return nil
 		}
 		if refused := check(r.Key, r.Value); refused != nil {
 			outcome = refused
 		}
 		mended = damaged && outcome == nil
-		return t.apply(key, record.Change{Stored: r})
+		return t.apply(key, record.Change{Stored: r}, exists)
 	})
 	if err == nil && mended {
 		l.status.update(func(p *Position) { p.CorruptionsMended++ })
@@ -171,7 +172,7 @@ func (l *Local) removeAbsent() error {
 				continue
 			}
 			keyDamaged = true
-			if err := t.delete(key); err != nil {
+			if err := t.delete(key, true); err != nil {
 				return err
 			}
 			t.changes = append(t.changes, record.Change{Stored: record.Stored{Key: k, Revision: l.absent[k]}, Deleted: true})

@@ -27,7 +27,7 @@ func (t *txn) merge(records []record.Stored, revision int64, start, end record.K
 	}
 	for _, key := range gone {
 		ch := record.Change{Stored: record.Stored{Key: record.Key(key), Revision: revision}, Deleted: true}
-		if err := t.apply(key, ch); err != nil {
+		if err := t.apply(key, ch, true); err != nil {
 			return "", nil, false, err
 		}
 	}
@@ -49,10 +49,11 @@ func (t *txn) page(r record.Stored) error {
 		return nil
 	}
 	key := []byte(r.Key)
-	if have, ok := t.lookup(key); ok && have.revision >= r.Revision {
+	have, ok, exists := t.lookup(key)
+	if ok && have.revision >= r.Revision {
 		return nil
 	}
-	return t.apply(key, record.Change{Stored: r})
+	return t.apply(key, record.Change{Stored: r}, exists)
 }
 
 // missing returns the local keys of the range that the page lacks. If it has

@@ -106,7 +106,7 @@ func (l *Local) afterCrash(last mark) error {
 
 // hasApplied reports whether the crash came after the commit.
 func (t *txn) hasApplied(m mark) bool {
-	have, ok := t.lookup([]byte(m.key))
+	have, ok, _ := t.lookup([]byte(m.key))
 	return ok && have.revision >= m.revision || m.phase == applyingBatch && t.meta.Applied >= m.revision
 }
 
