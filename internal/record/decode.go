@@ -56,6 +56,22 @@ func decodeSecret(wire []byte) (*secret.Secret, error) {
 	return s, c.err
 }
 
+// HasRotation reports whether a stored secret says anything of a rotation, without
+// decoding it; true if it cannot be decoded.
+func HasRotation(stored []byte) bool {
+	if len(stored) == 0 {
+		return true
+	}
+	c := cursor{source: &source{wire: stored[1:]}, end: len(stored) - 1}
+	for c.next() {
+		if c.tag == 33<<3|wireBytes {
+			return true
+		}
+		c.skip()
+	}
+	return c.err != nil
+}
+
 // versions takes the fields of a secret that are about its versions.
 func (c *cursor) versions(s *secret.Secret) {
 	switch c.tag {

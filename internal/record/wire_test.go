@@ -34,6 +34,14 @@ func sameValue(t interface{ Fatalf(string, ...any) }, b []byte) {
 	}
 }
 
+// sameRotation fails if a rotation is overlooked.
+func sameRotation(t interface{ Fatalf(string, ...any) }, b []byte) {
+	s, err := record.Secrets.DecodeSlowly(b)
+	if err == nil && s.Rotation != nil && !record.HasRotation(b) {
+		t.Fatalf("%x: the rotation %+v is overlooked", b, s.Rotation)
+	}
+}
+
 // awkward are valid and invalid ways to write a message that no encoder of ours
 // uses: fields twice, of another type, unknown, out of order, cut off.
 func awkward(b []byte) [][]byte {
@@ -57,6 +65,7 @@ func TestDecodingByHandIsAsWithTheLibrary(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		for _, b := range awkward(record.Secrets.Encode(secrets.Draw(t, "secret"))) {
 			sameAsLibrary(t, record.Secrets, b)
+			sameRotation(t, b)
 		}
 		for _, b := range awkward(record.Vaults.Encode(vaults.Draw(t, "vault"))) {
 			sameAsLibrary(t, record.Vaults, b)
@@ -67,12 +76,25 @@ func TestDecodingByHandIsAsWithTheLibrary(t *testing.T) {
 	})
 }
 
+func TestHasRotation(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := secrets.Draw(t, "secret")
+		if got := record.HasRotation(record.Secrets.Encode(s)); got != (s.Rotation != nil) {
+			t.Fatalf("%v of %+v", got, s.Rotation)
+		}
+	})
+	if !record.HasRotation(nil) || !record.HasRotation([]byte{1, 0xff}) {
+		t.Error("what cannot be decoded is said to have none")
+	}
+}
+
 func FuzzDecodeByHand(f *testing.F) {
 	f.Add(record.Secrets.Encode(benchSecret(3)))
 	f.Add(record.Vaults.Encode(&secret.Vault{ID: "01J00000000000000000000000", Name: "app", Tags: map[string]string{"a": "b"}}))
 	f.Add(record.Versions.Encode(&secret.Version{ID: "01J00000000000000000000000", Value: make(secret.Sealed, 40)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sameAsLibrary(t, record.Secrets, b)
+		sameRotation(t, b)
 		sameAsLibrary(t, record.Vaults, b)
 		sameValue(t, b)
 	})

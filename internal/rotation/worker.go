@@ -72,7 +72,7 @@ func (w *Worker) Changed(changes []record.Change) {
 			continue
 		}
 		var due time.Time
-		if !c.Deleted {
+		if !c.Deleted && record.HasRotation(c.Value) {
 			if s, err := record.Secrets.Decode(c.Value); err == nil {
 				due = w.dueAt(s)
 			}
