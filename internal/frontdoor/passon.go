@@ -14,9 +14,10 @@ import (
 // NewHome is the home of records that this region has handed over.
 type NewHome interface {
 	// Hold waits, within bounds, until a record that was handed over has arrived at
-	// its new home, and calls pass with what takes requests there. It returns an error
-	// without calling it if the record has not arrived in time, or too many wait.
-	Hold(ctx context.Context, home secret.RegionName, key record.Key, pass func(Forwarder)) error
+	// its new home, and calls pass with what takes requests there, which reports whether
+	// the request is answered. It returns an error if it is not, or pass was not called:
+	// the record has not arrived in time, or too many wait.
+	Hold(ctx context.Context, home secret.RegionName, key record.Key, pass func(Forwarder) (answered bool)) error
 }
 
 // withheld is an answer that was kept back.
@@ -47,9 +48,7 @@ func (h *Handler) serveOrPassOn(x *exchange, r *http.Request) {
 		return
 	}
 	key, home, _ := x.request.HandedOver()
-	answered := false
-	err = h.NewHome.Hold(r.Context(), home, key, func(f Forwarder) { answered = h.passOn(x, r, f, header, body) })
-	if err != nil || !answered {
+	if h.NewHome.Hold(r.Context(), home, key, func(f Forwarder) bool { return h.passOn(x, r, f, header, body) }) != nil {
 		x.answerWithheld()
 	}
 }

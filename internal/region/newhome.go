@@ -30,10 +30,20 @@ type newHome struct {
 }
 
 // Hold implements frontdoor.NewHome.
-func (n newHome) Hold(ctx context.Context, home secret.RegionName, key record.Key, pass func(frontdoor.Forwarder)) error {
+func (n newHome) Hold(ctx context.Context, home secret.RegionName, key record.Key, pass func(frontdoor.Forwarder) (answered bool)) error {
+	err := n.hold(ctx, home, key, pass)
+	n.p.handedOver.note(err)
+	return err
+}
+
+func (n newHome) hold(ctx context.Context, home secret.RegionName, key record.Key, pass func(frontdoor.Forwarder) (answered bool)) error {
 	select {
 	case n.held <- struct{}{}:
-		defer func() { <-n.held }()
+		n.p.handedOver.held.Inc()
+		defer func() {
+			<-n.held
+			n.p.handedOver.held.Dec()
+		}()
 	default:
 		return secret.Errorf(secret.CodeThrottled, "%d mutations of records that were handed over are held; more are not at once", maxHeld)
 	}
@@ -44,6 +54,7 @@ func (n newHome) Hold(ctx context.Context, home secret.RegionName, key record.Ke
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	waiting, cancel := context.WithTimeout(ctx, holdFor)
 	defer cancel()
 	refused, err := handovers{n.p}.Await(waiting, home, []record.Key{key})
@@ -53,9 +64,13 @@ func (n newHome) Hold(ctx context.Context, home secret.RegionName, key record.Ke
 	if len(refused) > 0 {
 		return secret.Errorf(secret.CodeUnavailable, "region %s refuses the record", home)
 	}
-	pass(passingOn{router.NewForwarder(router.Options{
+	n.p.handedOver.arrived(time.Since(began))
+	answered := pass(passingOn{router.NewForwarder(router.Options{
 		Addresses: []string{string(home)}, Transport: client.Transport, Unsent: refusedByLink, Logger: n.p.log.With("part", "router"),
 	})})
+	if !answered {
+		return secret.Errorf(secret.CodeUnavailable, "region %s was not reached", home)
+	}
 	return nil
 }
 

@@ -87,6 +87,7 @@ type Process struct {
 	rotationSteps *prometheus.CounterVec
 	rotation      *rotation.Worker // nil without the role control
 	tombstones    *tombstoneMetrics
+	handedOver    *newHomeMetrics
 	collector     *replication.Collector
 	forward       *router.Forwarder // nil if nothing is forwarded
 	links         *link.Links       // nil without the role control
@@ -147,7 +148,7 @@ func Start(ctx context.Context, o Options) (*Process, error) {
 	p := &Process{
 		config: o.Config, release: o.Release, log: o.Logger, recent: recent, startedAt: time.Now(), events: &event.Hub{}, store: newLateStore(o.Config.Process.ID),
 		noFsync: o.UnsafeNoFsync, certificatesEvery: o.CertificatesEvery, now: o.Now, clockAhead: o.ClockAhead, queueCap: o.QueueCap,
-		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), rotationSteps: newRotationSteps(), tombstones: newTombstoneMetrics(), retries: newRetries(), keyWork: newKeyWork(),
+		requests: newRequestMetrics(), times: newTimes(), replicated: newReplicationMetrics(), sweeps: newSweeps(), rotationSteps: newRotationSteps(), tombstones: newTombstoneMetrics(), handedOver: newNewHomeMetrics(), retries: newRetries(), keyWork: newKeyWork(),
 		reload: make(chan struct{}, 1), fatal: make(chan error, 1),
 	}
 	p.gate = formatgate.New(formatgate.Options{

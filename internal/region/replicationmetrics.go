@@ -48,7 +48,7 @@ func newReplicationMetrics() *replicationMetrics {
 	gauge := func(name, help string, value func(queue.Status) float64) {
 		m.gauges = append(m.gauges, queueGauge{prometheus.NewDesc("lifeboat_queue_"+name, help, labels, nil), value})
 	}
-	gauge("messages", "Records of which the target lacks a mutation.", func(s queue.Status) float64 { return float64(s.Depth) })
+	gauge("messages", "Records of which the target lacks a mutation that it was not sent at once.", func(s queue.Status) float64 { return float64(s.Depth) })
 	gauge("failed_messages", "Those of them that the target refused.", func(s queue.Status) float64 { return float64(s.Failed) })
 	gauge("in_flight_messages", "Those of them that this process is sending.", func(s queue.Status) float64 { return float64(s.InFlight) })
 	gauge("oldest_message_age_seconds", "How long ago the oldest mutation committed that the target lacks; 0 if it lacks none.", func(s queue.Status) float64 { return s.Age.Seconds() })

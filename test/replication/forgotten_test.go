@@ -59,8 +59,14 @@ func (s *shop) wantGraves(region string, want ...string) {
 // wantForgotten waits until a region tells that it has forgotten records.
 func (s *shop) wantForgotten(region, of string) {
 	s.t.Helper()
-	series := regexp.MustCompile(`(?m)^lifeboat_collection_forgotten_records_total\{of="` + of + `"\} [1-9]`)
-	until(s.t, region+" tells what it has forgotten", func(ctx context.Context) (bool, any) {
+	s.wantCounted(region, `lifeboat_collection_forgotten_records_total{of="`+of+`"}`)
+}
+
+// wantCounted waits until a series of a region's metrics is not 0.
+func (s *shop) wantCounted(region, series string) {
+	s.t.Helper()
+	counted := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` [1-9]`)
+	until(s.t, region+" tells "+series, func(ctx context.Context) (bool, any) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.regions.Region(region).Control().AdminURL()+"/metrics", nil)
 		must(s.t, err)
 		answer, err := http.DefaultClient.Do(request)
@@ -69,7 +75,7 @@ func (s *shop) wantForgotten(region, of string) {
 		}
 		defer func() { _ = answer.Body.Close() }()
 		told, err := io.ReadAll(answer.Body)
-		return err == nil && series.Match(told), err
+		return err == nil && counted.Match(told), err
 	})
 }
 

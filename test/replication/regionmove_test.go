@@ -266,6 +266,7 @@ func TestWritersAtTheFormerHomeNoticeNothingOfAMove(t *testing.T) {
 	s.wantValue("west", names[0], "by way of east")
 	s.wantHome("west", []string{"west"}, "made-by-way-of-east")
 	s.wantBothAudited()
+	s.wantCounted("east", `lifeboat_handed_over_requests_total{outcome="passed_on"}`)
 
 	// Who may not write is refused, and if west is away the answer names the home.
 	stranger := s.regions.Region("east").Client(s.regions.Region("east").Control(), "lbt_unknown")
@@ -278,6 +279,7 @@ func TestWritersAtTheFormerHomeNoticeNothingOfAMove(t *testing.T) {
 		_, err := s.at("east").PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: names[0], Value: []byte("x")}))
 		return codeOf(err) == secret.CodeNotHome, err
 	})
+	s.wantCounted("east", `lifeboat_handed_over_requests_total{outcome="unavailable"}`)
 }
 
 // wantBothAudited looks for a mutation that east has passed on in the audit logs of both

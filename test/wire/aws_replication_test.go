@@ -2,12 +2,16 @@ package wire_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 )
 
 // statusOf returns the status of a secret's replica.
@@ -224,4 +228,37 @@ func TestRotationIsRefusedAsOnAWS(t *testing.T) {
 		"Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
 	k.fails(t, "CancelRotateSecret", m{"SecretId": "a"}, "InvalidRequestException", "")
 	k.fails(t, "CancelRotateSecret", m{"SecretId": "b"}, "ResourceNotFoundException", notFound)
+}
+
+// TestWritesFollowAVaultThatHasMoved: programs that write in the region that it has left
+// go on, under its name.
+func TestWritesFollowAVaultThatHasMoved(t *testing.T) {
+	tenant := newTenant(t)
+	east, west := tenant.in("east"), tenant.in("west")
+	c := tenant.Client(shared.Region("east").Control())
+	_, err := c.ReplicateVault(t.Context(), connect.NewRequest(&lifeboatv1.ReplicateVaultRequest{
+		Vault: "default", Targets: &lifeboatv1.ReplicateVaultRequest_Targets{Targets: []*lifeboatv1.Target{{Region: "west"}}},
+	}))
+	must(t, err)
+	east.ok(t, "CreateSecret", m{"Name": "db", "SecretString": "one", "ClientRequestToken": token(1)})
+	east.awaitStatus(t, "db", "west", "InSync")
+	_, err = c.MoveVault(t.Context(), connect.NewRequest(&lifeboatv1.MoveVaultRequest{Vault: "default", To: "west"}))
+	must(t, err)
+	for n := range 3 { // while it moves, and after
+		put := east.ok(t, "PutSecretValue", m{"SecretId": "db", "SecretString": fmt.Sprint(n), "ClientRequestToken": token(2 + n)})
+		put.has(t, "ARN", "Name", "VersionId", "VersionStages")
+		if arn, _ := put.members["ARN"].(string); !strings.Contains(arn, ":east:") {
+			t.Errorf("the ARN is %s", arn)
+		}
+		eventually(t, func() error {
+			if got := west.ok(t, "GetSecretValue", m{"SecretId": "db"}).members["SecretString"]; got != fmt.Sprint(n) {
+				return fmt.Errorf("west reads %v", got)
+			}
+			if got := east.ok(t, "DescribeSecret", m{"SecretId": "db"}).members["PrimaryRegion"]; n == 2 && got != "west" {
+				return fmt.Errorf("its home is %v", got)
+			}
+			return nil
+		})
+	}
+	east.fails(t, "PutSecretValue", m{"SecretId": "other", "SecretString": "x", "ClientRequestToken": token(9)}, "ResourceNotFoundException", "")
 }
