@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,7 +23,8 @@ const connections = 16
 // load is a closed loop of requests to one server.
 type load struct {
 	server  *child
-	clients []*http.Client
+	clients []httpClient
+	tls     *tls.Config
 	header  http.Header
 	// next returns the path and the body of a client's next request.
 	next func(client int) (path string, body []byte)
@@ -30,6 +32,12 @@ type load struct {
 	headers func(body []byte) http.Header
 	// latencies of the last round.
 	latencies []float64
+}
+
+// httpClient is what a load needs of http.Client.
+type httpClient interface {
+	Do(*http.Request) (*http.Response, error)
+	CloseIdleConnections()
 }
 
 // rates are what a round achieved.
@@ -45,7 +53,8 @@ func newLoad(server *child, caFile string, http2 bool, header http.Header, next 
 	if err != nil {
 		return nil, err
 	}
-	l := &load{server: server, header: header, next: next}
+	tlsConfig.NextProtos = nil
+	l := &load{server: server, header: header, next: next, tls: tlsConfig}
 	for range connections {
 		if http2 && len(l.clients) > 0 {
 			l.clients = append(l.clients, l.clients[0])
@@ -54,10 +63,17 @@ func newLoad(server *child, caFile string, http2 bool, header http.Header, next 
 		transport := &http.Transport{TLSClientConfig: tlsConfig.Clone(), Protocols: new(http.Protocols), DisableCompression: true}
 		transport.Protocols.SetHTTP1(!http2)
 		transport.Protocols.SetHTTP2(http2)
-		transport.TLSClientConfig.NextProtos = nil
 		l.clients = append(l.clients, &http.Client{Transport: transport})
 	}
 	return l, nil
+}
+
+// direct has the clients send their requests themselves, over HTTP/1.1.
+func (l *load) direct() *load {
+	for i := range l.clients {
+		l.clients[i] = &conn{tls: tls.Dialer{Config: l.tls}}
+	}
+	return l
 }
 
 func (l *load) close() {

@@ -43,7 +43,11 @@ func (c *cluster) writeLoad(prefix string) (*load, error) {
 		return lifeboatv1connect.SecretServiceCreateSecretProcedure, b
 	}
 	header := http.Header{"Content-Type": {protoType}, "Authorization": {"Bearer " + c.token}}
-	return newLoad(c.control, c.path("ca.pem"), false, header, next)
+	l, err := newLoad(c.control, c.path("ca.pem"), false, header, next)
+	if err != nil {
+		return nil, err
+	}
+	return l.direct(), nil
 }
 
 // measureWrites compares creating and putting over TLS, with token, policies,
