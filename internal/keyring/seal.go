@@ -66,7 +66,7 @@ func (s *Sealer) Seal(content secret.Plaintext, ad AssociatedData) (secret.Seale
 			WithHint("rotate the data key")
 	}
 	sealed := appendHeader(make([]byte, 0, Overhead+content.Len()), s.seal.id.generation)
-	aad := ad.append(nil, sealed[:headerBytes], s.seal.id.scope)
+	aad := ad.append(make([]byte, 0, 256), sealed[:headerBytes], s.seal.id.scope)
 	return s.seal.aead.Seal(sealed, nil, content.Reveal(), aad), nil
 }
 

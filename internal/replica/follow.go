@@ -26,7 +26,7 @@ const (
 	// commitAtMost, so that more is waited for the more there is to gain.
 	commitEvery  = 2 * time.Millisecond
 	commitEach   = 100 * time.Microsecond
-	commitAtMost = 10 * time.Millisecond
+	commitAtMost = 30 * time.Millisecond
 	// persistEvery bounds how old the stored progress of an idle feed gets.
 	persistEvery = 30 * time.Second
 	fetchTimeout = 10 * time.Second
