@@ -2,8 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 )
@@ -58,36 +56,4 @@ func (c *Client) AbortMove(ctx context.Context, in *lifeboatv1.AbortMoveRequest)
 		return mutateHere(ctx, c, (*endpoint).AbortMove, in)
 	}
 	return mutate(ctx, c, (*endpoint).AbortMove, in)
-}
-
-// ListConflicts returns what the region that answers held of a vault's secrets past a
-// fork of their history.
-func (c *Client) ListConflicts(ctx context.Context, in *lifeboatv1.ListConflictsRequest) (*lifeboatv1.ListConflictsResponse, error) {
-	return readHere(ctx, c, (*endpoint).ListConflicts, in)
-}
-
-// GetConflict returns a conflict with the values that it keeps.
-func (c *Client) GetConflict(ctx context.Context, in *lifeboatv1.GetConflictRequest) (*lifeboatv1.GetConflictResponse, error) {
-	return readHere(ctx, c, (*endpoint).GetConflict, in)
-}
-
-// AdoptConflict puts the values that a conflict of GetConflict keeps as new versions at
-// the secret's home, oldest first, and returns the answers. Repeated, it puts none again.
-func (c *Client) AdoptConflict(ctx context.Context, conflict *lifeboatv1.Conflict) (puts []*lifeboatv1.PutSecretVersionResponse, err error) {
-	for _, v := range conflict.GetVersions() {
-		sum := sha256.Sum256([]byte(conflict.GetId() + "/" + v.GetId()))
-		put, err := c.PutSecretVersion(ctx, &lifeboatv1.PutSecretVersionRequest{
-			Vault: conflict.GetVaultId(), Secret: conflict.GetSecretId(), Value: v.GetValue(), RequestToken: "adopt-" + hex.EncodeToString(sum[:16]),
-		})
-		if err != nil {
-			return puts, err
-		}
-		puts = append(puts, put)
-	}
-	return puts, nil
-}
-
-// DiscardConflict deletes a conflict with the values that it keeps.
-func (c *Client) DiscardConflict(ctx context.Context, in *lifeboatv1.DiscardConflictRequest) (*lifeboatv1.DiscardConflictResponse, error) {
-	return mutateHere(ctx, c, (*endpoint).DiscardConflict, in)
 }

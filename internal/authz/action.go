@@ -6,8 +6,9 @@ import "slices"
 type Action string
 
 // The actions. They are the calls of the API, but for PurgeSecret, which is
-// DeleteSecret at once, and BatchGetSecretValues, WhoAmI and ExchangeToken: the
-// first is GetSecretValue for each secret, the others are open to every principal.
+// DeleteSecret at once, those on conflicts of anything but secrets, which have names
+// of their own, and BatchGetSecretValues, WhoAmI and ExchangeToken: the first is
+// GetSecretValue for each secret, the others are open to every principal.
 const (
 	CreateSecret     Action = "CreateSecret"
 	PutSecretVersion Action = "PutSecretVersion"
@@ -97,6 +98,10 @@ const (
 	ListConflicts   Action = "ListConflicts"
 	GetConflict     Action = "GetConflict"
 	DiscardConflict Action = "DiscardConflict"
+	// The same of conflicts of anything but secrets.
+	ListAccountConflicts   Action = "ListAccountConflicts"
+	GetAccountConflict     Action = "GetAccountConflict"
+	DiscardAccountConflict Action = "DiscardAccountConflict"
 	// RunDrill is to cut off and take over a vault that was made for a drill.
 	RunDrill Action = "RunDrill"
 )
@@ -171,6 +176,9 @@ func definitions() []definition {
 	add(groups(GroupRead, GroupManage), kinds(VaultResource), ListConflicts)
 	add(groups(GroupRead), kinds(SecretResource), GetConflict)
 	add(groups(GroupPurge), kinds(SecretResource), DiscardConflict)
+	add(groups(GroupManage), kinds(VaultResource, AccountResource), GetAccountConflict)
+	add(groups(GroupManage, GroupOperate), kinds(AccountResource, RegionResource), ListAccountConflicts)
+	add(groups(GroupManage, GroupOperate), kinds(VaultResource, AccountResource, RegionResource), DiscardAccountConflict)
 	add(groups(GroupOperate), kinds(RegionResource), TakeOverRegion, ListTakeovers, ForgetRegion, MoveRegion, ListMoves, RunDrill)
 	add(groups(GroupShred), kinds(VaultResource), ShredVault)
 	add(groups(GroupOperate), kinds(RegionResource), RetireDataKeys, RotateMasterKey)

@@ -131,7 +131,8 @@ func (a *app) regionTakeovers() *cobra.Command {
 		Long: `List the regions that this one has taken over, and those that have taken this one
 over. An entry ends by itself when the region that was taken over is back and has
 received everything. MOVED counts the records that have moved to this region for
-good; mutations need not wait for that.`,
+good; mutations need not wait for that. Below them are the conflicts that this region
+keeps, by account (lifeboat conflict list).`,
 		Example: "  lifeboat region takeovers\n  lifeboat region takeovers -o json",
 		RunE: func(c *cobra.Command, _ []string) error {
 			cl, err := a.connect()
@@ -157,7 +158,20 @@ good; mutations need not wait for that.`,
 					row(w, "")
 					row(w, "this region was taken over by "+region+"; what "+region+" holds is changed there")
 				}
+				conflictCounts(w, answer)
 			})
 		},
+	}
+}
+
+// conflictCounts show how many conflicts a region keeps, and of whom.
+func conflictCounts(w io.Writer, t *lifeboatv1.ListTakeoversResponse) {
+	if t.GetConflicts() == 0 {
+		return
+	}
+	row(w, "")
+	row(w, fmt.Sprintf("this region keeps %d conflicts:", t.GetConflicts()))
+	for _, n := range t.GetFirstConflicts() {
+		row(w, fmt.Sprintf("  %s: %d of secrets, %d of other records", clip(or(n.GetAccount(), n.GetAccountId()), 40), n.GetOfSecrets(), n.GetConflicts()-n.GetOfSecrets()))
 	}
 }

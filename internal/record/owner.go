@@ -58,6 +58,13 @@ type owned struct {
 	updatedAt *time.Time
 }
 
+// Content reads any record, other than a secret, that has an ownership, as a pointer to
+// its type in package secret. Errors: as OwnerOf.
+func Content(key Key, value []byte) (content any, err error) {
+	_, err = alter(key, value, func(t any, _ owned) { content = t })
+	return content, err
+}
+
 // WithOwnership returns the stored form of a record, other than a secret or a vault,
 // with another ownership. Errors: as OwnerOf.
 func WithOwnership(key Key, value []byte, o secret.Ownership) ([]byte, error) {

@@ -31,7 +31,7 @@ var (
 			Id: text[string]().Draw(t, "ID"), Record: text[string]().Draw(t, "record"), Account: text[string]().Draw(t, "account"),
 			Vault: text[string]().Draw(t, "vault"), Name: text[string]().Draw(t, "name"), From: text[string]().Draw(t, "from"),
 			State: rapid.SliceOfN(rapid.Byte(), 1, 20).Draw(t, "state"), Versions: rapid.SliceOf(text[string]()).Draw(t, "versions"),
-			At: rapid.Int64().Draw(t, "at"),
+			At: rapid.Int64().Draw(t, "at"), VaultName: text[string]().Draw(t, "vault name"),
 		}
 	})
 )

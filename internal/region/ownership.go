@@ -6,6 +6,7 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
+	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/native"
 	"github.com/lifeboat-secrets/lifeboat/internal/link"
 	"github.com/lifeboat-secrets/lifeboat/internal/ownership"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -129,10 +130,14 @@ func (o ownerships) CutDrillVault(ctx context.Context, vault secret.VaultID, las
 }
 
 // Takeovers implements native.Ownership.
-func (o ownerships) Takeovers(ctx context.Context) (takeovers []*recordpb.Takeover, by []secret.RegionName, err error) {
+func (o ownerships) Takeovers(ctx context.Context) (found native.Takeovers, err error) {
 	view := o.p.records().View(ctx)
-	if takeovers, err = service.Takeovers(view); err == nil {
-		by, err = service.SupersededBy(view)
+	if found.Of, err = service.Takeovers(view); err != nil {
+		return found, err
 	}
-	return takeovers, by, err
+	if found.By, err = service.SupersededBy(view); err != nil {
+		return found, err
+	}
+	found.Conflicts, err = service.CountConflicts(view)
+	return found, err
 }

@@ -35,6 +35,9 @@ func (a *arrival) keepSecret(ctx context.Context, view record.View, held, incomi
 		return err
 	}
 	c := &recordpb.Conflict{Account: string(held.Account), Vault: string(held.ID.Vault()), Name: held.Name, State: stored.Value}
+	if vault, _, err := record.Load(view, record.Vaults, record.VaultKey(held.ID.Vault())); err == nil {
+		c.VaultName = vault.Name // policies may go by it after the vault was given up
+	}
 	var values []record.Write
 	id := conflictID(stored.Key, held.Ownership.Order)
 	for _, version := range secret.Missing(held, incoming) {
@@ -65,27 +68,77 @@ func (a *arrival) sameButOwnership(ctx context.Context, view record.View, held, 
 	return a.sameText(ctx, view, held)
 }
 
-// keepIdentity is keepSecret for any other record.
-func (a *arrival) keepIdentity(ctx context.Context, held heldRecord, incoming identity) error {
-	if held.revision == 0 {
-		return nil
-	}
+// keepIdentity is keepSecret for any other record, and for what is left of a deleted one.
+func (a *arrival) keepIdentity(ctx context.Context, view record.View, held heldRecord, incoming identity) error {
 	same, err := sameButOwnership(held, a.shipment)
 	if err != nil || same {
 		return err
 	}
-	c := &recordpb.Conflict{Account: string(held.account), Name: string(held.name), State: held.stored.Value}
-	if held.key.HasPrefix(record.VaultPrefix) {
-		c.Vault = string(held.key[len(record.VaultPrefix):])
+	state := held.stored.Value
+	if held.revision == 0 {
+		if deleted, err := wasDeleted(view, held.key); err != nil || !deleted {
+			return err
+		}
+		state = a.shipment.State // says what it was that was deleted
 	}
-	return a.keep(ctx, c, held.stored, held.ownership, incoming.ownership, nil)
+	content, err := record.Content(held.key, state)
+	if err != nil {
+		return err
+	}
+	c := &recordpb.Conflict{Account: string(held.account), Name: nameOf(content), State: state}
+	if v, ok := content.(*secret.Vault); ok {
+		c.Vault, c.VaultName = string(v.ID), v.Name
+	}
+	if credential, ok := content.(*secret.Credential); ok { // nothing lets it work again
+		credential.TokenHash, credential.SealedKey = nil, nil
+		c.State = record.Credentials.Encode(credential)
+	}
+	if held.revision == 0 {
+		c.State = nil
+	}
+	return a.keep(ctx, c, record.Stored{Key: held.key, Value: held.stored.Value, Revision: held.revision}, held.ownership, incoming.ownership, nil)
+}
+
+// wasDeleted reports whether what is left of a record is so because it was deleted. That
+// of a vault may be there because this region gave it up.
+func wasDeleted(view record.View, key record.Key) (bool, error) {
+	if !key.HasPrefix(record.VaultPrefix) {
+		return true, nil
+	}
+	grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(key))
+	return err == nil && len(grave.Holders) > 0, err
+}
+
+// nameOf is what people know a record by, other than a secret.
+func nameOf(content any) string {
+	switch t := content.(type) {
+	case *secret.Account:
+		return t.Name
+	case *secret.Vault:
+		return t.Name
+	case *secret.Principal:
+		return t.Name
+	case *secret.Credential:
+		return string(t.ID)
+	case *secret.Policy:
+		return t.Name
+	case *secret.TrustBundle:
+		return t.Name
+	case *secret.Binding:
+		return t.URI
+	case *secret.Issuer:
+		return t.Name
+	case *secret.IssuerKeys:
+		return t.Name
+	}
+	return ""
 }
 
 // sameButOwnership reports whether a shipped state of anything but a secret says
 // what is held, but for where the record is mutated and where it goes.
 func sameButOwnership(held heldRecord, p *Shipment) (bool, error) {
-	if p.Buried {
-		return false, nil
+	if p.Buried || held.revision == 0 {
+		return p.Buried && held.revision == 0, nil
 	}
 	a, err := record.WithoutOwnership(held.key, held.stored.Value)
 	if err != nil {

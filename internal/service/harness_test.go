@@ -126,7 +126,7 @@ type harness struct {
 	}
 	authn *authn.Authenticator
 	// token is the admin's of the account test, which has a vault named v.
-	token string
+	token, operator string
 }
 
 func (h *harness) now() time.Time {
@@ -163,7 +163,7 @@ func start(t *testing.T) *harness {
 	h, operator := startEmpty(t, "east")
 	account, err := h.CreateAccount(h.as(operator), "test", "")
 	must(t, err)
-	h.token = string(account.Token.Reveal())
+	h.token, h.operator = string(account.Token.Reveal()), operator
 	_, _, err = h.CreateVault(h.ctx(), service.NewVault{Name: "v"})
 	must(t, err)
 	return h

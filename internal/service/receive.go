@@ -235,7 +235,7 @@ func (a *arrival) planIdentity(ctx context.Context, view record.View) (*record.T
 			same:    func() (bool, error) { return a.sameIdentity(ctx, view, held) },
 			admit:   func() error { return a.admitIn(view, incoming) },
 			succeed: func(heir secret.RegionName) (bool, error) { return maySucceed(view, held, heir) },
-			keep:    func() error { return a.keepIdentity(ctx, held, incoming) },
+			keep:    func() error { return a.keepIdentity(ctx, view, held, incoming) },
 		})
 		if done {
 			return nil, err

@@ -194,7 +194,7 @@ func sealedUnder(view record.View, vault string) (needed bool, err error) {
 		return needed, err
 	}
 	err = scanAll(view, record.Conflicts, record.ConflictPrefix, func(c *recordpb.Conflict) bool {
-		needed = c.GetVault() == vault
+		needed = keepsSealed(c, vault)
 		return !needed
 	})
 	return needed, err

@@ -185,11 +185,12 @@ func (s *Service) keptUntil(b *recordpb.Backup) time.Time {
 	return recorded
 }
 
-// conflictsNeed counts the conflicts of a scope: what they keep is not sealed again.
+// conflictsNeed counts the conflicts of a vault's secrets: what they keep is not sealed
+// again. Those of other records keep nothing that is sealed.
 func conflictsNeed(view record.View, scope string) ([]string, error) {
 	count, first := 0, ""
 	err := scanAll(view, record.Conflicts, record.ConflictPrefix, func(c *recordpb.Conflict) bool {
-		if c.GetVault() == scope || c.GetVault() == "" && c.GetAccount() == scope {
+		if keepsSealed(c, scope) {
 			if count++; count == 1 {
 				first = c.GetId()
 			}

@@ -132,6 +132,11 @@ func (s *Service) shred(ctx context.Context, key record.Key) error {
 			return err
 		}
 		found = found[:min(len(found), shredAtATime)]
+		if len(found) == 0 {
+			if found, err = conflictsToShred(view, sh.GetVault()); err != nil {
+				return err
+			}
+		}
 		txn, _, err := newTxn(view)
 		if err != nil {
 			return err
@@ -157,4 +162,24 @@ func (s *Service) shred(ctx context.Context, key record.Key) error {
 			s.Logger.Info("vault shredded", "vault", sh.GetVault(), "records", sh.GetDeleted())
 		}
 	}
+}
+
+// conflictsToShred finds what is left of the conflicts of a vault that was shredded, up
+// to what one transaction deletes: of each first the values, which only it lists.
+func conflictsToShred(view record.View, vault string) (found []record.Stored, err error) {
+	scanErr := scanAll(view, record.Conflicts, record.ConflictPrefix, func(c *recordpb.Conflict) bool {
+		if c.GetVault() != vault {
+			return true
+		}
+		prefix := record.Key(record.ConflictVersionPrefix + c.GetId() + "/")
+		err = view.Scan(prefix, record.PrefixEnd(string(prefix)), func(stored record.Stored) bool {
+			found = append(found, stored)
+			return len(found) < shredAtATime
+		})
+		if len(found) < shredAtATime && err == nil {
+			found = append(found, record.Stored{Key: record.ConflictKey(c.GetId())})
+		}
+		return len(found) < shredAtATime && err == nil
+	})
+	return found, firstError(scanErr, err)
 }

@@ -427,7 +427,7 @@ func TestConflictsAreListedShownAndDiscarded(t *testing.T) {
 	must(t, err)
 	must(t, p.west.InheritAll(t.Context(), "east"))
 	p.bringBack()
-	listed, err := p.east.ListConflicts(p.east.ctx(), "v")
+	listed, err := p.east.ListConflicts(p.east.ctx(), "v", "")
 	must(t, err)
 	if len(listed) != 1 || listed[0].Values != nil {
 		t.Fatalf("listed: %+v", listed)

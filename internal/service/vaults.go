@@ -368,5 +368,19 @@ func refuseOccupied(view record.View, vault secret.VaultID) error {
 		err = secret.Errorf(secret.CodeWrongState, "the vault still holds secrets").
 			WithHint("delete them first; those scheduled for deletion count until they are purged")
 	}
+	if err != nil {
+		return err
+	}
+	kept := ""
+	err = scanAll(view, record.Conflicts, record.ConflictPrefix, func(c *recordpb.Conflict) bool {
+		if keepsSealed(c, string(vault)) {
+			kept = c.GetId()
+		}
+		return kept == ""
+	})
+	if err == nil && kept != "" { // its keys go with the vault
+		err = secret.Errorf(secret.CodeWrongState, "this region keeps conflicts of the vault's secrets, such as %s", kept).
+			WithHint("adopt or discard them first: lifeboat conflict list")
+	}
 	return err
 }

@@ -1100,9 +1100,13 @@ type ListTakeoversResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Takeovers []*Takeover            `protobuf:"bytes,1,rep,name=takeovers,proto3" json:"takeovers,omitempty"`
 	// Regions that have taken this one over.
-	SupersededBy  []string `protobuf:"bytes,2,rep,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	SupersededBy []string `protobuf:"bytes,2,rep,name=superseded_by,json=supersededBy,proto3" json:"superseded_by,omitempty"`
+	// How many conflicts of any kind this region keeps, and of which accounts; the first
+	// hundred of these.
+	Conflicts      uint64              `protobuf:"varint,3,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
+	FirstConflicts []*AccountConflicts `protobuf:"bytes,4,rep,name=first_conflicts,json=firstConflicts,proto3" json:"first_conflicts,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ListTakeoversResponse) Reset() {
@@ -1149,6 +1153,91 @@ func (x *ListTakeoversResponse) GetSupersededBy() []string {
 	return nil
 }
 
+func (x *ListTakeoversResponse) GetConflicts() uint64 {
+	if x != nil {
+		return x.Conflicts
+	}
+	return 0
+}
+
+func (x *ListTakeoversResponse) GetFirstConflicts() []*AccountConflicts {
+	if x != nil {
+		return x.FirstConflicts
+	}
+	return nil
+}
+
+// AccountConflicts is how many conflicts a region keeps of an account.
+type AccountConflicts struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AccountId string                 `protobuf:"bytes,1,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// Name of the account; empty if the region has given it up.
+	Account   string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
+	Conflicts uint64 `protobuf:"varint,3,opt,name=conflicts,proto3" json:"conflicts,omitempty"`
+	// Those of them that are of secrets.
+	OfSecrets     uint64 `protobuf:"varint,4,opt,name=of_secrets,json=ofSecrets,proto3" json:"of_secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccountConflicts) Reset() {
+	*x = AccountConflicts{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccountConflicts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccountConflicts) ProtoMessage() {}
+
+func (x *AccountConflicts) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccountConflicts.ProtoReflect.Descriptor instead.
+func (*AccountConflicts) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AccountConflicts) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *AccountConflicts) GetAccount() string {
+	if x != nil {
+		return x.Account
+	}
+	return ""
+}
+
+func (x *AccountConflicts) GetConflicts() uint64 {
+	if x != nil {
+		return x.Conflicts
+	}
+	return 0
+}
+
+func (x *AccountConflicts) GetOfSecrets() uint64 {
+	if x != nil {
+		return x.OfSecrets
+	}
+	return 0
+}
+
 type MoveVaultRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Vault         string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
@@ -1159,7 +1248,7 @@ type MoveVaultRequest struct {
 
 func (x *MoveVaultRequest) Reset() {
 	*x = MoveVaultRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1171,7 +1260,7 @@ func (x *MoveVaultRequest) String() string {
 func (*MoveVaultRequest) ProtoMessage() {}
 
 func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[15]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1184,7 +1273,7 @@ func (x *MoveVaultRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultRequest.ProtoReflect.Descriptor instead.
 func (*MoveVaultRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{15}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MoveVaultRequest) GetVault() string {
@@ -1210,7 +1299,7 @@ type MoveVaultResponse struct {
 
 func (x *MoveVaultResponse) Reset() {
 	*x = MoveVaultResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1222,7 +1311,7 @@ func (x *MoveVaultResponse) String() string {
 func (*MoveVaultResponse) ProtoMessage() {}
 
 func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[16]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1235,7 +1324,7 @@ func (x *MoveVaultResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVaultResponse.ProtoReflect.Descriptor instead.
 func (*MoveVaultResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{16}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *MoveVaultResponse) GetMove() *Move {
@@ -1271,7 +1360,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1372,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[17]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1385,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{17}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Move) GetId() string {
@@ -1384,7 +1473,7 @@ type MoveRegionRequest struct {
 
 func (x *MoveRegionRequest) Reset() {
 	*x = MoveRegionRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1396,7 +1485,7 @@ func (x *MoveRegionRequest) String() string {
 func (*MoveRegionRequest) ProtoMessage() {}
 
 func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[18]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1409,7 +1498,7 @@ func (x *MoveRegionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRegionRequest.ProtoReflect.Descriptor instead.
 func (*MoveRegionRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{18}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *MoveRegionRequest) GetRegion() string {
@@ -1454,7 +1543,7 @@ type MoveRegionResponse struct {
 
 func (x *MoveRegionResponse) Reset() {
 	*x = MoveRegionResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1555,7 @@ func (x *MoveRegionResponse) String() string {
 func (*MoveRegionResponse) ProtoMessage() {}
 
 func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[19]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1568,7 @@ func (x *MoveRegionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRegionResponse.ProtoReflect.Descriptor instead.
 func (*MoveRegionResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{19}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *MoveRegionResponse) GetMove() *Move {
@@ -1520,7 +1609,7 @@ type MoveScope struct {
 
 func (x *MoveScope) Reset() {
 	*x = MoveScope{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1621,7 @@ func (x *MoveScope) String() string {
 func (*MoveScope) ProtoMessage() {}
 
 func (x *MoveScope) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[20]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1634,7 @@ func (x *MoveScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveScope.ProtoReflect.Descriptor instead.
 func (*MoveScope) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{20}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *MoveScope) GetAccounts() uint64 {
@@ -1604,7 +1693,7 @@ type Unmovable struct {
 
 func (x *Unmovable) Reset() {
 	*x = Unmovable{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1616,7 +1705,7 @@ func (x *Unmovable) String() string {
 func (*Unmovable) ProtoMessage() {}
 
 func (x *Unmovable) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[21]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1629,7 +1718,7 @@ func (x *Unmovable) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unmovable.ProtoReflect.Descriptor instead.
 func (*Unmovable) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{21}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Unmovable) GetKind() string {
@@ -1670,7 +1759,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1682,7 +1771,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[22]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1695,7 +1784,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{22}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListMovesRequest) GetRegion() string {
@@ -1714,7 +1803,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1815,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[23]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1828,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{23}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -1761,7 +1850,7 @@ type AbortMoveRequest struct {
 
 func (x *AbortMoveRequest) Reset() {
 	*x = AbortMoveRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1773,7 +1862,7 @@ func (x *AbortMoveRequest) String() string {
 func (*AbortMoveRequest) ProtoMessage() {}
 
 func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[24]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1786,7 +1875,7 @@ func (x *AbortMoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveRequest.ProtoReflect.Descriptor instead.
 func (*AbortMoveRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{24}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AbortMoveRequest) GetVault() string {
@@ -1811,7 +1900,7 @@ type AbortMoveResponse struct {
 
 func (x *AbortMoveResponse) Reset() {
 	*x = AbortMoveResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +1912,7 @@ func (x *AbortMoveResponse) String() string {
 func (*AbortMoveResponse) ProtoMessage() {}
 
 func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[25]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,17 +1925,20 @@ func (x *AbortMoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortMoveResponse.ProtoReflect.Descriptor instead.
 func (*AbortMoveResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{25}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
 }
 
-// Conflict is what a region held of a secret past the point at which the history that
+// Conflict is what a region held of a record past the point at which the history that
 // won leaves it.
 type Conflict struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Id       string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	SecretId string                 `protobuf:"bytes,2,opt,name=secret_id,json=secretId,proto3" json:"secret_id,omitempty"`
-	VaultId  string                 `protobuf:"bytes,3,opt,name=vault_id,json=vaultId,proto3" json:"vault_id,omitempty"`
-	// Name of the secret when the conflict arose.
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Empty if it is of another kind.
+	SecretId string `protobuf:"bytes,2,opt,name=secret_id,json=secretId,proto3" json:"secret_id,omitempty"`
+	// Of a secret or a vault.
+	VaultId string `protobuf:"bytes,3,opt,name=vault_id,json=vaultId,proto3" json:"vault_id,omitempty"`
+	// Name of the record when the conflict arose: the ID of a credential, the URI of a
+	// binding.
 	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	// What was held, and what won.
 	Order        *Order `protobuf:"bytes,5,opt,name=order,proto3" json:"order,omitempty"`
@@ -1855,14 +1947,26 @@ type Conflict struct {
 	FromRegion string                 `protobuf:"bytes,7,opt,name=from_region,json=fromRegion,proto3" json:"from_region,omitempty"`
 	At         *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=at,proto3" json:"at,omitempty"`
 	// Versions whose values are kept, oldest first.
-	Versions      []*ConflictVersion `protobuf:"bytes,9,rep,name=versions,proto3" json:"versions,omitempty"`
+	Versions []*ConflictVersion `protobuf:"bytes,9,rep,name=versions,proto3" json:"versions,omitempty"`
+	// SECRET, ACCOUNT, PRINCIPAL, CREDENTIAL, POLICY, TRUST, BINDING, ISSUER, ISSUER_KEYS
+	// or VAULT.
+	Kind string `protobuf:"bytes,10,opt,name=kind,proto3" json:"kind,omitempty"`
+	// ID of the record; what is known by its name has none.
+	RecordId  string `protobuf:"bytes,11,opt,name=record_id,json=recordId,proto3" json:"record_id,omitempty"`
+	AccountId string `protobuf:"bytes,12,opt,name=account_id,json=accountId,proto3" json:"account_id,omitempty"`
+	// The region had deleted the record.
+	Deleted bool `protobuf:"varint,13,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// In answers of GetConflict, of anything but a secret: what was held, absent if that was
+	// deleted, and what the region has now, absent if there is no such record.
+	Held          *ConflictState `protobuf:"bytes,14,opt,name=held,proto3" json:"held,omitempty"`
+	Present       *ConflictState `protobuf:"bytes,15,opt,name=present,proto3" json:"present,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Conflict) Reset() {
 	*x = Conflict{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +1978,7 @@ func (x *Conflict) String() string {
 func (*Conflict) ProtoMessage() {}
 
 func (x *Conflict) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[26]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +1991,7 @@ func (x *Conflict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conflict.ProtoReflect.Descriptor instead.
 func (*Conflict) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{26}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Conflict) GetId() string {
@@ -1953,6 +2057,244 @@ func (x *Conflict) GetVersions() []*ConflictVersion {
 	return nil
 }
 
+func (x *Conflict) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Conflict) GetRecordId() string {
+	if x != nil {
+		return x.RecordId
+	}
+	return ""
+}
+
+func (x *Conflict) GetAccountId() string {
+	if x != nil {
+		return x.AccountId
+	}
+	return ""
+}
+
+func (x *Conflict) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *Conflict) GetHeld() *ConflictState {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *Conflict) GetPresent() *ConflictState {
+	if x != nil {
+		return x.Present
+	}
+	return nil
+}
+
+// ConflictState is the state of a record that is no secret. It never has anything that
+// proves who calls.
+type ConflictState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Record:
+	//
+	//	*ConflictState_Account
+	//	*ConflictState_Principal
+	//	*ConflictState_Credential
+	//	*ConflictState_Policy
+	//	*ConflictState_Trust
+	//	*ConflictState_Binding
+	//	*ConflictState_Issuer
+	//	*ConflictState_IssuerKeys
+	//	*ConflictState_Vault
+	Record        isConflictState_Record `protobuf_oneof:"record"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConflictState) Reset() {
+	*x = ConflictState{}
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConflictState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConflictState) ProtoMessage() {}
+
+func (x *ConflictState) ProtoReflect() protoreflect.Message {
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConflictState.ProtoReflect.Descriptor instead.
+func (*ConflictState) Descriptor() ([]byte, []int) {
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ConflictState) GetRecord() isConflictState_Record {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *ConflictState) GetAccount() *Account {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_Account); ok {
+			return x.Account
+		}
+	}
+	return nil
+}
+
+func (x *ConflictState) GetPrincipal() *Principal {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_Principal); ok {
+			return x.Principal
+		}
+	}
+	return nil
+}
+
+func (x *ConflictState) GetCredential() *Credential {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_Credential); ok {
+			return x.Credential
+		}
+	}
+	return nil
+}
+
+func (x *ConflictState) GetPolicy() *Policy {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_Policy); ok {
+			return x.Policy
+		}
+	}
+	return nil
+}
+
+func (x *ConflictState) GetTrust() *TrustBundle {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_Trust); ok {
+			return x.Trust
+		}
+	}
+	return nil
+}
+
+func (x *ConflictState) GetBinding() *Binding {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_Binding); ok {
+			return x.Binding
+		}
+	}
+	return nil
+}
+
+func (x *ConflictState) GetIssuer() *Issuer {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_Issuer); ok {
+			return x.Issuer
+		}
+	}
+	return nil
+}
+
+func (x *ConflictState) GetIssuerKeys() *IssuerKeys {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_IssuerKeys); ok {
+			return x.IssuerKeys
+		}
+	}
+	return nil
+}
+
+func (x *ConflictState) GetVault() *Vault {
+	if x != nil {
+		if x, ok := x.Record.(*ConflictState_Vault); ok {
+			return x.Vault
+		}
+	}
+	return nil
+}
+
+type isConflictState_Record interface {
+	isConflictState_Record()
+}
+
+type ConflictState_Account struct {
+	Account *Account `protobuf:"bytes,1,opt,name=account,proto3,oneof"`
+}
+
+type ConflictState_Principal struct {
+	Principal *Principal `protobuf:"bytes,2,opt,name=principal,proto3,oneof"`
+}
+
+type ConflictState_Credential struct {
+	Credential *Credential `protobuf:"bytes,3,opt,name=credential,proto3,oneof"`
+}
+
+type ConflictState_Policy struct {
+	Policy *Policy `protobuf:"bytes,4,opt,name=policy,proto3,oneof"`
+}
+
+type ConflictState_Trust struct {
+	Trust *TrustBundle `protobuf:"bytes,5,opt,name=trust,proto3,oneof"`
+}
+
+type ConflictState_Binding struct {
+	Binding *Binding `protobuf:"bytes,6,opt,name=binding,proto3,oneof"`
+}
+
+type ConflictState_Issuer struct {
+	Issuer *Issuer `protobuf:"bytes,7,opt,name=issuer,proto3,oneof"`
+}
+
+type ConflictState_IssuerKeys struct {
+	IssuerKeys *IssuerKeys `protobuf:"bytes,8,opt,name=issuer_keys,json=issuerKeys,proto3,oneof"`
+}
+
+type ConflictState_Vault struct {
+	Vault *Vault `protobuf:"bytes,9,opt,name=vault,proto3,oneof"`
+}
+
+func (*ConflictState_Account) isConflictState_Record() {}
+
+func (*ConflictState_Principal) isConflictState_Record() {}
+
+func (*ConflictState_Credential) isConflictState_Record() {}
+
+func (*ConflictState_Policy) isConflictState_Record() {}
+
+func (*ConflictState_Trust) isConflictState_Record() {}
+
+func (*ConflictState_Binding) isConflictState_Record() {}
+
+func (*ConflictState_Issuer) isConflictState_Record() {}
+
+func (*ConflictState_IssuerKeys) isConflictState_Record() {}
+
+func (*ConflictState_Vault) isConflictState_Record() {}
+
 type ConflictVersion struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1969,7 +2311,7 @@ type ConflictVersion struct {
 
 func (x *ConflictVersion) Reset() {
 	*x = ConflictVersion{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2323,7 @@ func (x *ConflictVersion) String() string {
 func (*ConflictVersion) ProtoMessage() {}
 
 func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[27]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2336,7 @@ func (x *ConflictVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConflictVersion.ProtoReflect.Descriptor instead.
 func (*ConflictVersion) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{27}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ConflictVersion) GetId() string {
@@ -2041,15 +2383,19 @@ func (x *ConflictVersion) GetValue() []byte {
 
 type ListConflictsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ID or name of the vault.
-	Vault         string `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// ID or name of the vault whose conflicts, and those of its secrets, are listed.
+	Vault string `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
+	// Without a vault: ID or name of the account whose conflicts are listed, those of its
+	// vaults, and of secrets in vaults that the region has given up, too; empty means the
+	// caller's own. Operators can name an account by its ID that the region has given up.
+	Account       string `protobuf:"bytes,2,opt,name=account,proto3" json:"account,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListConflictsRequest) Reset() {
 	*x = ListConflictsRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2407,7 @@ func (x *ListConflictsRequest) String() string {
 func (*ListConflictsRequest) ProtoMessage() {}
 
 func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[28]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,12 +2420,19 @@ func (x *ListConflictsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsRequest.ProtoReflect.Descriptor instead.
 func (*ListConflictsRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{28}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListConflictsRequest) GetVault() string {
 	if x != nil {
 		return x.Vault
+	}
+	return ""
+}
+
+func (x *ListConflictsRequest) GetAccount() string {
+	if x != nil {
+		return x.Account
 	}
 	return ""
 }
@@ -2093,7 +2446,7 @@ type ListConflictsResponse struct {
 
 func (x *ListConflictsResponse) Reset() {
 	*x = ListConflictsResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2458,7 @@ func (x *ListConflictsResponse) String() string {
 func (*ListConflictsResponse) ProtoMessage() {}
 
 func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[29]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2471,7 @@ func (x *ListConflictsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListConflictsResponse.ProtoReflect.Descriptor instead.
 func (*ListConflictsResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{29}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListConflictsResponse) GetConflicts() []*Conflict {
@@ -2137,7 +2490,7 @@ type GetConflictRequest struct {
 
 func (x *GetConflictRequest) Reset() {
 	*x = GetConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2502,7 @@ func (x *GetConflictRequest) String() string {
 func (*GetConflictRequest) ProtoMessage() {}
 
 func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[30]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2515,7 @@ func (x *GetConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictRequest.ProtoReflect.Descriptor instead.
 func (*GetConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{30}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetConflictRequest) GetId() string {
@@ -2181,7 +2534,7 @@ type GetConflictResponse struct {
 
 func (x *GetConflictResponse) Reset() {
 	*x = GetConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2546,7 @@ func (x *GetConflictResponse) String() string {
 func (*GetConflictResponse) ProtoMessage() {}
 
 func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[31]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2559,7 @@ func (x *GetConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetConflictResponse.ProtoReflect.Descriptor instead.
 func (*GetConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{31}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetConflictResponse) GetConflict() *Conflict {
@@ -2225,7 +2578,7 @@ type DiscardConflictRequest struct {
 
 func (x *DiscardConflictRequest) Reset() {
 	*x = DiscardConflictRequest{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[32]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2590,7 @@ func (x *DiscardConflictRequest) String() string {
 func (*DiscardConflictRequest) ProtoMessage() {}
 
 func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[32]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2603,7 @@ func (x *DiscardConflictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictRequest.ProtoReflect.Descriptor instead.
 func (*DiscardConflictRequest) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{32}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DiscardConflictRequest) GetId() string {
@@ -2268,7 +2621,7 @@ type DiscardConflictResponse struct {
 
 func (x *DiscardConflictResponse) Reset() {
 	*x = DiscardConflictResponse{}
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[33]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2633,7 @@ func (x *DiscardConflictResponse) String() string {
 func (*DiscardConflictResponse) ProtoMessage() {}
 
 func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_lifeboat_v1_ownership_proto_msgTypes[33]
+	mi := &file_lifeboat_v1_ownership_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,14 +2646,14 @@ func (x *DiscardConflictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiscardConflictResponse.ProtoReflect.Descriptor instead.
 func (*DiscardConflictResponse) Descriptor() ([]byte, []int) {
-	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{33}
+	return file_lifeboat_v1_ownership_proto_rawDescGZIP(), []int{35}
 }
 
 var File_lifeboat_v1_ownership_proto protoreflect.FileDescriptor
 
 const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\n" +
-	"\x1blifeboat/v1/ownership.proto\x12\vlifeboat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18lifeboat/v1/common.proto\"\x92\x01\n" +
+	"\x1blifeboat/v1/ownership.proto\x12\vlifeboat.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19lifeboat/v1/account.proto\x1a\x18lifeboat/v1/common.proto\x1a\x1alifeboat/v1/identity.proto\x1a\x17lifeboat/v1/vault.proto\"\x92\x01\n" +
 	"\x15TakeOverRegionRequest\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12'\n" +
 	"\x0faccept_unfenced\x18\x02 \x01(\bR\x0eacceptUnfenced\x12\x17\n" +
@@ -2390,10 +2743,19 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\x05lasts\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lasts\"I\n" +
 	"\x15CutDrillVaultResponse\x120\n" +
 	"\x05until\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"\x16\n" +
-	"\x14ListTakeoversRequest\"q\n" +
+	"\x14ListTakeoversRequest\"\xd7\x01\n" +
 	"\x15ListTakeoversResponse\x123\n" +
 	"\ttakeovers\x18\x01 \x03(\v2\x15.lifeboat.v1.TakeoverR\ttakeovers\x12#\n" +
-	"\rsuperseded_by\x18\x02 \x03(\tR\fsupersededBy\"8\n" +
+	"\rsuperseded_by\x18\x02 \x03(\tR\fsupersededBy\x12\x1c\n" +
+	"\tconflicts\x18\x03 \x01(\x04R\tconflicts\x12F\n" +
+	"\x0ffirst_conflicts\x18\x04 \x03(\v2\x1d.lifeboat.v1.AccountConflictsR\x0efirstConflicts\"\x88\x01\n" +
+	"\x10AccountConflicts\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\x01 \x01(\tR\taccountId\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\x12\x1c\n" +
+	"\tconflicts\x18\x03 \x01(\x04R\tconflicts\x12\x1d\n" +
+	"\n" +
+	"of_secrets\x18\x04 \x01(\x04R\tofSecrets\"8\n" +
 	"\x10MoveVaultRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\":\n" +
@@ -2442,7 +2804,7 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\x10AbortMoveRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
 	"\x06region\x18\x02 \x01(\tR\x06region\"\x13\n" +
-	"\x11AbortMoveResponse\"\xd0\x02\n" +
+	"\x11AbortMoveResponse\"\xa0\x04\n" +
 	"\bConflict\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
 	"\tsecret_id\x18\x02 \x01(\tR\bsecretId\x12\x19\n" +
@@ -2453,7 +2815,29 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\vfrom_region\x18\a \x01(\tR\n" +
 	"fromRegion\x12*\n" +
 	"\x02at\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x128\n" +
-	"\bversions\x18\t \x03(\v2\x1c.lifeboat.v1.ConflictVersionR\bversions\"\xc6\x01\n" +
+	"\bversions\x18\t \x03(\v2\x1c.lifeboat.v1.ConflictVersionR\bversions\x12\x12\n" +
+	"\x04kind\x18\n" +
+	" \x01(\tR\x04kind\x12\x1b\n" +
+	"\trecord_id\x18\v \x01(\tR\brecordId\x12\x1d\n" +
+	"\n" +
+	"account_id\x18\f \x01(\tR\taccountId\x12\x18\n" +
+	"\adeleted\x18\r \x01(\bR\adeleted\x12.\n" +
+	"\x04held\x18\x0e \x01(\v2\x1a.lifeboat.v1.ConflictStateR\x04held\x124\n" +
+	"\apresent\x18\x0f \x01(\v2\x1a.lifeboat.v1.ConflictStateR\apresent\"\xe8\x03\n" +
+	"\rConflictState\x120\n" +
+	"\aaccount\x18\x01 \x01(\v2\x14.lifeboat.v1.AccountH\x00R\aaccount\x126\n" +
+	"\tprincipal\x18\x02 \x01(\v2\x16.lifeboat.v1.PrincipalH\x00R\tprincipal\x129\n" +
+	"\n" +
+	"credential\x18\x03 \x01(\v2\x17.lifeboat.v1.CredentialH\x00R\n" +
+	"credential\x12-\n" +
+	"\x06policy\x18\x04 \x01(\v2\x13.lifeboat.v1.PolicyH\x00R\x06policy\x120\n" +
+	"\x05trust\x18\x05 \x01(\v2\x18.lifeboat.v1.TrustBundleH\x00R\x05trust\x120\n" +
+	"\abinding\x18\x06 \x01(\v2\x14.lifeboat.v1.BindingH\x00R\abinding\x12-\n" +
+	"\x06issuer\x18\a \x01(\v2\x13.lifeboat.v1.IssuerH\x00R\x06issuer\x12:\n" +
+	"\vissuer_keys\x18\b \x01(\v2\x17.lifeboat.v1.IssuerKeysH\x00R\n" +
+	"issuerKeys\x12*\n" +
+	"\x05vault\x18\t \x01(\v2\x12.lifeboat.v1.VaultH\x00R\x05vaultB\b\n" +
+	"\x06record\"\xc6\x01\n" +
 	"\x0fConflictVersion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x129\n" +
@@ -2462,9 +2846,10 @@ const file_lifeboat_v1_ownership_proto_rawDesc = "" +
 	"\n" +
 	"created_by\x18\x04 \x01(\tR\tcreatedBy\x12\x16\n" +
 	"\x06stages\x18\x05 \x03(\tR\x06stages\x12\x19\n" +
-	"\x05value\x18\x06 \x01(\fB\x03\x80\x01\x01R\x05value\",\n" +
+	"\x05value\x18\x06 \x01(\fB\x03\x80\x01\x01R\x05value\"F\n" +
 	"\x14ListConflictsRequest\x12\x14\n" +
-	"\x05vault\x18\x01 \x01(\tR\x05vault\"L\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\tR\aaccount\"L\n" +
 	"\x15ListConflictsResponse\x123\n" +
 	"\tconflicts\x18\x01 \x03(\v2\x15.lifeboat.v1.ConflictR\tconflicts\"$\n" +
 	"\x12GetConflictRequest\x12\x0e\n" +
@@ -2500,7 +2885,7 @@ func file_lifeboat_v1_ownership_proto_rawDescGZIP() []byte {
 	return file_lifeboat_v1_ownership_proto_rawDescData
 }
 
-var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_lifeboat_v1_ownership_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*TakeOverRegionRequest)(nil),   // 0: lifeboat.v1.TakeOverRegionRequest
 	(*TakeOverRegionResponse)(nil),  // 1: lifeboat.v1.TakeOverRegionResponse
@@ -2517,86 +2902,109 @@ var file_lifeboat_v1_ownership_proto_goTypes = []any{
 	(*CutDrillVaultResponse)(nil),   // 12: lifeboat.v1.CutDrillVaultResponse
 	(*ListTakeoversRequest)(nil),    // 13: lifeboat.v1.ListTakeoversRequest
 	(*ListTakeoversResponse)(nil),   // 14: lifeboat.v1.ListTakeoversResponse
-	(*MoveVaultRequest)(nil),        // 15: lifeboat.v1.MoveVaultRequest
-	(*MoveVaultResponse)(nil),       // 16: lifeboat.v1.MoveVaultResponse
-	(*Move)(nil),                    // 17: lifeboat.v1.Move
-	(*MoveRegionRequest)(nil),       // 18: lifeboat.v1.MoveRegionRequest
-	(*MoveRegionResponse)(nil),      // 19: lifeboat.v1.MoveRegionResponse
-	(*MoveScope)(nil),               // 20: lifeboat.v1.MoveScope
-	(*Unmovable)(nil),               // 21: lifeboat.v1.Unmovable
-	(*ListMovesRequest)(nil),        // 22: lifeboat.v1.ListMovesRequest
-	(*ListMovesResponse)(nil),       // 23: lifeboat.v1.ListMovesResponse
-	(*AbortMoveRequest)(nil),        // 24: lifeboat.v1.AbortMoveRequest
-	(*AbortMoveResponse)(nil),       // 25: lifeboat.v1.AbortMoveResponse
-	(*Conflict)(nil),                // 26: lifeboat.v1.Conflict
-	(*ConflictVersion)(nil),         // 27: lifeboat.v1.ConflictVersion
-	(*ListConflictsRequest)(nil),    // 28: lifeboat.v1.ListConflictsRequest
-	(*ListConflictsResponse)(nil),   // 29: lifeboat.v1.ListConflictsResponse
-	(*GetConflictRequest)(nil),      // 30: lifeboat.v1.GetConflictRequest
-	(*GetConflictResponse)(nil),     // 31: lifeboat.v1.GetConflictResponse
-	(*DiscardConflictRequest)(nil),  // 32: lifeboat.v1.DiscardConflictRequest
-	(*DiscardConflictResponse)(nil), // 33: lifeboat.v1.DiscardConflictResponse
-	(*timestamppb.Timestamp)(nil),   // 34: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 35: google.protobuf.Duration
-	(*Order)(nil),                   // 36: lifeboat.v1.Order
+	(*AccountConflicts)(nil),        // 15: lifeboat.v1.AccountConflicts
+	(*MoveVaultRequest)(nil),        // 16: lifeboat.v1.MoveVaultRequest
+	(*MoveVaultResponse)(nil),       // 17: lifeboat.v1.MoveVaultResponse
+	(*Move)(nil),                    // 18: lifeboat.v1.Move
+	(*MoveRegionRequest)(nil),       // 19: lifeboat.v1.MoveRegionRequest
+	(*MoveRegionResponse)(nil),      // 20: lifeboat.v1.MoveRegionResponse
+	(*MoveScope)(nil),               // 21: lifeboat.v1.MoveScope
+	(*Unmovable)(nil),               // 22: lifeboat.v1.Unmovable
+	(*ListMovesRequest)(nil),        // 23: lifeboat.v1.ListMovesRequest
+	(*ListMovesResponse)(nil),       // 24: lifeboat.v1.ListMovesResponse
+	(*AbortMoveRequest)(nil),        // 25: lifeboat.v1.AbortMoveRequest
+	(*AbortMoveResponse)(nil),       // 26: lifeboat.v1.AbortMoveResponse
+	(*Conflict)(nil),                // 27: lifeboat.v1.Conflict
+	(*ConflictState)(nil),           // 28: lifeboat.v1.ConflictState
+	(*ConflictVersion)(nil),         // 29: lifeboat.v1.ConflictVersion
+	(*ListConflictsRequest)(nil),    // 30: lifeboat.v1.ListConflictsRequest
+	(*ListConflictsResponse)(nil),   // 31: lifeboat.v1.ListConflictsResponse
+	(*GetConflictRequest)(nil),      // 32: lifeboat.v1.GetConflictRequest
+	(*GetConflictResponse)(nil),     // 33: lifeboat.v1.GetConflictResponse
+	(*DiscardConflictRequest)(nil),  // 34: lifeboat.v1.DiscardConflictRequest
+	(*DiscardConflictResponse)(nil), // 35: lifeboat.v1.DiscardConflictResponse
+	(*timestamppb.Timestamp)(nil),   // 36: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 37: google.protobuf.Duration
+	(*Order)(nil),                   // 38: lifeboat.v1.Order
+	(*Account)(nil),                 // 39: lifeboat.v1.Account
+	(*Principal)(nil),               // 40: lifeboat.v1.Principal
+	(*Credential)(nil),              // 41: lifeboat.v1.Credential
+	(*Policy)(nil),                  // 42: lifeboat.v1.Policy
+	(*TrustBundle)(nil),             // 43: lifeboat.v1.TrustBundle
+	(*Binding)(nil),                 // 44: lifeboat.v1.Binding
+	(*Issuer)(nil),                  // 45: lifeboat.v1.Issuer
+	(*IssuerKeys)(nil),              // 46: lifeboat.v1.IssuerKeys
+	(*Vault)(nil),                   // 47: lifeboat.v1.Vault
 }
 var file_lifeboat_v1_ownership_proto_depIdxs = []int32{
 	10, // 0: lifeboat.v1.TakeOverRegionResponse.takeover:type_name -> lifeboat.v1.Takeover
 	2,  // 1: lifeboat.v1.TakeOverRegionResponse.scope:type_name -> lifeboat.v1.TakeoverScope
-	34, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	36, // 2: lifeboat.v1.TakeoverScope.last_seen_at:type_name -> google.protobuf.Timestamp
 	3,  // 3: lifeboat.v1.TakeoverScope.compared:type_name -> lifeboat.v1.SurvivorScope
 	4,  // 4: lifeboat.v1.SurvivorScope.vaults:type_name -> lifeboat.v1.VaultScope
 	5,  // 5: lifeboat.v1.SurvivorScope.uncompared:type_name -> lifeboat.v1.Uncompared
-	34, // 6: lifeboat.v1.ForgetRegionResponse.forgotten_at:type_name -> google.protobuf.Timestamp
+	36, // 6: lifeboat.v1.ForgetRegionResponse.forgotten_at:type_name -> google.protobuf.Timestamp
 	8,  // 7: lifeboat.v1.ForgetRegionResponse.scope:type_name -> lifeboat.v1.ForgetScope
 	9,  // 8: lifeboat.v1.ForgetScope.first_stranded:type_name -> lifeboat.v1.Stranded
-	34, // 9: lifeboat.v1.ForgetScope.last_seen_at:type_name -> google.protobuf.Timestamp
-	34, // 10: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
-	34, // 11: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
-	35, // 12: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
-	34, // 13: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
+	36, // 9: lifeboat.v1.ForgetScope.last_seen_at:type_name -> google.protobuf.Timestamp
+	36, // 10: lifeboat.v1.Takeover.at:type_name -> google.protobuf.Timestamp
+	36, // 11: lifeboat.v1.Takeover.moved_at:type_name -> google.protobuf.Timestamp
+	37, // 12: lifeboat.v1.CutDrillVaultRequest.lasts:type_name -> google.protobuf.Duration
+	36, // 13: lifeboat.v1.CutDrillVaultResponse.until:type_name -> google.protobuf.Timestamp
 	10, // 14: lifeboat.v1.ListTakeoversResponse.takeovers:type_name -> lifeboat.v1.Takeover
-	17, // 15: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
-	34, // 16: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
-	34, // 17: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
-	17, // 18: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
-	20, // 19: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
-	21, // 20: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
-	17, // 21: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
-	36, // 22: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
-	36, // 23: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
-	34, // 24: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
-	27, // 25: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
-	34, // 26: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
-	26, // 27: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
-	26, // 28: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
-	0,  // 29: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
-	11, // 30: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
-	13, // 31: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
-	6,  // 32: lifeboat.v1.OwnershipService.ForgetRegion:input_type -> lifeboat.v1.ForgetRegionRequest
-	15, // 33: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
-	18, // 34: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
-	22, // 35: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
-	24, // 36: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
-	28, // 37: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
-	30, // 38: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
-	32, // 39: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
-	1,  // 40: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
-	12, // 41: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
-	14, // 42: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
-	7,  // 43: lifeboat.v1.OwnershipService.ForgetRegion:output_type -> lifeboat.v1.ForgetRegionResponse
-	16, // 44: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
-	19, // 45: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
-	23, // 46: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
-	25, // 47: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
-	29, // 48: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
-	31, // 49: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
-	33, // 50: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
-	40, // [40:51] is the sub-list for method output_type
-	29, // [29:40] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	15, // 15: lifeboat.v1.ListTakeoversResponse.first_conflicts:type_name -> lifeboat.v1.AccountConflicts
+	18, // 16: lifeboat.v1.MoveVaultResponse.move:type_name -> lifeboat.v1.Move
+	36, // 17: lifeboat.v1.Move.started_at:type_name -> google.protobuf.Timestamp
+	36, // 18: lifeboat.v1.Move.ended_at:type_name -> google.protobuf.Timestamp
+	18, // 19: lifeboat.v1.MoveRegionResponse.move:type_name -> lifeboat.v1.Move
+	21, // 20: lifeboat.v1.MoveRegionResponse.scope:type_name -> lifeboat.v1.MoveScope
+	22, // 21: lifeboat.v1.MoveScope.first_unmovable:type_name -> lifeboat.v1.Unmovable
+	18, // 22: lifeboat.v1.ListMovesResponse.moves:type_name -> lifeboat.v1.Move
+	38, // 23: lifeboat.v1.Conflict.order:type_name -> lifeboat.v1.Order
+	38, // 24: lifeboat.v1.Conflict.collides_with:type_name -> lifeboat.v1.Order
+	36, // 25: lifeboat.v1.Conflict.at:type_name -> google.protobuf.Timestamp
+	29, // 26: lifeboat.v1.Conflict.versions:type_name -> lifeboat.v1.ConflictVersion
+	28, // 27: lifeboat.v1.Conflict.held:type_name -> lifeboat.v1.ConflictState
+	28, // 28: lifeboat.v1.Conflict.present:type_name -> lifeboat.v1.ConflictState
+	39, // 29: lifeboat.v1.ConflictState.account:type_name -> lifeboat.v1.Account
+	40, // 30: lifeboat.v1.ConflictState.principal:type_name -> lifeboat.v1.Principal
+	41, // 31: lifeboat.v1.ConflictState.credential:type_name -> lifeboat.v1.Credential
+	42, // 32: lifeboat.v1.ConflictState.policy:type_name -> lifeboat.v1.Policy
+	43, // 33: lifeboat.v1.ConflictState.trust:type_name -> lifeboat.v1.TrustBundle
+	44, // 34: lifeboat.v1.ConflictState.binding:type_name -> lifeboat.v1.Binding
+	45, // 35: lifeboat.v1.ConflictState.issuer:type_name -> lifeboat.v1.Issuer
+	46, // 36: lifeboat.v1.ConflictState.issuer_keys:type_name -> lifeboat.v1.IssuerKeys
+	47, // 37: lifeboat.v1.ConflictState.vault:type_name -> lifeboat.v1.Vault
+	36, // 38: lifeboat.v1.ConflictVersion.created_at:type_name -> google.protobuf.Timestamp
+	27, // 39: lifeboat.v1.ListConflictsResponse.conflicts:type_name -> lifeboat.v1.Conflict
+	27, // 40: lifeboat.v1.GetConflictResponse.conflict:type_name -> lifeboat.v1.Conflict
+	0,  // 41: lifeboat.v1.OwnershipService.TakeOverRegion:input_type -> lifeboat.v1.TakeOverRegionRequest
+	11, // 42: lifeboat.v1.OwnershipService.CutDrillVault:input_type -> lifeboat.v1.CutDrillVaultRequest
+	13, // 43: lifeboat.v1.OwnershipService.ListTakeovers:input_type -> lifeboat.v1.ListTakeoversRequest
+	6,  // 44: lifeboat.v1.OwnershipService.ForgetRegion:input_type -> lifeboat.v1.ForgetRegionRequest
+	16, // 45: lifeboat.v1.OwnershipService.MoveVault:input_type -> lifeboat.v1.MoveVaultRequest
+	19, // 46: lifeboat.v1.OwnershipService.MoveRegion:input_type -> lifeboat.v1.MoveRegionRequest
+	23, // 47: lifeboat.v1.OwnershipService.ListMoves:input_type -> lifeboat.v1.ListMovesRequest
+	25, // 48: lifeboat.v1.OwnershipService.AbortMove:input_type -> lifeboat.v1.AbortMoveRequest
+	30, // 49: lifeboat.v1.OwnershipService.ListConflicts:input_type -> lifeboat.v1.ListConflictsRequest
+	32, // 50: lifeboat.v1.OwnershipService.GetConflict:input_type -> lifeboat.v1.GetConflictRequest
+	34, // 51: lifeboat.v1.OwnershipService.DiscardConflict:input_type -> lifeboat.v1.DiscardConflictRequest
+	1,  // 52: lifeboat.v1.OwnershipService.TakeOverRegion:output_type -> lifeboat.v1.TakeOverRegionResponse
+	12, // 53: lifeboat.v1.OwnershipService.CutDrillVault:output_type -> lifeboat.v1.CutDrillVaultResponse
+	14, // 54: lifeboat.v1.OwnershipService.ListTakeovers:output_type -> lifeboat.v1.ListTakeoversResponse
+	7,  // 55: lifeboat.v1.OwnershipService.ForgetRegion:output_type -> lifeboat.v1.ForgetRegionResponse
+	17, // 56: lifeboat.v1.OwnershipService.MoveVault:output_type -> lifeboat.v1.MoveVaultResponse
+	20, // 57: lifeboat.v1.OwnershipService.MoveRegion:output_type -> lifeboat.v1.MoveRegionResponse
+	24, // 58: lifeboat.v1.OwnershipService.ListMoves:output_type -> lifeboat.v1.ListMovesResponse
+	26, // 59: lifeboat.v1.OwnershipService.AbortMove:output_type -> lifeboat.v1.AbortMoveResponse
+	31, // 60: lifeboat.v1.OwnershipService.ListConflicts:output_type -> lifeboat.v1.ListConflictsResponse
+	33, // 61: lifeboat.v1.OwnershipService.GetConflict:output_type -> lifeboat.v1.GetConflictResponse
+	35, // 62: lifeboat.v1.OwnershipService.DiscardConflict:output_type -> lifeboat.v1.DiscardConflictResponse
+	52, // [52:63] is the sub-list for method output_type
+	41, // [41:52] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_lifeboat_v1_ownership_proto_init() }
@@ -2604,14 +3012,28 @@ func file_lifeboat_v1_ownership_proto_init() {
 	if File_lifeboat_v1_ownership_proto != nil {
 		return
 	}
+	file_lifeboat_v1_account_proto_init()
 	file_lifeboat_v1_common_proto_init()
+	file_lifeboat_v1_identity_proto_init()
+	file_lifeboat_v1_vault_proto_init()
+	file_lifeboat_v1_ownership_proto_msgTypes[28].OneofWrappers = []any{
+		(*ConflictState_Account)(nil),
+		(*ConflictState_Principal)(nil),
+		(*ConflictState_Credential)(nil),
+		(*ConflictState_Policy)(nil),
+		(*ConflictState_Trust)(nil),
+		(*ConflictState_Binding)(nil),
+		(*ConflictState_Issuer)(nil),
+		(*ConflictState_IssuerKeys)(nil),
+		(*ConflictState_Vault)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_lifeboat_v1_ownership_proto_rawDesc), len(file_lifeboat_v1_ownership_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -161,12 +161,16 @@ func issuer(s service.IssuerState) *lifeboatv1.Issuer {
 		r := &i.Rules[n]
 		wire.Rules = append(wire.Rules, &lifeboatv1.MappingRule{Claims: r.Claims, Principal: string(r.Principal), Template: r.Template})
 	}
-	if k := s.Keys; k != nil {
-		wire.Keys = &lifeboatv1.IssuerKeys{
-			KeyIds: authn.KeyIDs(k.Set), FetchedAt: timestamp(k.FetchedAt), LastError: k.LastError, FailedAt: timestamp(k.FailedAt),
-		}
+	if s.Keys != nil {
+		wire.Keys = issuerKeys(s.Keys)
 	}
 	return wire
+}
+
+func issuerKeys(k *secret.IssuerKeys) *lifeboatv1.IssuerKeys {
+	return &lifeboatv1.IssuerKeys{
+		KeyIds: authn.KeyIDs(k.Set), FetchedAt: timestamp(k.FetchedAt), LastError: k.LastError, FailedAt: timestamp(k.FailedAt),
+	}
 }
 
 func rulesFrom(rules []*lifeboatv1.MappingRule) []secret.MappingRule {

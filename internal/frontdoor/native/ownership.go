@@ -3,7 +3,6 @@ package native
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,7 +22,7 @@ type Ownership interface {
 	TakeOver(ctx context.Context, req *lifeboatv1.TakeOverRegionRequest) (*recordpb.Takeover, *lifeboatv1.TakeoverScope, error)
 	// Forget forgets a region for good, or in a dry run says what that would do.
 	Forget(ctx context.Context, req *lifeboatv1.ForgetRegionRequest) (*recordpb.Peer, *lifeboatv1.ForgetScope, error)
-	Takeovers(ctx context.Context) (takeovers []*recordpb.Takeover, supersededBy []secret.RegionName, err error)
+	Takeovers(ctx context.Context) (Takeovers, error)
 	CutDrillVault(ctx context.Context, vault secret.VaultID, lasts time.Duration) (until time.Time, err error)
 	// MoveRegion has all of a region moved, or in a dry run says what that would do.
 	MoveRegion(ctx context.Context, req *lifeboatv1.MoveRegionRequest) (*recordpb.Move, *service.MoveScope, error)
@@ -34,7 +33,24 @@ type Ownership interface {
 	Waiting(to secret.RegionName) string
 }
 
+// Takeovers is what a region knows of takeovers, and of what they left.
+type Takeovers struct {
+	Of []*recordpb.Takeover
+	// By are the regions that have taken this one over.
+	By        []secret.RegionName
+	Conflicts []service.AccountConflicts
+}
+
 type ownershipHandler struct{ dialect }
+
+// maxAccountsListed bounds the accounts whose conflicts are counted one by one.
+const maxAccountsListed = 100
+
+func accountConflicts(n service.AccountConflicts) *lifeboatv1.AccountConflicts {
+	return &lifeboatv1.AccountConflicts{
+		AccountId: string(n.Account), Account: n.Name, Conflicts: uint64(n.All), OfSecrets: uint64(n.OfSecrets), //nolint:gosec // counts
+	}
+}
 
 func takeover(t *recordpb.Takeover) *lifeboatv1.Takeover {
 	return &lifeboatv1.Takeover{
@@ -85,8 +101,12 @@ func (h ownershipHandler) ForgetRegion(ctx context.Context, req *connect.Request
 func (h ownershipHandler) ListTakeovers(ctx context.Context, _ *connect.Request[lifeboatv1.ListTakeoversRequest]) (*connect.Response[lifeboatv1.ListTakeoversResponse], error) {
 	answer := &lifeboatv1.ListTakeoversResponse{}
 	err := h.Service.Operate(ctx, authz.ListTakeovers, false, "", func(ctx context.Context) error {
-		takeovers, by, err := h.Ownership.Takeovers(ctx)
-		answer.Takeovers, answer.SupersededBy = each(takeovers, takeover), regionNames(by)
+		found, err := h.Ownership.Takeovers(ctx)
+		answer.Takeovers, answer.SupersededBy = each(found.Of, takeover), regionNames(found.By)
+		for _, n := range found.Conflicts {
+			answer.Conflicts += uint64(n.All) //nolint:gosec // a count
+		}
+		answer.FirstConflicts = each(found.Conflicts[:min(len(found.Conflicts), maxAccountsListed)], accountConflicts)
 		return err
 	})
 	return reply(ctx, h.dialect, answer, err)
@@ -101,48 +121,4 @@ func (h ownershipHandler) CutDrillVault(ctx context.Context, req *connect.Reques
 		return err
 	})
 	return reply(ctx, h.dialect, answer, err)
-}
-
-func conflict(c service.Conflict) *lifeboatv1.Conflict {
-	all := &lifeboatv1.Conflict{
-		Id: c.GetId(), SecretId: string(c.Secret.ID), VaultId: c.GetVault(), Name: c.GetName(), Order: order(record.OrderFromProto(c.GetOrder())),
-		CollidesWith: order(record.OrderFromProto(c.GetCollidesWith())), FromRegion: c.GetFrom(), At: timestamp(record.FromNanos(c.GetAt())),
-	}
-	for _, id := range c.GetVersions() {
-		v := &lifeboatv1.ConflictVersion{Id: id}
-		if info := c.Secret.Version(secret.VersionID(id)); info != nil {
-			v.Number, v.CreatedAt, v.CreatedBy = info.Number, timestamp(info.CreatedAt), string(info.CreatedBy)
-		}
-		for stage, at := range c.Secret.Stages {
-			if string(at) == id {
-				v.Stages = append(v.Stages, string(stage))
-			}
-		}
-		slices.Sort(v.Stages)
-		if value, ok := c.Values[secret.VersionID(id)]; ok {
-			v.Value = value.Reveal()
-		}
-		all.Versions = append(all.Versions, v)
-	}
-	return all
-}
-
-// ListConflicts implements lifeboatv1connect.OwnershipServiceHandler.
-func (h ownershipHandler) ListConflicts(ctx context.Context, req *connect.Request[lifeboatv1.ListConflictsRequest]) (*connect.Response[lifeboatv1.ListConflictsResponse], error) {
-	found, err := h.Service.ListConflicts(ctx, req.Msg.GetVault())
-	return reply(ctx, h.dialect, &lifeboatv1.ListConflictsResponse{Conflicts: each(found, conflict)}, err)
-}
-
-// GetConflict implements lifeboatv1connect.OwnershipServiceHandler.
-func (h ownershipHandler) GetConflict(ctx context.Context, req *connect.Request[lifeboatv1.GetConflictRequest]) (*connect.Response[lifeboatv1.GetConflictResponse], error) {
-	found, err := h.Service.GetConflict(ctx, req.Msg.GetId())
-	if err != nil {
-		return reply(ctx, h.dialect, &lifeboatv1.GetConflictResponse{}, err)
-	}
-	return reply(ctx, h.dialect, &lifeboatv1.GetConflictResponse{Conflict: conflict(found)}, nil)
-}
-
-// DiscardConflict implements lifeboatv1connect.OwnershipServiceHandler.
-func (h ownershipHandler) DiscardConflict(ctx context.Context, req *connect.Request[lifeboatv1.DiscardConflictRequest]) (*connect.Response[lifeboatv1.DiscardConflictResponse], error) {
-	return reply(ctx, h.dialect, &lifeboatv1.DiscardConflictResponse{}, h.Service.DiscardConflict(ctx, req.Msg.GetId()))
 }

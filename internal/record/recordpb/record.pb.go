@@ -3069,18 +3069,21 @@ func (x *Move) GetEnd() string {
 // What a region held of a record past the point where the history that won leaves
 // it.
 type Conflict struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Record        string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"` // key of the record
-	Account       string                 `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
-	Vault         string                 `protobuf:"bytes,4,opt,name=vault,proto3" json:"vault,omitempty"` // empty if the record is not of a vault
-	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	State         []byte                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`                                   // as it was stored
-	Versions      []string               `protobuf:"bytes,7,rep,name=versions,proto3" json:"versions,omitempty"`                             // whose values were kept
-	Order         *Order                 `protobuf:"bytes,8,opt,name=order,proto3" json:"order,omitempty"`                                   // of state
-	CollidesWith  *Order                 `protobuf:"bytes,9,opt,name=collides_with,json=collidesWith,proto3" json:"collides_with,omitempty"` // of the state that won
-	From          string                 `protobuf:"bytes,10,opt,name=from,proto3" json:"from,omitempty"`                                    // region that sent it
-	At            int64                  `protobuf:"varint,11,opt,name=at,proto3" json:"at,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Record  string                 `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"` // key of the record
+	Account string                 `protobuf:"bytes,3,opt,name=account,proto3" json:"account,omitempty"`
+	Vault   string                 `protobuf:"bytes,4,opt,name=vault,proto3" json:"vault,omitempty"` // empty if the record is not of a vault
+	Name    string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// As it was stored, but of a credential without what proves it; empty if the record,
+	// which is no secret, had been deleted.
+	State         []byte   `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
+	Versions      []string `protobuf:"bytes,7,rep,name=versions,proto3" json:"versions,omitempty"`                             // whose values were kept
+	Order         *Order   `protobuf:"bytes,8,opt,name=order,proto3" json:"order,omitempty"`                                   // of state
+	CollidesWith  *Order   `protobuf:"bytes,9,opt,name=collides_with,json=collidesWith,proto3" json:"collides_with,omitempty"` // of the state that won
+	From          string   `protobuf:"bytes,10,opt,name=from,proto3" json:"from,omitempty"`                                    // region that sent it
+	At            int64    `protobuf:"varint,11,opt,name=at,proto3" json:"at,omitempty"`
+	VaultName     string   `protobuf:"bytes,12,opt,name=vault_name,json=vaultName,proto3" json:"vault_name,omitempty"` // when the conflict arose
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3190,6 +3193,13 @@ func (x *Conflict) GetAt() int64 {
 		return x.At
 	}
 	return 0
+}
+
+func (x *Conflict) GetVaultName() string {
+	if x != nil {
+		return x.VaultName
+	}
+	return ""
 }
 
 // What is still to be done for a record after its last mutation committed.
@@ -4665,7 +4675,7 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\x05abort\x18\t \x01(\bR\x05abort\x12\x19\n" +
 	"\bended_at\x18\n" +
 	" \x01(\x03R\aendedAt\x12\x10\n" +
-	"\x03end\x18\v \x01(\tR\x03end\"\xbd\x02\n" +
+	"\x03end\x18\v \x01(\tR\x03end\"\xdc\x02\n" +
 	"\bConflict\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\tR\x06record\x12\x18\n" +
@@ -4678,7 +4688,9 @@ const file_recordpb_record_proto_rawDesc = "" +
 	"\rcollides_with\x18\t \x01(\v2\x19.lifeboat.record.v1.OrderR\fcollidesWith\x12\x12\n" +
 	"\x04from\x18\n" +
 	" \x01(\tR\x04from\x12\x0e\n" +
-	"\x02at\x18\v \x01(\x03R\x02at\"\xb4\x01\n" +
+	"\x02at\x18\v \x01(\x03R\x02at\x12\x1d\n" +
+	"\n" +
+	"vault_name\x18\f \x01(\tR\tvaultName\"\xb4\x01\n" +
 	"\bWorkItem\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12/\n" +
 	"\x05order\x18\x02 \x01(\v2\x19.lifeboat.record.v1.OrderR\x05order\x12!\n" +

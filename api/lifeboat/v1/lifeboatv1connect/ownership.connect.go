@@ -96,12 +96,15 @@ type OwnershipServiceClient interface {
 	// AbortMove ends a move where it is: what has moved stays moved. That of a region is
 	// for operators.
 	AbortMove(context.Context, *connect.Request[v1.AbortMoveRequest]) (*connect.Response[v1.AbortMoveResponse], error)
-	// ListConflicts lists what this region held of a vault's secrets past a fork of their
-	// history.
+	// ListConflicts lists what this region held of records past a fork of their history: of
+	// a vault and its secrets, or of an account and who may do what in it. That of an
+	// account is the action ListAccountConflicts.
 	ListConflicts(context.Context, *connect.Request[v1.ListConflictsRequest]) (*connect.Response[v1.ListConflictsResponse], error)
-	// GetConflict answers a conflict with the values that it keeps.
+	// GetConflict answers a conflict with what it keeps. That of anything but a secret is
+	// the action GetAccountConflict.
 	GetConflict(context.Context, *connect.Request[v1.GetConflictRequest]) (*connect.Response[v1.GetConflictResponse], error)
-	// DiscardConflict deletes a conflict with the values that it keeps.
+	// DiscardConflict deletes a conflict with what it keeps. That of anything but a secret
+	// is the action DiscardAccountConflict.
 	DiscardConflict(context.Context, *connect.Request[v1.DiscardConflictRequest]) (*connect.Response[v1.DiscardConflictResponse], error)
 }
 
@@ -287,12 +290,15 @@ type OwnershipServiceHandler interface {
 	// AbortMove ends a move where it is: what has moved stays moved. That of a region is
 	// for operators.
 	AbortMove(context.Context, *connect.Request[v1.AbortMoveRequest]) (*connect.Response[v1.AbortMoveResponse], error)
-	// ListConflicts lists what this region held of a vault's secrets past a fork of their
-	// history.
+	// ListConflicts lists what this region held of records past a fork of their history: of
+	// a vault and its secrets, or of an account and who may do what in it. That of an
+	// account is the action ListAccountConflicts.
 	ListConflicts(context.Context, *connect.Request[v1.ListConflictsRequest]) (*connect.Response[v1.ListConflictsResponse], error)
-	// GetConflict answers a conflict with the values that it keeps.
+	// GetConflict answers a conflict with what it keeps. That of anything but a secret is
+	// the action GetAccountConflict.
 	GetConflict(context.Context, *connect.Request[v1.GetConflictRequest]) (*connect.Response[v1.GetConflictResponse], error)
-	// DiscardConflict deletes a conflict with the values that it keeps.
+	// DiscardConflict deletes a conflict with what it keeps. That of anything but a secret
+	// is the action DiscardAccountConflict.
 	DiscardConflict(context.Context, *connect.Request[v1.DiscardConflictRequest]) (*connect.Response[v1.DiscardConflictResponse], error)
 }
 
