@@ -141,8 +141,9 @@ func (a *app) conflictAdopt() *cobra.Command {
 	c := &cobra.Command{
 		Use: "adopt ID", Short: "Make what a conflict keeps the present state, at the record's home", Args: args("ID"),
 		Long: `Make what a conflict keeps the present state by ordinary mutations where the record has
-its home now, which takes a client of several regions (lifeboat help environment), and
-discard the conflict. It may be repeated if it is interrupted: what was done is not done
+its home now, and discard the conflict. It takes a client of several regions
+(lifeboat help environment), also with --region, which says whose conflict it is. It may
+be repeated if it is interrupted: what was done is not done
 again.
 
   secret      its values become new versions, oldest first, the newest current
@@ -164,7 +165,8 @@ again.`,
 			if err != nil {
 				return err
 			}
-			if _, err := cl.AdoptConflict(c.Context(), answer.GetConflict()); err != nil {
+			// --region says whose conflict it is; the home may be another region.
+			if _, err := a.client.all.AdoptConflict(c.Context(), answer.GetConflict()); err != nil {
 				return err
 			}
 			discarded, err := cl.DiscardConflict(c.Context(), &lifeboatv1.DiscardConflictRequest{Id: args[0]})

@@ -81,6 +81,7 @@ func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 		s.wantState("east", name, "west", inSync)
 		s.wantState("east", name, "south", inSync)
 	}
+	records := s.makeRecords()
 	s.wantSynchronised("east")
 	_, err := s.regions.Region("west").Operator().TakeOverRegion(t.Context(), connect.NewRequest(&lifeboatv1.TakeOverRegionRequest{Region: "east"}))
 	if codeOf(err) != secret.CodeWrongState {
@@ -91,6 +92,7 @@ func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 	must(t, err)
 	lost := s.put("east", "forked", "lost in east").GetRevisionToken()
 	s.create("east", "stranded", "never left")
+	records.fork()
 	s.takeOver("west", "east")
 	s.put("west", "forked", "of west")
 	s.create("west", "new", "made in west")
@@ -107,6 +109,7 @@ func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 	s.wantValue("east", "new", "made in west")
 	s.wantValue("west", "stranded", "never left")
 	s.wantValue("south", "stranded", "never left")
+	records.settle()
 	found := s.conflicts(t.Context(), "east")
 	if len(found) != 1 || found[0].GetName() != "forked" || len(found[0].GetVersions()) != 1 || found[0].GetFromRegion() != "west" {
 		t.Fatalf("conflicts: %v", found)
