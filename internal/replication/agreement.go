@@ -72,14 +72,14 @@ func (s *Survivors) forget() {
 	}
 }
 
-// unknown returns those of some records about which the survivor must be asked, and has
-// vaults compared that were not yet. What is no secret is small in number and always
-// asked about.
-func (s *survivor) unknown(keys []record.Key) (ask []record.Key, err error) {
+// unknown returns those of some records about which the survivor must be asked, which of
+// them it is known to hold newer, and has vaults compared that were not yet. What is no
+// secret is small in number and always asked about.
+func (s *survivor) unknown(keys []record.Key) (ask, newer []record.Key, err error) {
 	asked, unasked := 0, 0
 	wanted := map[secret.VaultID]bool{}
 	err = s.Local.View(func(view record.View) error {
-		ask, asked, unasked = nil, 0, 0
+		ask, newer, asked, unasked = nil, nil, 0, 0
 		_, now, err := s.Service.LiveOf(view, nil)
 		if err != nil {
 			return err
@@ -102,6 +102,9 @@ func (s *survivor) unknown(keys []record.Key) (ask []record.Key, err error) {
 				ask = append(ask, key)
 				asked++
 			}
+			if a != nil && a.newer[key] {
+				newer = append(newer, key)
+			}
 		}
 		return nil
 	})
@@ -111,7 +114,7 @@ func (s *survivor) unknown(keys []record.Key) (ask []record.Key, err error) {
 		}
 	}
 	s.Opened(s.peer, asked, unasked)
-	return ask, err
+	return ask, newer, err
 }
 
 // touch has a vault compared soon. If very many are to be, some are left out until they
@@ -136,7 +139,7 @@ func (s *Survivors) Run(ctx context.Context) error {
 				case p := <-s.touched[peer]:
 					s.forget()
 					one := &survivor{Survivors: s, peer: peer, lost: p.lost, client: client}
-					if one.agreement(p) != nil {
+					if one.agreement(p) != nil || one.isSilent() != nil {
 						continue
 					}
 					if err := one.compareNow(ctx, p.vault, func([]record.Key) error { return nil }); err != nil && ctx.Err() == nil {
@@ -167,6 +170,9 @@ func (s *Survivors) Compare(ctx context.Context, lost secret.RegionName, only se
 		return failed
 	}
 	s.each(lost, func(one *survivor) error {
+		if err := one.isSilent(); err != nil {
+			return err
+		}
 		if only != "" {
 			return one.compareNow(ctx, only, take)
 		}

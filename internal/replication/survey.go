@@ -58,11 +58,6 @@ type Uncompared struct {
 func (s *Survivors) Survey(ctx context.Context, lost secret.RegionName) []Survey {
 	var mu sync.Mutex
 	var all []Survey
-	for peer := range s.Clients {
-		if peer != lost && s.isSilent(peer) {
-			all = append(all, Survey{Survivor: peer, Uncompared: []Uncompared{{Reason: "it does not answer in time"}}})
-		}
-	}
 	s.each(lost, func(one *survivor) error {
 		found := one.survey(ctx)
 		mu.Lock()

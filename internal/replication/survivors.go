@@ -48,7 +48,7 @@ type Survivors struct {
 
 const (
 	// silentAfter is after which time without any answer a survivor is not asked for
-	// silentFor, so that one that hangs does not hold up every record.
+	// silentFor, but for what it is known to hold newer.
 	silentAfter, silentFor = time.Second, 5 * time.Second
 	// listTimeout bounds a request for a page of a list.
 	listTimeout = 2 * time.Second
@@ -81,13 +81,13 @@ type survivor struct {
 func (s *Survivors) each(lost secret.RegionName, ask func(*survivor) error) {
 	var asking sync.WaitGroup
 	for peer, client := range s.Clients {
-		if peer == lost || s.isSilent(peer) {
+		if peer == lost {
 			continue
 		}
 		asking.Go(func() {
 			began := time.Now()
 			one := &survivor{Survivors: s, peer: peer, lost: lost, client: client}
-			if err := ask(one); err != nil {
+			if err := ask(one); err != nil && !errors.Is(err, errSilent) {
 				s.Logger.Warn("a survivor does not say what it holds of the lost region", "survivor", peer, "lost", lost, "error", err)
 				if !one.answered && time.Since(began) >= silentAfter {
 					s.mu.Lock()
@@ -100,10 +100,17 @@ func (s *Survivors) each(lost secret.RegionName, ask func(*survivor) error) {
 	asking.Wait()
 }
 
-func (s *Survivors) isSilent(peer secret.RegionName) bool {
+// errSilent is why a survivor is not asked.
+var errSilent = errors.New("it did not answer in time a moment ago")
+
+// isSilent returns errSilent if the survivor is not to be asked now.
+func (s *survivor) isSilent() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Now().Before(s.silent[peer])
+	if time.Now().Before(s.silent[s.peer]) {
+		return errSilent
+	}
+	return nil
 }
 
 // Pull has the states of records received that a survivor holds newer than this
@@ -112,9 +119,12 @@ func (s *Survivors) isSilent(peer secret.RegionName) bool {
 // it is.
 func (s *Survivors) Pull(ctx context.Context, lost secret.RegionName, keys []record.Key) {
 	s.each(lost, func(one *survivor) error {
-		ask, err := one.unknown(keys)
+		ask, newer, err := one.unknown(keys)
 		if err != nil {
 			return err
+		}
+		if one.isSilent() != nil {
+			ask = newer // one that hangs does not hold up every record
 		}
 		for batch := range slices.Chunk(ask, maxShipments) {
 			if err := one.pull(ctx, batch); err != nil {

@@ -25,6 +25,8 @@ const (
 	// deliver some once more, up to a minute later.
 	lossy
 	down
+	// hanging links answer nothing, until the caller gives up.
+	hanging
 )
 
 // link is how one region reaches another.
@@ -86,6 +88,9 @@ func carry[Q, A any](ctx context.Context, l *link, req *connect.Request[Q], serv
 	switch w.quality(l.from, l.to) {
 	case down:
 		pause(ctx, 50*time.Millisecond)
+		return nil, errLink
+	case hanging:
+		<-ctx.Done()
 		return nil, errLink
 	case lossy:
 		pause(ctx, time.Duration(rand.IntN(1000))*time.Millisecond)

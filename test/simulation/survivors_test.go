@@ -1,0 +1,178 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/replication"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+)
+
+// comparing is west, which has taken over east and was compared with south: south has
+// something newer of b, and nothing of a.
+type comparing struct {
+	*takeovers
+	west, south *region
+}
+
+// planning is how long a write may take in simulated time that waits for no region: it is
+// planned again, after a pause, when its record has moved.
+const planning = 40 * time.Millisecond
+
+// compareSurvivors runs a test in which the keeper does nothing: records move when they
+// are touched, and vaults are compared when the test says so.
+func compareSurvivors(t *testing.T, test func(*testing.T, *comparing)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTakeovers(t)
+		defer w.close()
+		c := &comparing{w, w.region("west"), w.region("south")}
+		w.setLink("east", "west", down)
+		w.put(w.region("east"), "b", "only in south")
+		time.Sleep(time.Minute)
+		for _, other := range names {
+			w.setLink("east", other, down)
+			w.setLink(other, "east", down)
+		}
+		must(t, c.west.service.TakeOver(t.Context(), "east", false))
+		test(t, c)
+	})
+}
+
+func (c *comparing) compare() {
+	c.t.Helper()
+	must(c.t, c.west.service.Survivors.Compare(c.t.Context(), "east", "", func(keys []record.Key) error {
+		return fmt.Errorf("south alone has %v", keys)
+	}))
+}
+
+// putIn writes in west, and returns how long that took.
+func (c *comparing) putIn(name string) time.Duration {
+	c.t.Helper()
+	began, before := time.Now(), len(c.acknowledged[c.id(name)])
+	c.put(c.west, name, "of west")
+	if len(c.acknowledged[c.id(name)]) == before {
+		c.t.Fatalf("west does not accept a write of %s", name)
+	}
+	return time.Since(began)
+}
+
+func (c *comparing) id(name string) secret.ID {
+	return record.SecretIDOf(c.west.keyIn(c.vault, name))
+}
+
+// versions are how many a secret has in west.
+func (c *comparing) versions(name string) int {
+	return len(c.secretIn(c.west, c.id(name)).Versions)
+}
+
+func TestWhatSurvivorsAgreeOnOpensAtOnce(t *testing.T) {
+	for name, one := range map[string]struct {
+		// then happens after the comparison; a and b say whether south is waited for when
+		// they are touched next.
+		then func(*comparing)
+		a, b bool
+	}{
+		"it has just been compared":       {func(*comparing) {}, false, true},
+		"the survivor is cut off":         {func(c *comparing) { c.setLink("west", "south", down) }, false, true},
+		"the process has started again":   {func(c *comparing) { c.west.service.Survivors = c.survivors(c.west) }, true, true},
+		"that was more than a minute ago": {func(*comparing) { time.Sleep(61 * time.Second) }, true, true},
+		"the copy here has changed since": {func(c *comparing) {
+			key := record.SecretKey(c.id("a"))
+			_, err := c.west.shard.Commit(c.t.Context(), record.Txn{Writes: []record.Write{{Key: key, Value: c.west.shard.snapshot().records[key].Value}}})
+			must(c.t, err)
+		}, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			compareSurvivors(t, func(t *testing.T, c *comparing) {
+				c.compare()
+				one.then(c)
+				if c.quality("west", "south") == good {
+					c.setLink("west", "south", hanging)
+				}
+				if asked := c.putIn("a") > planning; asked != one.a {
+					t.Errorf("south is asked about a: %t", asked)
+				}
+				time.Sleep(10 * time.Second)
+				if asked := c.putIn("b") > planning; asked != one.b {
+					t.Errorf("south is asked about b: %t", asked)
+				}
+			})
+		})
+	}
+}
+
+// What south has newer is there before the first write.
+func TestWhatDiffersIsFetchedBeforeItOpens(t *testing.T) {
+	compareSurvivors(t, func(t *testing.T, c *comparing) {
+		c.compare()
+		c.putIn("a")
+		c.putIn("b")
+		if a, b := c.versions("a"), c.versions("b"); a != 2 || b != 3 {
+			t.Errorf("west has %d versions of a and %d of b", a, b)
+		}
+	})
+}
+
+// A vault is compared when one of its records is touched, by the process in which that
+// happens.
+func TestATouchedVaultIsCompared(t *testing.T) {
+	compareSurvivors(t, func(t *testing.T, c *comparing) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = c.west.service.Survivors.(*replication.Survivors).Run(ctx)
+		}()
+		c.putIn("b")
+		synctest.Wait()
+		c.setLink("west", "south", hanging)
+		if took := c.putIn("a"); took > planning {
+			t.Errorf("the first write of a took %s", took)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// What a survivor receives after the comparison becomes a conflict there, and one that
+// hangs holds up a write once in a while.
+func TestWhatASurvivorReceivesLateIsKept(t *testing.T) {
+	compareSurvivors(t, func(t *testing.T, c *comparing) {
+		c.compare()
+		c.setLink("east", "south", good)
+		c.put(c.region("east"), "a", "late in south")
+		time.Sleep(time.Minute / 2)
+		c.setLink("east", "south", down)
+		if n := len(c.secretIn(c.south, c.id("a")).Versions); n != 2 {
+			t.Fatalf("south has %d versions", n)
+		}
+		c.putIn("a")
+		time.Sleep(time.Minute / 2)
+		late := c.acknowledged[c.id("a")][1]
+		if sec := c.secretIn(c.south, c.id("a")); sec.Ownership.Home != "west" || !c.inConflict(sec.ID, late) {
+			t.Errorf("south has %+v, and no conflict", sec.Ownership)
+		}
+	})
+}
+
+func TestASurvivorThatHangsIsLeftAloneForAWhile(t *testing.T) {
+	compareSurvivors(t, func(t *testing.T, c *comparing) {
+		c.setLink("west", "south", hanging)
+		began := time.Now()
+		c.compare()
+		if took := time.Since(began); took != 2*time.Second {
+			t.Errorf("the comparison took %s", took)
+		}
+		if took := c.putIn("a"); took > planning {
+			t.Errorf("south is asked at once again, for %s", took)
+		}
+		time.Sleep(5 * time.Second)
+		if took := c.putIn("b"); took < 2*time.Second {
+			t.Errorf("south is asked for %s", took)
+		}
+	})
+}
