@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -14,11 +15,15 @@ import (
 )
 
 const (
-	// agreedFor is how long a comparison counts. A survivor that the lost region still
-	// reaches may go on to receive, and what it received since then becomes a conflict.
-	agreedFor = time.Minute
-	// comparedAgain is when a comparison that failed is tried again, if it is wanted.
-	comparedAgain = 5 * time.Second
+	// agreedFor is how long a comparison counts, and renewAfter when it is renewed. A
+	// survivor that the lost region still reaches may go on to receive, and what it
+	// received since then becomes a conflict.
+	agreedFor, renewAfter = 20 * time.Second, 10 * time.Second
+	// keptFor is how long a comparison can be renewed.
+	keptFor = 10 * time.Minute
+	// comparedAgain is when a comparison that failed is tried again, if it is wanted;
+	// comparedAll when all vaults are.
+	comparedAgain, comparedAll = 5 * time.Second, time.Minute
 	// vaultsAtOnce bounds the vaults that are compared with a survivor side by side.
 	vaultsAtOnce = 4
 )
@@ -31,9 +36,10 @@ type pairing struct {
 
 // agreement is what a comparison of a vault with a survivor has shown.
 type agreement struct {
-	// at is the moment of this region's copy, until when that counts.
-	at    secret.Moment
-	until time.Time
+	// at is the moment of this region's copy, there that of the survivor's.
+	at, there secret.Moment
+	// until is how long that counts, due when it is to be renewed.
+	until, due time.Time
 	// newer are the secrets that the survivor holds newer.
 	newer map[record.Key]bool
 }
@@ -42,39 +48,54 @@ type agreement struct {
 // revision: at the comparison it was here already, and not newer there. In another life
 // of the store revisions are others.
 func (a *agreement) opens(life secret.Incarnation, key record.Key, revision int64) bool {
-	return a != nil && a.at.Incarnation == life && revision > 0 && revision <= a.at.Revision && !a.newer[key]
+	return a != nil && time.Now().Before(a.until) && a.at.Incarnation == life && revision > 0 && revision <= a.at.Revision && !a.newer[key]
 }
 
-// agreement returns what is known of a vault, nil if that is nothing, or too old.
+// isDue reports whether a vault is to be compared.
+func (a *agreement) isDue() bool { return a == nil || !time.Now().Before(a.due) }
+
+// agreement returns what is known of a vault, nil if that is nothing.
 func (s *Survivors) agreement(p pairing) *agreement {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.agreed[p]; a != nil && time.Now().Before(a.until) {
-		return a
-	}
-	return nil
+	return s.agreed[p]
 }
 
-func (s *Survivors) agree(p pairing, a *agreement) {
+// agree remembers what a comparison has shown.
+func (s *Survivors) agree(p pairing, at, there secret.Moment, newer map[record.Key]bool) {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.agreed[p] = &agreement{at, there, now.Add(agreedFor), now.Add(renewAfter), newer}
+}
+
+// postpone has a vault not compared for a while. What is known of it counts no longer for
+// that.
+func (s *Survivors) postpone(p pairing, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := &agreement{}
+	if old := s.agreed[p]; old != nil {
+		*a = *old
+	}
+	a.due = time.Now().Add(d)
 	s.agreed[p] = a
 }
 
 // forget drops what counts no more.
 func (s *Survivors) forget() {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p, a := range s.agreed {
-		if !time.Now().Before(a.until) {
+		if now.After(a.until.Add(keptFor)) && now.After(a.due) {
 			delete(s.agreed, p)
 		}
 	}
 }
 
 // unknown returns those of some records about which the survivor must be asked, which of
-// them it is known to hold newer, and has vaults compared that were not yet. What is no
-// secret is small in number and always asked about.
+// them it is known to hold newer, and has vaults compared that are due. What is no secret is small in number and always asked about.
 func (s *survivor) unknown(keys []record.Key) (ask, newer []record.Key, err error) {
 	asked, unasked := 0, 0
 	wanted := map[secret.VaultID]bool{}
@@ -95,7 +116,7 @@ func (s *survivor) unknown(keys []record.Key) (ask, newer []record.Key, err erro
 				return err
 			}
 			a := s.agreement(pairing{s.peer, s.lost, id.Vault()})
-			wanted[id.Vault()] = a == nil
+			wanted[id.Vault()] = a.isDue()
 			if a.opens(now.Incarnation, key, stored.Revision) {
 				unasked++
 			} else {
@@ -139,10 +160,10 @@ func (s *Survivors) Run(ctx context.Context) error {
 				case p := <-s.touched[peer]:
 					s.forget()
 					one := &survivor{Survivors: s, peer: peer, lost: p.lost, client: client}
-					if one.agreement(p) != nil || one.isSilent() != nil {
+					if !one.agreement(p).isDue() || one.isSilent() != nil {
 						continue
 					}
-					if err := one.compareNow(ctx, p.vault, func([]record.Key) error { return nil }); err != nil && ctx.Err() == nil {
+					if err := one.renew(ctx, p.vault); err != nil && ctx.Err() == nil {
 						s.Logger.Warn("a vault cannot be compared with a survivor; it is asked record by record", "survivor", peer, "vault", p.vault, "error", err)
 					}
 				}
@@ -178,7 +199,7 @@ func (s *Survivors) Compare(ctx context.Context, lost secret.RegionName, only se
 		}
 		// Once is enough for a caller that tries again and again.
 		done := pairing{survivor: one.peer, lost: lost}
-		if one.agreement(done) != nil {
+		if !one.agreement(done).isDue() {
 			return nil
 		}
 		list, err := one.list(ctx)
@@ -189,11 +210,11 @@ func (s *Survivors) Compare(ctx context.Context, lost secret.RegionName, only se
 			return err
 		}
 		for _, vault := range list.alone {
-			one.agree(pairing{one.peer, lost, vault}, &agreement{at: list.at, until: time.Now().Add(agreedFor)})
+			one.agree(pairing{one.peer, lost, vault}, list.at, list.there, nil)
 		}
 		err = one.vaults(list.shared, func(vault secret.VaultID) error { return one.compareNow(ctx, vault, take) })
 		if err == nil {
-			one.agree(done, &agreement{until: time.Now().Add(agreedFor)})
+			one.postpone(done, comparedAll)
 		}
 		return err
 	})
@@ -213,11 +234,11 @@ func (s *survivor) vaults(all []secret.VaultID, compare func(secret.VaultID) err
 
 // compareNow compares a vault, and remembers what that shows.
 func (s *survivor) compareNow(ctx context.Context, vault secret.VaultID, missing func([]record.Key) error) error {
-	p, a := pairing{s.peer, s.lost, vault}, &agreement{newer: make(map[record.Key]bool)}
-	own, _, err := s.compare(ctx, vault, func(f *findings) error {
+	p, newer := pairing{s.peer, s.lost, vault}, make(map[record.Key]bool)
+	own, first, err := s.compare(ctx, vault, func(f *findings) error {
 		var keys []record.Key
 		for _, one := range f.newer {
-			a.newer[one.key] = true
+			newer[one.key] = true
 			if one.deleted { // what is missing may have its name
 				keys = append(keys, one.key)
 			}
@@ -228,11 +249,39 @@ func (s *survivor) compareNow(ctx context.Context, vault secret.VaultID, missing
 		return missing(keys)
 	})
 	if err != nil {
-		s.agree(p, &agreement{until: time.Now().Add(comparedAgain)})
+		s.postpone(p, comparedAgain)
 		return err
 	}
-	a.at, a.until = own.at, time.Now().Add(agreedFor)
-	s.agree(p, a)
+	s.agree(p, own.at, momentFromWire(first), newer)
+	return nil
+}
+
+// renew compares a vault, or only asks what the survivor has received of it since that was
+// done.
+func (s *survivor) renew(ctx context.Context, vault secret.VaultID) error {
+	p := pairing{s.peer, s.lost, vault}
+	old := s.agreement(p)
+	if old == nil || old.there.Incarnation == "" {
+		return s.compareNow(ctx, vault, func([]record.Key) error { return nil })
+	}
+	answer, err := s.comparing().ask(ctx, vault, &peerv1.CompareDigestsRequest{SinceIncarnation: string(old.there.Incarnation), SinceRevision: old.there.Revision})
+	if err != nil {
+		s.postpone(p, comparedAgain)
+		return err
+	}
+	if answer.GetIncarnation() == "" {
+		return s.compareNow(ctx, vault, func([]record.Key) error { return nil })
+	}
+	f, err := s.find(nil, answer)
+	if err != nil {
+		return err
+	}
+	newer := make(map[record.Key]bool, len(old.newer)+len(f.newer))
+	maps.Copy(newer, old.newer)
+	for _, one := range f.newer {
+		newer[one.key] = true
+	}
+	s.agree(p, old.at, momentFromWire(answer), newer)
 	return nil
 }
 
@@ -255,20 +304,24 @@ func (s *survivor) compared(vault secret.VaultID) service.Compared {
 	return service.Compared{Vault: vault, Home: s.lost, For: []secret.RegionName{s.Region, s.peer}}
 }
 
+func (s *survivor) comparing() *comparing {
+	return &comparing{client: s.client, Digester: s.Digester, local: s.Local, lost: s.lost}
+}
+
 // compare compares a vault and calls found with what differs, part by part.
-func (s *survivor) compare(ctx context.Context, vault secret.VaultID, found func(*findings) error) (own *bucketDigests, withheld uint64, err error) {
-	own, first, err := compareWith(ctx, s.client, s.Digester, s.Local, s.compared(vault), s.lost, func(own map[record.Key]digested, answer *peerv1.CompareDigestsResponse) error {
+func (s *survivor) compare(ctx context.Context, vault secret.VaultID, found func(*findings) error) (own *bucketDigests, first *peerv1.CompareDigestsResponse, err error) {
+	return s.comparing().compare(ctx, s.compared(vault), func(own map[record.Key]digested, answer *peerv1.CompareDigestsResponse) error {
 		f, err := s.find(own, answer)
 		if err != nil {
 			return err
 		}
 		return found(f)
 	})
-	return own, first.GetWithheld(), err
 }
 
-// find tells what the survivor holds newer. What it holds of a secret that has moved here
-// already is not: that counts for more.
+// find tells what the survivor holds newer, of what was compared or it has received
+// since. What it holds of a secret that has moved here already is not: that counts for
+// more.
 func (s *survivor) find(own map[record.Key]digested, answer *peerv1.CompareDigestsResponse) (f *findings, err error) {
 	err = s.Local.View(func(view record.View) error {
 		f = &findings{}
@@ -290,7 +343,7 @@ func (s *survivor) find(own map[record.Key]digested, answer *peerv1.CompareDiges
 				f.missing = append(f.missing, foundSecret{key, r.GetName(), r.GetDeleted()})
 			case secret.Ahead(order, held):
 				f.newer = append(f.newer, foundSecret{key, mine.name, r.GetDeleted()})
-			case order == held:
+			case order == held && compared:
 				s.Logger.Error("two regions have different content under the same order", "record", key, "order", order.String(), "source", s.peer)
 			case compared:
 				f.behind++

@@ -3,12 +3,14 @@ package replication
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"hash"
 	"hash/fnv"
 	"slices"
 	"time"
 
 	"connectrpc.com/connect"
+	"golang.org/x/sync/errgroup"
 
 	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
@@ -17,32 +19,36 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
-// buckets is how many parts of a vault are compared before single secrets are: a
-// tree of digests two levels deep. With a million secrets a bucket has 4,000.
-const buckets = 256
-
-// comparedAtOnce bounds the secrets of one request, unless a single bucket has more.
-const comparedAtOnce = 20_000
-
-// compareTimeout bounds a request: a region reads through all of a vault to answer it.
-const compareTimeout = 30 * time.Second
+const (
+	// buckets is how many parts of a large vault are compared before single secrets are: a
+	// tree of digests two levels deep. With a million secrets a bucket has 250. Of a vault
+	// that is not large they are folded into fewBuckets.
+	buckets, fewBuckets = 4096, 256
+	largeVault          = 50_000
+	// comparedAtOnce bounds the secrets of one request, unless a single bucket has more,
+	// and of the answer what was received since a comparison.
+	comparedAtOnce = 20_000
+	// compareTimeout bounds a request: a region reads through all of a vault to answer it.
+	compareTimeout = time.Minute
+)
 
 // Digester makes the digests by which two regions compare a vault.
 type Digester interface {
 	VaultDigests(ctx context.Context, view record.View, c service.Compared, visit func(sec *secret.Secret, digest secret.MAC)) (secret.Moment, error)
 }
 
-func bucketOf(key record.Key) uint32 {
+// bucketOf is the bucket out of n that a secret is in.
+func bucketOf(key record.Key, n uint32) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key))
-	return h.Sum32() % buckets
+	return h.Sum32() % n
 }
 
 // bucketDigests are the first level of what one region has of a vault.
 type bucketDigests struct {
 	at    secret.Moment
-	sums  [buckets][]byte
-	sizes [buckets]int
+	sums  [][]byte
+	sizes []uint32
 	// secrets is all sizes together; withheld counts those that are not compared, since
 	// they are not meant for both regions.
 	secrets, withheld int
@@ -51,14 +57,14 @@ type bucketDigests struct {
 func bucketDigestsOf(ctx context.Context, d Digester, local LocalStore, c service.Compared) (*bucketDigests, error) {
 	var all *bucketDigests
 	err := local.View(func(view record.View) (err error) {
-		all = &bucketDigests{}
+		all = &bucketDigests{sums: make([][]byte, buckets), sizes: make([]uint32, buckets)}
 		var sums [buckets]hash.Hash
 		all.at, err = d.VaultDigests(ctx, view, c, func(sec *secret.Secret, digest secret.MAC) {
 			if digest == nil {
 				all.withheld += truth(sec.State != secret.Deleted)
 				return
 			}
-			b := bucketOf(record.SecretKey(sec.ID))
+			b := bucketOf(record.SecretKey(sec.ID), buckets)
 			if sums[b] == nil {
 				sums[b] = sha256.New()
 			}
@@ -76,6 +82,28 @@ func bucketDigestsOf(ctx context.Context, d Digester, local LocalStore, c servic
 	return all, err
 }
 
+// folded has n buckets, each of which is several.
+func (d *bucketDigests) folded(n int) *bucketDigests {
+	f := *d
+	if n == len(d.sums) {
+		return &f
+	}
+	f.sums, f.sizes = make([][]byte, n), make([]uint32, n)
+	for b := range n {
+		sum := sha256.New()
+		for part := b; part < len(d.sums); part += n {
+			if f.sizes[b] += d.sizes[part]; d.sizes[part] > 0 {
+				_, _ = sum.Write(binary.BigEndian.AppendUint32(nil, uint32(part))) //nolint:gosec // few
+				_, _ = sum.Write(d.sums[part])
+			}
+		}
+		if f.sizes[b] > 0 {
+			f.sums[b] = sum.Sum(nil)
+		}
+	}
+	return &f
+}
+
 func truth(b bool) int {
 	if b {
 		return 1
@@ -91,60 +119,83 @@ type digested struct {
 	name    string
 }
 
-// digestsWithin returns the second level of some buckets.
-func digestsWithin(ctx context.Context, d Digester, local LocalStore, c service.Compared, within []uint32) (all map[record.Key]digested, err error) {
-	var wanted [buckets]bool
+// digestsWithin returns the second level of some buckets out of n.
+func digestsWithin(ctx context.Context, d Digester, local LocalStore, c service.Compared, n uint32, within []uint32) (all map[record.Key]digested, err error) {
+	wanted := make([]bool, n)
 	for _, b := range within {
 		wanted[b] = true
 	}
-	c.Only = func(key record.Key) bool { return wanted[bucketOf(key)] }
-	err = local.View(func(view record.View) error {
+	c.Only = func(stored record.Stored) bool { return wanted[bucketOf(stored.Key, n)] }
+	all, _, err = digestsOf(ctx, d, local, c)
+	return all, err
+}
+
+func digestsOf(ctx context.Context, d Digester, local LocalStore, c service.Compared) (all map[record.Key]digested, at secret.Moment, err error) {
+	err = local.View(func(view record.View) (err error) {
 		all = make(map[record.Key]digested)
-		_, err := d.VaultDigests(ctx, view, c, func(sec *secret.Secret, digest secret.MAC) {
+		at, err = d.VaultDigests(ctx, view, c, func(sec *secret.Secret, digest secret.MAC) {
 			if digest != nil {
 				all[record.SecretKey(sec.ID)] = digested{digest, sec.State == secret.Deleted, sec.Ownership.Order, sec.Name}
 			}
 		})
 		return err
 	})
-	return all, err
+	return all, at, err
 }
 
-// compareWith compares a vault with the region that a client reaches: first the buckets,
-// then the secrets of those that differ, for which it calls visit. lost is empty for what
-// is this region's to send. What visit is called with is as new as the first level that
-// is returned, or newer. Errors: those of the link, of the local store, and of visit.
-func compareWith(ctx context.Context, client peerv1connect.ReplicationServiceClient, d Digester, local LocalStore, c service.Compared, lost secret.RegionName,
+// comparing is a comparison of a vault with another region.
+type comparing struct {
+	client peerv1connect.ReplicationServiceClient
+	Digester
+	local LocalStore
+	// lost is empty for what is this region's to send.
+	lost secret.RegionName
+}
+
+func (c *comparing) ask(ctx context.Context, vault secret.VaultID, req *peerv1.CompareDigestsRequest) (*peerv1.CompareDigestsResponse, error) {
+	req.Vault, req.LostRegion = string(vault), string(c.lost)
+	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
+	defer cancel()
+	answer, err := c.client.CompareDigests(ctx, connect.NewRequest(req))
+	if err != nil {
+		return nil, err
+	}
+	return answer.Msg, nil
+}
+
+// compare compares first the buckets, in both regions at once, then the secrets of those
+// that differ, for which it calls visit. What visit is called with is as new as the first
+// level that is returned, or newer. Errors: those of the link, of the local store, and of
+// visit.
+func (c *comparing) compare(ctx context.Context, what service.Compared,
 	visit func(own map[record.Key]digested, found *peerv1.CompareDigestsResponse) error,
-) (*bucketDigests, *peerv1.CompareDigestsResponse, error) {
-	own, err := bucketDigestsOf(ctx, d, local, c)
-	if err != nil {
-		return own, nil, err
+) (own *bucketDigests, first *peerv1.CompareDigestsResponse, err error) {
+	both, inBoth := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		own, err = bucketDigestsOf(inBoth, c, c.local, what)
+		return err
+	})
+	both.Go(func() (err error) {
+		first, err = c.ask(inBoth, what.Vault, &peerv1.CompareDigestsRequest{})
+		return err
+	})
+	if err := both.Wait(); err != nil {
+		return own, first, err
 	}
-	ask := func(req *peerv1.CompareDigestsRequest) (*peerv1.CompareDigestsResponse, error) {
-		req.Vault, req.LostRegion = string(c.Vault), string(lost)
-		ctx, cancel := context.WithTimeout(ctx, compareTimeout)
-		defer cancel()
-		answer, err := client.CompareDigests(ctx, connect.NewRequest(req))
-		if err != nil {
-			return nil, err
-		}
-		return answer.Msg, nil
+	n := len(first.GetSums())
+	if n != buckets && n != fewBuckets || len(first.GetSizes()) != n {
+		return own, first, secret.Errorf(secret.CodeUnknownFormat, "the region has %d buckets", n)
 	}
-	first, err := ask(&peerv1.CompareDigestsRequest{Buckets: own.sums[:]})
-	if err != nil {
-		return own, nil, err
-	}
-	for _, within := range own.batches(first) {
-		mine, err := digestsWithin(ctx, d, local, c, within)
+	for _, within := range own.folded(n).differing(first) {
+		mine, err := digestsWithin(ctx, c, c.local, what, uint32(n), within) //nolint:gosec // few
 		if err != nil {
 			return own, first, err
 		}
-		req := &peerv1.CompareDigestsRequest{Within: within}
+		req := &peerv1.CompareDigestsRequest{Buckets: uint32(n), Within: within} //nolint:gosec // few
 		for key, one := range mine {
 			req.Secrets = append(req.Secrets, &peerv1.SecretDigest{Record: string(key), Digest: one.digest})
 		}
-		found, err := ask(req)
+		found, err := c.ask(ctx, what.Vault, req)
 		if err == nil {
 			err = visit(mine, found)
 		}
@@ -155,21 +206,18 @@ func compareWith(ctx context.Context, client peerv1connect.ReplicationServiceCli
 	return own, first, nil
 }
 
-// batches are the buckets that differ, as many together as a request takes.
-func (d *bucketDigests) batches(answer *peerv1.CompareDigestsResponse) (all [][]uint32) {
-	sum := comparedAtOnce
-	for i, b := range answer.GetBuckets() {
-		if b >= buckets {
+// differing are the buckets that differ, as many together as a request takes.
+func (d *bucketDigests) differing(there *peerv1.CompareDigestsResponse) (all [][]uint32) {
+	sum := uint32(comparedAtOnce)
+	for b, digest := range d.sums {
+		if secret.MAC(digest).Equal(there.GetSums()[b]) {
 			continue
 		}
-		size := d.sizes[b]
-		if i < len(answer.GetSizes()) {
-			size = max(size, int(answer.GetSizes()[i]))
-		}
+		size := max(d.sizes[b], there.GetSizes()[b])
 		if sum += size; sum > comparedAtOnce {
 			all, sum = append(all, nil), size
 		}
-		all[len(all)-1] = append(all[len(all)-1], b)
+		all[len(all)-1] = append(all[len(all)-1], uint32(b)) //nolint:gosec // few
 	}
 	return all
 }
@@ -192,7 +240,8 @@ type Comparison struct {
 func (s *Sender) Compare(ctx context.Context, vault secret.VaultID) (Comparison, error) {
 	result := Comparison{Vault: vault, Target: s.Target}
 	c := service.Compared{Vault: vault, Home: s.Region, For: []secret.RegionName{s.Target}}
-	own, _, err := compareWith(ctx, s.Client, s.Digester, s.Local, c, "", func(_ map[record.Key]digested, found *peerv1.CompareDigestsResponse) error {
+	with := &comparing{client: s.Client, Digester: s.Digester, local: s.Local}
+	own, _, err := with.compare(ctx, c, func(_ map[record.Key]digested, found *peerv1.CompareDigestsResponse) error {
 		return s.judge(found, &result)
 	})
 	if err != nil {
@@ -286,41 +335,66 @@ func (r *Receiver) CompareDigests(ctx context.Context, req *connect.Request[peer
 		return nil, err
 	}
 	defer leave()
-	m := req.Msg
-	if n := len(m.GetBuckets()); n != 0 && n != buckets || slices.ContainsFunc(m.GetWithin(), func(b uint32) bool { return b >= buckets }) {
-		return nil, r.fail(secret.Invalid("buckets", "must be %d", buckets))
+	answer, err := r.compareDigests(ctx, from, req.Msg)
+	if err != nil {
+		return nil, r.fail(err)
+	}
+	return connect.NewResponse(answer), nil
+}
+
+func (r *Receiver) compareDigests(ctx context.Context, from service.Source, m *peerv1.CompareDigestsRequest) (_ *peerv1.CompareDigestsResponse, err error) {
+	n := m.GetBuckets()
+	if n != 0 && n != buckets && n != fewBuckets || slices.ContainsFunc(m.GetWithin(), func(b uint32) bool { return b >= n }) {
+		return nil, secret.Invalid("buckets", "is %d; allowed are %d and %d, and those within", n, buckets, fewBuckets)
 	}
 	c := service.Compared{Vault: secret.VaultID(m.GetVault()), Home: from.Region, For: []secret.RegionName{r.Region}}
 	lost := m.GetLostRegion() != ""
 	if lost {
 		if c.Home, err = r.third(from, m.GetLostRegion()); err != nil {
-			return nil, r.fail(err)
+			return nil, err
 		}
 		c.For = []secret.RegionName{from.Region, r.Region}
 	}
-	if len(m.GetBuckets()) > 0 {
-		own, err := bucketDigestsOf(ctx, r.Digester, r.Local, c)
+	switch {
+	case n > 0:
+		own, err := digestsWithin(ctx, r.Digester, r.Local, c, n, m.GetWithin())
 		if err != nil {
-			return nil, r.fail(err)
+			return nil, err
 		}
-		return connect.NewResponse(own.differing(m.GetBuckets())), nil
+		return compareSecrets(own, m.GetSecrets(), lost), nil
+	case m.GetSinceIncarnation() != "" && lost:
+		return r.receivedSince(ctx, c, secret.Moment{Incarnation: secret.Incarnation(m.GetSinceIncarnation()), Revision: m.GetSinceRevision()})
 	}
-	own, err := digestsWithin(ctx, r.Digester, r.Local, c, m.GetWithin())
+	own, err := bucketDigestsOf(ctx, r.Digester, r.Local, c)
 	if err != nil {
-		return nil, r.fail(err)
+		return nil, err
 	}
-	return connect.NewResponse(compareSecrets(own, m.GetSecrets(), lost)), nil
+	if own.secrets < largeVault {
+		own = own.folded(fewBuckets)
+	}
+	return &peerv1.CompareDigestsResponse{
+		Sums: own.sums, Sizes: own.sizes, Withheld: uint64(own.withheld), //nolint:gosec // a count
+		Incarnation: string(own.at.Incarnation), Revision: own.at.Revision,
+	}, nil
 }
 
-func (d *bucketDigests) differing(theirs [][]byte) *peerv1.CompareDigestsResponse {
-	answer := &peerv1.CompareDigestsResponse{Withheld: uint64(d.withheld)} //nolint:gosec // a count
-	for b := range uint32(buckets) {
-		if !secret.MAC(d.sums[b]).Equal(theirs[b]) {
-			answer.Buckets = append(answer.Buckets, b)
-			answer.Sizes = append(answer.Sizes, uint32(d.sizes[b])) //nolint:gosec // a count
-		}
+// receivedSince answers what has changed since a moment. In another life, or if that is
+// too much, it does not say.
+func (r *Receiver) receivedSince(ctx context.Context, c service.Compared, since secret.Moment) (*peerv1.CompareDigestsResponse, error) {
+	c.Only = func(stored record.Stored) bool { return stored.Revision > since.Revision }
+	own, at, err := digestsOf(ctx, r.Digester, r.Local, c)
+	if err != nil {
+		return nil, err
 	}
-	return answer
+	answer := &peerv1.CompareDigestsResponse{}
+	if at.Incarnation != since.Incarnation || len(own) > comparedAtOnce {
+		return answer, nil
+	}
+	answer.Incarnation, answer.Revision = string(at.Incarnation), at.Revision
+	for key, one := range own {
+		answer.Replicas = append(answer.Replicas, replicaToWire(service.Replica{Key: key, Order: one.order, Deleted: one.deleted}, one.name))
+	}
+	return answer, nil
 }
 
 // compareSecrets compares the second level; full says what this region has of what

@@ -12,7 +12,8 @@ import (
 
 // replicaList is what a survivor lists, compared with what is here.
 type replicaList struct {
-	at secret.Moment
+	// at is the moment of this region's copy, there that of the survivor's.
+	at, there secret.Moment
 	// newer counts what the survivor holds newer of what is no secret, missing is what it
 	// alone holds of that.
 	newer   int
@@ -25,10 +26,14 @@ type replicaList struct {
 // list asks a survivor for what is no secret.
 func (s *survivor) list(ctx context.Context) (*replicaList, error) {
 	var there []*peerv1.Replica
+	var began secret.Moment
 	for start := ""; ; {
 		answer, err := s.listPage(ctx, start)
 		if err != nil {
 			return nil, err
+		}
+		if !s.answered {
+			began = momentFromWire(answer)
 		}
 		s.answered = true
 		there = append(there, answer.GetReplicas()...)
@@ -38,7 +43,7 @@ func (s *survivor) list(ctx context.Context) (*replicaList, error) {
 	}
 	var l *replicaList
 	err := s.Local.View(func(view record.View) (err error) {
-		l = &replicaList{}
+		l = &replicaList{there: began}
 		if _, l.at, err = s.Service.LiveOf(view, nil); err != nil {
 			return err
 		}

@@ -99,12 +99,15 @@ func (s *survivor) surveyVault(ctx context.Context, vault secret.VaultID, alone 
 		v.Behind = own.secrets
 		return v, own.secrets, err
 	}
-	own, withheld, err := s.compare(ctx, vault, func(f *findings) error {
+	own, first, err := s.compare(ctx, vault, func(f *findings) error {
 		v.add(f)
 		return nil
 	})
-	v.Stranded = int(withheld) //nolint:gosec // a count
-	return v, own.secrets, err
+	if err != nil {
+		return v, 0, err
+	}
+	v.Stranded = int(first.GetWithheld()) //nolint:gosec // a count
+	return v, own.secrets, nil
 }
 
 func (v *VaultSurvey) add(f *findings) {

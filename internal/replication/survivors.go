@@ -289,6 +289,11 @@ func (r *Receiver) ListReplicas(ctx context.Context, req *connect.Request[peerv1
 	}
 	answer := &peerv1.ListReplicasResponse{}
 	err = r.Local.View(func(view record.View) error {
+		_, at, err := r.Service.LiveOf(view, nil)
+		if err != nil {
+			return err
+		}
+		answer.Incarnation, answer.Revision = string(at.Incarnation), at.Revision
 		found, next, err := r.Service.ListReplicas(view, lost, from.Region, record.Key(req.Msg.GetStart()))
 		answer.Replicas, answer.Next = nil, string(next)
 		for _, replica := range found {

@@ -81,6 +81,14 @@ func replicaToWire(r service.Replica, name string) *peerv1.Replica {
 	}
 }
 
+func momentFromWire(w interface {
+	GetIncarnation() string
+	GetRevision() int64
+},
+) secret.Moment {
+	return secret.Moment{Incarnation: secret.Incarnation(w.GetIncarnation()), Revision: w.GetRevision()}
+}
+
 func orderFromWire(w interface {
 	GetEpoch() uint64
 	GetEpochRegion() string

@@ -15,8 +15,8 @@ type Compared struct {
 	Vault secret.VaultID
 	Home  secret.RegionName
 	For   []secret.RegionName
-	// Only, if it is set, leaves out the secrets of other keys.
-	Only func(record.Key) bool
+	// Only, if it is set, leaves out other records.
+	Only func(record.Stored) bool
 }
 
 // VaultDigests calls visit with each secret of a vault whose home is c.Home, in the
@@ -56,7 +56,7 @@ func (s *Service) VaultDigests(ctx context.Context, view record.View, c Compared
 	prefix := record.SecretPrefix + string(c.Vault) + "/"
 	var inner error
 	err = view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-		if c.Only != nil && !c.Only(stored.Key) {
+		if c.Only != nil && !c.Only(stored) {
 			return true
 		}
 		var sec *secret.Secret

@@ -790,7 +790,10 @@ type ListReplicasResponse struct {
 	// and all vaults in which the lost region may have secrets.
 	Replicas []*Replica `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
 	// Empty if there are no more.
-	Next          string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	Next string `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`
+	// When this region looked.
+	Incarnation   string `protobuf:"bytes,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision      int64  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -837,6 +840,20 @@ func (x *ListReplicasResponse) GetNext() string {
 		return x.Next
 	}
 	return ""
+}
+
+func (x *ListReplicasResponse) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *ListReplicasResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
 }
 
 // Replica is what a region holds of a record of another one.
@@ -938,16 +955,19 @@ func (x *Replica) GetName() string {
 type CompareDigestsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Vault string                 `protobuf:"bytes,1,opt,name=vault,proto3" json:"vault,omitempty"`
-	// Of each bucket of the vault, in their order; buckets are by secret.
-	Buckets [][]byte `protobuf:"bytes,2,rep,name=buckets,proto3" json:"buckets,omitempty"`
-	// Instead of buckets: some of them, with the digest of each of their secrets.
-	Within  []uint32        `protobuf:"varint,3,rep,packed,name=within,proto3" json:"within,omitempty"`
-	Secrets []*SecretDigest `protobuf:"bytes,4,rep,name=secrets,proto3" json:"secrets,omitempty"`
 	// The home of what is compared, which both regions hold replicas of; empty if that is
 	// the caller's region.
-	LostRegion    string `protobuf:"bytes,5,opt,name=lost_region,json=lostRegion,proto3" json:"lost_region,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LostRegion string `protobuf:"bytes,2,opt,name=lost_region,json=lostRegion,proto3" json:"lost_region,omitempty"`
+	// To compare some buckets: out of how many, which, and the digest of each of their
+	// secrets. Absent for a digest of each bucket.
+	Buckets uint32          `protobuf:"varint,3,opt,name=buckets,proto3" json:"buckets,omitempty"`
+	Within  []uint32        `protobuf:"varint,4,rep,packed,name=within,proto3" json:"within,omitempty"`
+	Secrets []*SecretDigest `protobuf:"bytes,5,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	// Instead, of a lost region: when an answer was made, for what was received since.
+	SinceIncarnation string `protobuf:"bytes,6,opt,name=since_incarnation,json=sinceIncarnation,proto3" json:"since_incarnation,omitempty"`
+	SinceRevision    int64  `protobuf:"varint,7,opt,name=since_revision,json=sinceRevision,proto3" json:"since_revision,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *CompareDigestsRequest) Reset() {
@@ -987,11 +1007,18 @@ func (x *CompareDigestsRequest) GetVault() string {
 	return ""
 }
 
-func (x *CompareDigestsRequest) GetBuckets() [][]byte {
+func (x *CompareDigestsRequest) GetLostRegion() string {
+	if x != nil {
+		return x.LostRegion
+	}
+	return ""
+}
+
+func (x *CompareDigestsRequest) GetBuckets() uint32 {
 	if x != nil {
 		return x.Buckets
 	}
-	return nil
+	return 0
 }
 
 func (x *CompareDigestsRequest) GetWithin() []uint32 {
@@ -1008,11 +1035,18 @@ func (x *CompareDigestsRequest) GetSecrets() []*SecretDigest {
 	return nil
 }
 
-func (x *CompareDigestsRequest) GetLostRegion() string {
+func (x *CompareDigestsRequest) GetSinceIncarnation() string {
 	if x != nil {
-		return x.LostRegion
+		return x.SinceIncarnation
 	}
 	return ""
+}
+
+func (x *CompareDigestsRequest) GetSinceRevision() int64 {
+	if x != nil {
+		return x.SinceRevision
+	}
+	return 0
 }
 
 type SecretDigest struct {
@@ -1069,18 +1103,23 @@ func (x *SecretDigest) GetDigest() []byte {
 
 type CompareDigestsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The buckets that differ, and how many secrets each has here.
-	Buckets []uint32 `protobuf:"varint,1,rep,packed,name=buckets,proto3" json:"buckets,omitempty"`
-	Sizes   []uint32 `protobuf:"varint,2,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
+	// Of each bucket, in their order, and how many secrets it has here. How many buckets
+	// there are depends on that too; buckets are by secret.
+	Sums  [][]byte `protobuf:"bytes,1,rep,name=sums,proto3" json:"sums,omitempty"`
+	Sizes []uint32 `protobuf:"varint,2,rep,packed,name=sizes,proto3" json:"sizes,omitempty"`
 	// Within the buckets: the secrets that differ or are missing here, and those that
 	// only this region has.
 	Differing []string `protobuf:"bytes,3,rep,name=differing,proto3" json:"differing,omitempty"`
 	Surplus   []string `protobuf:"bytes,4,rep,name=surplus,proto3" json:"surplus,omitempty"`
-	// Of a lost region: what this region holds of the secrets in differing and surplus.
+	// Of a lost region: what this region holds of the secrets in differing and surplus, or
+	// has received since.
 	Replicas []*Replica `protobuf:"bytes,5,rep,name=replicas,proto3" json:"replicas,omitempty"`
-	// With the buckets, of a lost region: how many secrets of the vault this region holds
+	// With the sums, of a lost region: how many secrets of the vault this region holds
 	// that the caller is not meant to hold.
-	Withheld      uint64 `protobuf:"varint,6,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	Withheld uint64 `protobuf:"varint,6,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	// When this region looked. Absent if it cannot say what it has received since.
+	Incarnation   string `protobuf:"bytes,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision      int64  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1115,9 +1154,9 @@ func (*CompareDigestsResponse) Descriptor() ([]byte, []int) {
 	return file_lifeboat_peer_v1_replication_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *CompareDigestsResponse) GetBuckets() []uint32 {
+func (x *CompareDigestsResponse) GetSums() [][]byte {
 	if x != nil {
-		return x.Buckets
+		return x.Sums
 	}
 	return nil
 }
@@ -1153,6 +1192,20 @@ func (x *CompareDigestsResponse) GetReplicas() []*Replica {
 func (x *CompareDigestsResponse) GetWithheld() uint64 {
 	if x != nil {
 		return x.Withheld
+	}
+	return 0
+}
+
+func (x *CompareDigestsResponse) GetIncarnation() string {
+	if x != nil {
+		return x.Incarnation
+	}
+	return ""
+}
+
+func (x *CompareDigestsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
 	}
 	return 0
 }
@@ -1447,10 +1500,12 @@ const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\x13ListReplicasRequest\x12\x1f\n" +
 	"\vlost_region\x18\x01 \x01(\tR\n" +
 	"lostRegion\x12\x14\n" +
-	"\x05start\x18\x02 \x01(\tR\x05start\"a\n" +
+	"\x05start\x18\x02 \x01(\tR\x05start\"\x9f\x01\n" +
 	"\x14ListReplicasResponse\x125\n" +
 	"\breplicas\x18\x01 \x03(\v2\x19.lifeboat.peer.v1.ReplicaR\breplicas\x12\x12\n" +
-	"\x04next\x18\x02 \x01(\tR\x04next\"\xb6\x01\n" +
+	"\x04next\x18\x02 \x01(\tR\x04next\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\tR\vincarnation\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\"\xb6\x01\n" +
 	"\aReplica\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
@@ -1458,24 +1513,28 @@ const file_lifeboat_peer_v1_replication_proto_rawDesc = "" +
 	"\x03seq\x18\x04 \x01(\x04R\x03seq\x12\x18\n" +
 	"\adeleted\x18\x05 \x01(\bR\adeleted\x12\x1a\n" +
 	"\bwithheld\x18\x06 \x01(\bR\bwithheld\x12\x12\n" +
-	"\x04name\x18\a \x01(\tR\x04name\"\xba\x01\n" +
+	"\x04name\x18\a \x01(\tR\x04name\"\x8e\x02\n" +
 	"\x15CompareDigestsRequest\x12\x14\n" +
-	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x18\n" +
-	"\abuckets\x18\x02 \x03(\fR\abuckets\x12\x16\n" +
-	"\x06within\x18\x03 \x03(\rR\x06within\x128\n" +
-	"\asecrets\x18\x04 \x03(\v2\x1e.lifeboat.peer.v1.SecretDigestR\asecrets\x12\x1f\n" +
-	"\vlost_region\x18\x05 \x01(\tR\n" +
-	"lostRegion\">\n" +
+	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x1f\n" +
+	"\vlost_region\x18\x02 \x01(\tR\n" +
+	"lostRegion\x12\x18\n" +
+	"\abuckets\x18\x03 \x01(\rR\abuckets\x12\x16\n" +
+	"\x06within\x18\x04 \x03(\rR\x06within\x128\n" +
+	"\asecrets\x18\x05 \x03(\v2\x1e.lifeboat.peer.v1.SecretDigestR\asecrets\x12+\n" +
+	"\x11since_incarnation\x18\x06 \x01(\tR\x10sinceIncarnation\x12%\n" +
+	"\x0esince_revision\x18\a \x01(\x03R\rsinceRevision\">\n" +
 	"\fSecretDigest\x12\x16\n" +
 	"\x06record\x18\x01 \x01(\tR\x06record\x12\x16\n" +
-	"\x06digest\x18\x02 \x01(\fR\x06digest\"\xd3\x01\n" +
-	"\x16CompareDigestsResponse\x12\x18\n" +
-	"\abuckets\x18\x01 \x03(\rR\abuckets\x12\x14\n" +
+	"\x06digest\x18\x02 \x01(\fR\x06digest\"\x8b\x02\n" +
+	"\x16CompareDigestsResponse\x12\x12\n" +
+	"\x04sums\x18\x01 \x03(\fR\x04sums\x12\x14\n" +
 	"\x05sizes\x18\x02 \x03(\rR\x05sizes\x12\x1c\n" +
 	"\tdiffering\x18\x03 \x03(\tR\tdiffering\x12\x18\n" +
 	"\asurplus\x18\x04 \x03(\tR\asurplus\x125\n" +
 	"\breplicas\x18\x05 \x03(\v2\x19.lifeboat.peer.v1.ReplicaR\breplicas\x12\x1a\n" +
-	"\bwithheld\x18\x06 \x01(\x04R\bwithheld\"o\n" +
+	"\bwithheld\x18\x06 \x01(\x04R\bwithheld\x12 \n" +
+	"\vincarnation\x18\a \x01(\tR\vincarnation\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\"o\n" +
 	"\x15ConfirmDeletedRequest\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
