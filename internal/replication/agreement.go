@@ -18,7 +18,7 @@ const (
 	// agreedFor is how long a comparison counts, and renewAfter when it is renewed. A
 	// survivor that the lost region still reaches may go on to receive, and what it
 	// received since then becomes a conflict.
-	agreedFor, renewAfter = 20 * time.Second, 10 * time.Second
+	agreedFor, renewAfter = time.Minute, 10 * time.Second
 	// keptFor is how long a comparison can be renewed.
 	keptFor = 10 * time.Minute
 	// comparedAgain is when a comparison that failed is tried again, if it is wanted;
@@ -69,8 +69,8 @@ func (s *Survivors) agree(p pairing, at, there secret.Moment, newer map[record.K
 	s.agreed[p] = &agreement{at, there, now.Add(agreedFor), now.Add(renewAfter), newer}
 }
 
-// postpone has a vault not compared for a while. What is known of it counts no longer for
-// that.
+// postpone has a vault not compared for a while. What is known of it counts no longer
+// than before.
 func (s *Survivors) postpone(p pairing, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +95,8 @@ func (s *Survivors) forget() {
 }
 
 // unknown returns those of some records about which the survivor must be asked, which of
-// them it is known to hold newer, and has vaults compared that are due. What is no secret is small in number and always asked about.
+// them it is known to hold newer, and has vaults compared that are due. What is no secret
+// is small in number and always asked about.
 func (s *survivor) unknown(keys []record.Key) (ask, newer []record.Key, err error) {
 	asked, unasked := 0, 0
 	wanted := map[secret.VaultID]bool{}
