@@ -27,7 +27,7 @@ func ours(name string) bool { return strings.HasPrefix(name, "lifeboat_") }
 // labels says which labels there may be, and why they have few values.
 var labels = map[string]string{
 	"action": "the API's actions", "outcome": "the API's codes", "alarm": "two", "limit": "four",
-	"member": "the store's members", "host": "the registered hosts", "peer": "the peers", "target": "the peers",
+	"member": "the store's members", "host": "the registered hosts", "peer": "the peers", "target": "the peers", "survivor": "the peers", "asked": "two",
 	"master_key": "the region's master keys", "waits_for": "five", "of": "two", "step": "four",
 	"release": "one", "region": "one", "process": "one",
 }
