@@ -35,7 +35,7 @@ func (p *Process) registry() *prometheus.Registry {
 		p.registerRouter(r)
 	}
 	if p.pipeline != nil {
-		r.MustRegister(p.pipelineMetrics(), p.times.cleared, p.sweeps, p.rotationSteps, p.timeHeld(), hostsCollector{p.pipeline}, p.replicated, p.tombstones, p.handedOver)
+		r.MustRegister(p.pipelineMetrics(), p.times.cleared, p.sweeps, p.rotationSteps, p.timeHeld(), hostsCollector{p.pipeline}, p.replicated, p.tombstones, p.handedOver, p.conflictMetrics())
 		r.MustRegister(p.keyWorkMetrics(), masterKeyCollector{p})
 	}
 	if p.links != nil {

@@ -109,6 +109,7 @@ func TestALostRegionIsTakenOverAndReturns(t *testing.T) {
 	s.wantValue("east", "new", "made in west")
 	s.wantValue("west", "stranded", "never left")
 	s.wantValue("south", "stranded", "never left")
+	s.wantCounted("east", "lifeboat_takeover_conflicts")
 	records.settle()
 	found := s.conflicts(t.Context(), "east")
 	if len(found) != 1 || found[0].GetName() != "forked" || len(found[0].GetVersions()) != 1 || found[0].GetFromRegion() != "west" {
