@@ -7,6 +7,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"connectrpc.com/connect"
+
+	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replication"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -203,6 +206,52 @@ func TestASurvivorThatHangsIsLeftAloneForAWhile(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if took := c.putIn("b"); took < 2*time.Second {
 			t.Errorf("south is asked for %s", took)
+		}
+	})
+}
+
+// A survivor says what it has received since it was compared, unless it cannot know, and
+// refuses what makes no sense.
+func TestASurvivorSaysWhatItHasReceivedSince(t *testing.T) {
+	compareSurvivors(t, func(t *testing.T, c *comparing) {
+		ask := func(req *peerv1.CompareDigestsRequest) (*peerv1.CompareDigestsResponse, error) {
+			answer, err := (&link{c.world, "west", "south"}).CompareDigests(t.Context(), connect.NewRequest(req))
+			if err != nil {
+				return nil, err
+			}
+			return answer.Msg, nil
+		}
+		vault := string(c.vault)
+		first, err := ask(&peerv1.CompareDigestsRequest{Vault: vault, LostRegion: "east"})
+		must(t, err)
+		since := func(incarnation string) *peerv1.CompareDigestsResponse {
+			t.Helper()
+			answer, err := ask(&peerv1.CompareDigestsRequest{Vault: vault, LostRegion: "east", SinceIncarnation: incarnation, SinceRevision: first.GetRevision()})
+			must(t, err)
+			return answer
+		}
+		if a := since(first.GetIncarnation()); len(a.GetReplicas()) > 0 || a.GetIncarnation() != first.GetIncarnation() {
+			t.Errorf("nothing was received: %v", a)
+		}
+		c.setLink("east", "south", good)
+		c.put(c.region("east"), "a", "late in south")
+		time.Sleep(15 * time.Second)
+		if a := since(first.GetIncarnation()); len(a.GetReplicas()) != 1 || a.GetReplicas()[0].GetSeq() != 2 || a.GetRevision() <= first.GetRevision() {
+			t.Errorf("one was received: %v", a)
+		}
+		if a := since("another"); len(a.GetReplicas()) > 0 || a.GetIncarnation() != "" {
+			t.Errorf("in another life: %v", a)
+		}
+		for name, req := range map[string]*peerv1.CompareDigestsRequest{
+			"a number of buckets": {LostRegion: "east", Buckets: 7},
+			"a bucket":            {LostRegion: "east", Buckets: 256, Within: []uint32{256}},
+			"buckets of none":     {LostRegion: "east", Within: []uint32{0}},
+			"itself":              {LostRegion: "south"},
+			"the caller":          {LostRegion: "west"},
+		} {
+			if req.Vault = vault; func() bool { _, err := ask(req); return err == nil }() {
+				t.Errorf("%s is accepted", name)
+			}
 		}
 	})
 }
