@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
@@ -85,6 +86,9 @@ func (a *arrival) keepIdentity(ctx context.Context, view record.View, held heldR
 	if err != nil {
 		return err
 	}
+	if fetched, err := isFetched(view, content); err != nil || fetched {
+		return err
+	}
 	c := &recordpb.Conflict{Account: string(held.account), Name: nameOf(content), State: state}
 	if v, ok := content.(*secret.Vault); ok {
 		c.Vault, c.VaultName = string(v.ID), v.Name
@@ -107,6 +111,20 @@ func wasDeleted(view record.View, key record.Key) (bool, error) {
 	}
 	grave, _, err := record.Load(view, record.Tombstones, record.TombstoneKey(key))
 	return err == nil && len(grave.Holders) > 0, err
+}
+
+// isFetched reports whether a record is the keys of an issuer that regions fetch by
+// themselves: nobody has written them.
+func isFetched(view record.View, content any) (bool, error) {
+	keys, ok := content.(*secret.IssuerKeys)
+	if !ok {
+		return false, nil
+	}
+	issuer, _, err := record.Load(view, record.Issuers, record.IssuerKey(keys.Account, keys.Name))
+	if errors.Is(err, record.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil && issuer.Source != secret.KeysStatic, err
 }
 
 // nameOf is what people know a record by, other than a secret.

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/issuer/issuertest"
+	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
@@ -235,5 +237,91 @@ func TestConflictsOfAVaultThatIsDeleted(t *testing.T) {
 			t.Errorf("%s is left", s.Key)
 			return true
 		}))
+	}
+}
+
+// What proves who calls is kept too, but not keys that are fetched again anyway.
+func TestConflictsOfWhatProvesWhoCalls(t *testing.T) {
+	p := startPair(t)
+	ctx, one, other := p.east.ctx(), issuertest.New(t), issuertest.New(t)
+	_, err := p.east.CreatePrincipal(ctx, service.NewPrincipal{Name: "shop", Kind: secret.Workload})
+	must(t, err)
+	authority, err := pki.NewAuthority(pki.AuthorityOptions{Region: "clients"})
+	must(t, err)
+	_, err = p.east.CreateTrust(ctx, service.NewTrust{Name: "mesh", CAPEM: string(authority.CertPEM())})
+	must(t, err)
+	b, err := p.east.BindPrincipal(ctx, service.NewBinding{Principal: "shop", URI: "spiffe://d/shop/*", Trust: "mesh"})
+	must(t, err)
+	_, err = p.east.CreateIssuer(ctx, service.NewIssuer{Keys: one.Set(t), Issuer: secret.Issuer{
+		Name: "ci", URL: one.URL, Audiences: []string{"a"}, Source: secret.KeysStatic,
+		Rules: []secret.MappingRule{{Principal: "shop", Claims: map[string]string{"sub": "shop"}}},
+	}})
+	must(t, err)
+	p.sendIdentities()
+	account := p.vault.Account
+	forked := []record.Key{record.TrustKey(account, "mesh"), record.BindingKey(account, b.Principal, b.ID), record.IssuerKey(account, "ci"), record.IssuerKeysKey(account, "ci")}
+	for _, key := range forked {
+		p.send(key)
+	}
+
+	described := "of east"
+	_, err = p.east.UpdateIssuer(ctx, service.IssuerUpdate{Name: "ci", Description: &described, Keys: other.Set(t)})
+	must(t, err)
+	must(t, p.east.UnbindPrincipal(ctx, "", "shop", string(b.ID)))
+	must(t, p.east.DeleteTrust(ctx, "", "mesh"))
+	p.takeOver()
+	must(t, p.west.InheritAll(t.Context(), "east"))
+	p.bringBack()
+	for _, key := range forked {
+		must(t, deliver(t, p.west, p.east, key).Err)
+	}
+	listed, err := p.east.ListConflicts(ctx, "", "")
+	must(t, err)
+	found := suffixes(listed)
+	for what, deleted := range map[string]bool{"trust mesh": true, "binding " + string(b.ID): true, "issuer ci": false, "issuer-keys ci": false} {
+		if c, ok := found[what]; !ok || c.Deleted() != deleted || c.GetName() == "" {
+			t.Errorf("of the %s: %+v", what, c)
+		}
+	}
+	if len(found) != 4 {
+		t.Errorf("listed: %+v", found)
+	}
+}
+
+// A vault that was deleted past the fork comes back, and does so in a conflict.
+func TestConflictsOfAVaultThatComesBack(t *testing.T) {
+	p := startPair(t)
+	must(t, p.east.DeleteVault(p.east.ctx(), "v"))
+	p.takeOver()
+	must(t, p.west.InheritAll(t.Context(), "east"))
+	must(t, deliver(t, p.west, p.east, record.VaultKey(p.vault.ID)).Err) // by which west is known to hold the account
+	p.bringBack()
+	listed, err := p.east.ListConflicts(p.east.ctx(), "v", "")
+	must(t, err)
+	if len(listed) != 1 || !listed[0].Deleted() || listed[0].GetName() != "v" {
+		t.Fatalf("listed: %+v", listed)
+	}
+	must(t, p.east.DiscardConflict(p.east.ctx(), listed[0].GetId()))
+}
+
+// Only what conflicts of secrets keep is sealed.
+func TestConflictsThatNeedDataKeys(t *testing.T) {
+	for what, needed := range map[string]bool{"a secret": true, "an account": false} {
+		p := startPair(t)
+		scope := service.KeyScope{Account: "test"}
+		if needed {
+			scope = service.KeyScope{Vault: string(p.vault.ID)}
+			p.forkSecret()
+		} else {
+			p.forkAccount()
+		}
+		_, _, err := p.east.RotateDataKey(p.east.ctx(), scope)
+		must(t, err)
+		_, err = p.east.MaintainDataKeys(t.Context())
+		must(t, err)
+		_, err = p.east.RetireDataKeys(p.east.as(p.east.operator), scope)
+		if !secret.HasCode(err, secret.CodeKeyInUse) || strings.Contains(err.Error(), "conflict") != needed {
+			t.Errorf("conflicts of %s: %v", what, err)
+		}
 	}
 }
