@@ -2,10 +2,12 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"time"
 
+	"connectrpc.com/connect"
 	"golang.org/x/sync/errgroup"
 
 	peerv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1"
@@ -309,15 +311,23 @@ func (s *survivor) comparing() *comparing {
 	return &comparing{client: s.client, Digester: s.Digester, local: s.Local, lost: s.lost}
 }
 
-// compare compares a vault and calls found with what differs, part by part.
+// compare compares a vault and calls found with what differs, part by part. Of several
+// vaults no more are compared once the survivor did not answer.
 func (s *survivor) compare(ctx context.Context, vault secret.VaultID, found func(*findings) error) (own *bucketDigests, first *peerv1.CompareDigestsResponse, err error) {
-	return s.comparing().compare(ctx, s.compared(vault), func(own map[record.Key]digested, answer *peerv1.CompareDigestsResponse) error {
+	if gone := s.gone.Load(); gone != nil {
+		return nil, nil, gone
+	}
+	own, first, err = s.comparing().compare(ctx, s.compared(vault), func(own map[record.Key]digested, answer *peerv1.CompareDigestsResponse) error {
 		f, err := s.find(own, answer)
 		if err != nil {
 			return err
 		}
 		return found(f)
 	})
+	if e, ok := errors.AsType[*connect.Error](err); ok && (e.Code() == connect.CodeUnavailable || e.Code() == connect.CodeDeadlineExceeded) {
+		s.gone.Store(e)
+	}
+	return own, first, err
 }
 
 // find tells what the survivor holds newer, of what was compared or it has received

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -75,6 +76,8 @@ type survivor struct {
 	client     peerv1connect.ReplicationServiceClient
 	// answered is set once it has answered anything.
 	answered bool
+	// gone is why nothing more is compared with it now, once it did not answer.
+	gone atomic.Pointer[connect.Error]
 }
 
 // each asks the survivors side by side, and waits for all of them.

@@ -13,6 +13,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replication"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
 // comparing is west, which has taken over east and was compared with south: south has
@@ -206,6 +207,41 @@ func TestASurvivorThatHangsIsLeftAloneForAWhile(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		if took := c.putIn("b"); took < 2*time.Second {
 			t.Errorf("south is asked for %s", took)
+		}
+	})
+}
+
+// mute is a link over which digests are asked for in vain.
+type mute struct{ *link }
+
+func (mute) CompareDigests(ctx context.Context, _ *connect.Request[peerv1.CompareDigestsRequest]) (*connect.Response[peerv1.CompareDigestsResponse], error) {
+	<-ctx.Done()
+	return nil, connect.NewError(connect.CodeDeadlineExceeded, ctx.Err())
+}
+
+// A survivor that hangs while vaults are compared is waited for once, not for each.
+func TestManyVaultsWaitForASurvivorOnce(t *testing.T) {
+	compareSurvivors(t, func(t *testing.T, c *comparing) {
+		c.setLink("east", "south", good)
+		home := c.region("east")
+		for i := range 20 {
+			name := fmt.Sprint("more-", i)
+			_, _, err := home.service.CreateVault(home.as(c.token), service.NewVault{Name: name})
+			must(t, err)
+			to := []secret.Target{{Region: "south"}, {Region: "west"}}
+			_, err = home.service.ReplicateVault(home.as(c.token), service.VaultReplication{Vault: name, Targets: &to})
+			must(t, err)
+		}
+		time.Sleep(time.Minute)
+		s := c.survivors(c.west)
+		s.Clients["south"] = mute{&link{c.world, "west", "south"}}
+		began, missing := time.Now(), 0
+		must(t, s.Compare(t.Context(), "east", "", func(keys []record.Key) error {
+			missing += len(keys)
+			return nil
+		}))
+		if took := time.Since(began); took != time.Minute || missing != 20 {
+			t.Errorf("the comparison took %s, and found %d records that south alone has", took, missing)
 		}
 	})
 }
