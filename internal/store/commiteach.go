@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -100,6 +102,10 @@ func (a *assembly) take(txn record.Txn) bool {
 	return true
 }
 
+// wary is for how many batches it is expected that one of their conditions does not
+// hold, after one did not.
+const wary = 16
+
 // commitBatch does a batch as one transaction of etcd and fills in results. It
 // returns an error if the batch failed as a whole.
 func (s *Shard) commitBatch(ctx context.Context, txns []record.Txn, results []TxnResult) error {
@@ -107,14 +113,12 @@ func (s *Shard) commitBatch(ctx context.Context, txns []record.Txn, results []Tx
 		return s.commitSingle(ctx, txns[0], &results[0])
 	}
 	common := commonConditions(txns)
-	r := s.request(common, nil)
-	for _, txn := range txns {
-		own := slices.DeleteFunc(slices.Clone(txn.Conditions), func(c record.Condition) bool { return slices.Contains(common, c) })
-		r.Success = append(r.Success, nested(s.request(own, txn.Writes)))
-	}
-	resp, err := s.send(ctx, r)
-	if err == nil && !resp.Succeeded {
-		return s.commitSingly(ctx, txns, results)
+	resp, done, err := s.commitAll(ctx, common, txns)
+	if !done {
+		resp, err = s.send(ctx, s.each(common, txns))
+		if err == nil && !resp.Succeeded {
+			return s.commitSingly(ctx, txns, results)
+		}
 	}
 	switch secret.CodeOf(err) {
 	case secret.CodeStoreFull:
@@ -129,13 +133,51 @@ func (s *Shard) commitBatch(ctx context.Context, txns []record.Txn, results []Tx
 		switch {
 		case err != nil:
 			results[i].Err = err
-		case resp.Responses[i].GetResponseTxn().Succeeded:
+		case done, resp.Responses[i].GetResponseTxn().Succeeded:
 			results[i].Revision = resp.Header.Revision
 		default:
 			results[i].Err = stale()
 		}
 	}
 	return err
+}
+
+// commitAll does a batch as one transaction that takes effect only if all conditions
+// of all hold, which costs the store less than if each takes effect by itself. done
+// is false if that was not tried, or has certainly done nothing.
+func (s *Shard) commitAll(ctx context.Context, common []record.Condition, txns []record.Txn) (resp *pb.TxnResponse, done bool, err error) {
+	if s.wary.Load() > 0 {
+		s.wary.Add(-1)
+		return nil, false, nil
+	}
+	all := record.Txn{Conditions: slices.Clone(common)}
+	for _, txn := range txns {
+		all.Conditions = append(all.Conditions, except(txn.Conditions, common)...)
+		all.Writes = append(all.Writes, txn.Writes...)
+	}
+	if max(len(all.Conditions), len(all.Writes)) > MaxOps {
+		return nil, false, nil
+	}
+	resp, err = s.send(ctx, s.request(all.Conditions, all.Writes))
+	done = err == nil && resp.Succeeded || err != nil && !secret.HasCode(err, secret.CodeLimit)
+	if !done {
+		s.wary.Store(wary)
+	}
+	return resp, done, err
+}
+
+// each returns a batch as one transaction in which each takes effect by itself if
+// the common conditions hold.
+func (s *Shard) each(common []record.Condition, txns []record.Txn) *pb.TxnRequest {
+	r := s.request(common, nil)
+	for _, txn := range txns {
+		r.Success = append(r.Success, nested(s.request(except(txn.Conditions, common), txn.Writes)))
+	}
+	return r
+}
+
+func except(conditions, common []record.Condition) []record.Condition {
+	return slices.DeleteFunc(slices.Clone(conditions), func(c record.Condition) bool { return slices.Contains(common, c) })
 }
 
 // commonConditions returns the conditions that all transactions of a batch have: the

@@ -43,6 +43,45 @@ func TestCommitEachIsSequential(t *testing.T) {
 	})
 }
 
+// A transaction of a batch whose condition does not hold leaves the others alone, in
+// this batch and in those that follow, be it that they have more writes together than
+// one transaction of the store may have.
+func TestCommitEachAfterAFailedCondition(t *testing.T) {
+	t.Parallel()
+	s := open(t, start(t, store.EmbeddedOptions{}).Client())
+	n := 0
+	batch := func(size int) []record.Txn {
+		txns := make([]record.Txn, size)
+		for i := range txns {
+			for range 3 {
+				n++
+				txns[i].Require(numbered(n), 0)
+				txns[i].Put(numbered(n), []byte("x"))
+			}
+		}
+		return txns
+	}
+	for _, c := range []struct{ size, stale int }{{4, -1}, {4, 2}, {4, -1}, {60, -1}, {60, 7}, {4, -1}} {
+		txns := batch(c.size)
+		if c.stale >= 0 {
+			txns[c.stale].Require("missing", 77)
+		}
+		results, _, err := s.CommitEach(context.Background(), txns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, txn := range txns {
+			_, found, err := s.View(context.Background()).Get(txn.Writes[2].Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stale := secret.HasCode(results[i].Err, secret.CodeStale); stale != (i == c.stale) || found == stale {
+				t.Errorf("batch %+v, transaction %d: error %v, written: %v", c, i, results[i].Err, found)
+			}
+		}
+	}
+}
+
 // drawTxn draws a transaction on four keys, conditional on their absence.
 func drawTxn(t *rapid.T) record.Txn {
 	var txn record.Txn

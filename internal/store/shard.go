@@ -58,6 +58,8 @@ type Shard struct {
 	sharedBytes atomic.Int64
 	upkeep      upkeep
 	group       group
+	// wary counts the batches of which it is not tried to do all at once.
+	wary atomic.Int32
 }
 
 // Open returns the shard kept under o.Prefix. It does no I/O. Close it when nobody
