@@ -107,8 +107,13 @@ func (c *call) conflictsOfAccount(view record.View, ref string) (func(*Conflict)
 	}, c.authorize(view, resource)
 }
 
-// act makes the call one of another action, which is known only now.
-func (c *call) act(action authz.Action) { c.action, c.entry.Action = action, string(action) }
+// act makes the call one of another action, which is known only now; what it was
+// permitted was another one.
+func (c *call) act(action authz.Action) {
+	if action != c.action {
+		c.action, c.entry.Action, c.permitted = action, string(action), nil
+	}
+}
 
 func conflictsWhere(view record.View, wanted func(*Conflict) (bool, error)) (all []Conflict, err error) {
 	scanErr := scanAll(view, record.Conflicts, record.ConflictPrefix, func(kept *recordpb.Conflict) bool {
@@ -127,8 +132,10 @@ func conflictsWhere(view record.View, wanted func(*Conflict) (bool, error)) (all
 }
 
 // conflict finds a conflict and authorises the call: on the secret of one of a secret,
-// else on the vault or the account. For the latter the action is another one.
-func (c *call) conflict(view record.View, id string, ofAccount authz.Action) (found Conflict, revision int64, err error) {
+// else on the vault or the account. For the latter the action is another one, which may
+// show only now that the plan is made again.
+func (c *call) conflict(view record.View, id string, ofSecret, ofAccount authz.Action) (found Conflict, revision int64, err error) {
+	c.act(ofSecret)
 	kept, revision, err := load(view, record.Conflicts, record.ConflictKey(id), "id", "conflict")
 	if err != nil {
 		return found, 0, c.foreign(c.caller.Principal.Account, authz.SecretResource, err)
@@ -191,7 +198,7 @@ func (c *Conflict) resource(view record.View, account *secret.Account) (authz.Re
 // versions, of any other record what was held beside what is there now.
 func (s *Service) GetConflict(ctx context.Context, id string) (found Conflict, err error) {
 	err = s.inspect(ctx, authz.GetConflict, func(c *call, view record.View) (err error) {
-		if found, _, err = c.conflict(view, id, authz.GetAccountConflict); err != nil {
+		if found, _, err = c.conflict(view, id, authz.GetConflict, authz.GetAccountConflict); err != nil {
 			return err
 		}
 		if found.IsOfSecret() {
@@ -226,7 +233,7 @@ func (s *Service) openConflict(ctx context.Context, view record.View, found *Con
 // DiscardConflict deletes a conflict with what it keeps.
 func (s *Service) DiscardConflict(ctx context.Context, id string) error {
 	_, err := s.administer(ctx, authz.DiscardConflict, func(c *call, view record.View) (*record.Txn, error) {
-		found, revision, err := c.conflict(view, id, authz.DiscardAccountConflict)
+		found, revision, err := c.conflict(view, id, authz.DiscardConflict, authz.DiscardAccountConflict)
 		if err != nil {
 			return nil, err
 		}
