@@ -29,6 +29,9 @@ type takeovers struct {
 	token string
 	// acknowledged are the versions that callers were told of, by the secret.
 	acknowledged map[secret.ID][]secret.VersionID
+	// heads are the same of a policy, deletions the orders at which it was deleted.
+	heads     []head
+	deletions []secret.Order
 }
 
 // secretNames are those that the vault has.
@@ -48,6 +51,7 @@ func newTakeovers(t *testing.T) *takeovers {
 		must(t, err)
 		w.acknowledged[o.Secret.ID] = append(w.acknowledged[o.Secret.ID], o.Version.ID)
 	}
+	w.mutatePolicy(home, -1, false)
 	time.Sleep(time.Minute) // all regions have it
 	for _, r := range w.regions {
 		r.service.Survivors = w.survivors(r)
@@ -134,6 +138,7 @@ func (w *takeovers) act(n int, s step) {
 	switch s.what {
 	case 0, 1, 2, 3:
 		w.put(r, secretNames[s.name], fmt.Sprint("value ", n))
+		w.mutatePolicy(r, n, s.set == 0)
 	case 4:
 		_ = r.service.TakeOver(context.Background(), names[s.other], false)
 	case 5:
@@ -169,7 +174,7 @@ func (w *takeovers) settled() error {
 			}
 		}
 	}
-	var errs []error
+	errs := []error{w.settledPolicy()}
 	for _, r := range w.regions {
 		fence, _, err := record.Load(r.shard.snapshot(), record.Fences, record.FenceKey)
 		must(w.t, err)
@@ -216,8 +221,8 @@ func takeoverSteps() *rapid.Generator[[]step] {
 }
 
 // Whoever takes over whom, moves what where, is cut off or crashes: in the end there is
-// one home for each secret, all copies are equal, and every acknowledged version is in
-// the history that won or in a conflict.
+// one home for each secret, all copies are equal, and every acknowledged version, and
+// mutation of a policy, is in the history that won or in a conflict.
 func TestWhoeverTakesOverNothingIsLost(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		plan := takeoverSteps().Draw(rt, "steps")
