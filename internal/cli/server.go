@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -44,7 +43,7 @@ func (a *app) runServer(ctx context.Context, file string) error {
 	if err != nil {
 		return withHint(err, "\"lifeboat config reference\" shows every field")
 	}
-	defer runtime.KeepAlive(ballast(configuration))
+	growHeap(leastHeap(configuration))
 	logger := newLogger(a.Stderr, configuration.Log)
 	process, err := region.Start(ctx, region.Options{Config: configuration, Release: a.Release, Logger: logger})
 	if err != nil {
@@ -71,23 +70,6 @@ func (a *app) runServer(ctx context.Context, file string) error {
 			return fmt.Errorf("the process cannot go on: %w", err)
 		}
 	}
-}
-
-// Ballast is address space that the process reserves and never touches, so that
-// it counts as heap but not as memory. The live heap is small, because records
-// are in mapped files: without ballast the garbage of requests would be collected
-// dozens of times a second, which measured a quarter of a read's CPU time and a
-// fifth of a write's. With it the heap grows by as many bytes first.
-const (
-	hostBallastBytes    = 24 << 20
-	controlBallastBytes = 64 << 20
-)
-
-func ballast(c *config.Config) []byte {
-	if c.Process.Has(config.Control) || c.Process.Has(config.Store) {
-		return make([]byte, controlBallastBytes)
-	}
-	return make([]byte, hostBallastBytes)
 }
 
 func newLogger(w io.Writer, c config.Log) *slog.Logger {
