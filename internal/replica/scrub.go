@@ -11,11 +11,11 @@ import (
 
 const (
 	// scrubAtOnce is how many records a scrub looks at before it pauses, for scrubRest
-	// times as long as that took: it takes a twentieth of a core, for some minutes with a
-	// million secrets. While a record is known to be damaged, which sends reads of what is
-	// not found to the store, it hurries.
+	// times as long as that took: it takes a fortieth of a core, for a quarter of an hour
+	// with a million secrets. While a record is known to be damaged, which sends reads of
+	// what is not found to the store, it hurries.
 	scrubAtOnce      = 256
-	scrubRest        = 19
+	scrubRest        = 39
 	scrubRestInDoubt = 2
 	// scrubSeldom times the duration of a scrub passes between two, and at least
 	// leastScrubPause.
