@@ -17,8 +17,7 @@ test: ## everything that CI tests
 race: ## the tests with the race detector
 	$(GO) test -race ./...
 
-lint: ## static checks
-	$(GO) vet ./...
+lint: ## static checks, those of go vet among them
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 
 generate: $(TOOLS)/bin/buf ## Go code from the protobuf files
