@@ -97,6 +97,18 @@ func (p *peer) run(ctx context.Context) {
 	}
 }
 
+// Refresh asks a peer how it is, now. One that does not answer within three seconds
+// keeps the status that it had.
+func (l *Links) Refresh(ctx context.Context, region secret.RegionName) {
+	p := l.peers[region]
+	if p == nil {
+		return
+	}
+	if answer, err := p.ask(ctx); err == nil {
+		p.found(answer)
+	}
+}
+
 // probe asks once, and once more if the connection may just have been an old one.
 // A connection that is merely silent is left alone: others may be using it, and
 // pings end it if it is dead. It returns whether there is no hurry to ask again:

@@ -41,7 +41,7 @@ type Options struct {
 	Service Service
 	// Local runs fn on this process's copy of the shard.
 	Local func(fn func(record.View) error) error
-	Peers func() []Peer
+	Peers func(context.Context) []Peer
 	// Untold reports whether a region may lack something that committed until then, and
 	// which records it refuses if they are all that it lacks.
 	Untold func(region secret.RegionName, until time.Time, refused []string) (missing bool, heldUp []string, err error)
@@ -127,7 +127,7 @@ func (k *Keeper) Look(ctx context.Context) error {
 
 // learn notes which peers have taken this region over.
 func (k *Keeper) learn(ctx context.Context, superseded map[secret.RegionName][]string) (err error) {
-	for _, p := range k.Peers() {
+	for _, p := range k.Peers(ctx) {
 		heldUp, noted := superseded[p.Region]
 		if !p.Known || p.TookOver == noted && slices.Equal(heldUp, p.HeldUp) {
 			continue

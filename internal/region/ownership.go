@@ -35,7 +35,7 @@ func (p *Process) startOwnership(context.Context) error {
 		Opened: p.replicated.noteOpened,
 	})
 	p.keeper = ownership.New(ownership.Options{
-		Service: p.service, Local: p.synced, Peers: p.ownershipPeers, Untold: p.untold, Logger: log,
+		Service: p.service, Local: p.synced, Peers: p.askedPeers, Untold: p.untold, Logger: log,
 	})
 	return nil
 }
@@ -63,6 +63,17 @@ func (s survivors) Compare(ctx context.Context, lost secret.RegionName, only sec
 		return nil
 	}
 	return s.p.survivors.Compare(ctx, lost, only, missing)
+}
+
+// askedPeers implements ownership.Options. It asks anew whoever said that it has taken
+// this region over: that ends when this one has caught up, and must not be noted later.
+func (p *Process) askedPeers(ctx context.Context) []ownership.Peer {
+	for _, s := range p.links.Status() {
+		if s.TookOver {
+			p.links.Refresh(ctx, s.Region)
+		}
+	}
+	return p.ownershipPeers()
 }
 
 func (p *Process) ownershipPeers() (all []ownership.Peer) {

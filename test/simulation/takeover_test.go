@@ -76,7 +76,7 @@ func (w *takeovers) keep(ctx context.Context, running interface{ Go(func()) }) {
 	for _, r := range w.regions {
 		k := ownership.New(ownership.Options{
 			Service: r.service, Local: func(fn func(record.View) error) error { return fn(r.shard.snapshot()) },
-			Peers: func() []ownership.Peer { return w.peersOf(r) }, Untold: func(lost secret.RegionName, _ time.Time, _ []string) (bool, []string, error) {
+			Peers: func(context.Context) []ownership.Peer { return w.peersOf(r) }, Untold: func(lost secret.RegionName, _ time.Time, _ []string) (bool, []string, error) {
 				return w.untold(r, lost), nil, nil
 			},
 		})
