@@ -72,7 +72,7 @@ func (p *Pipeline) own(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
-			if err := p.gather(ctx, o.turned); err != nil {
+			if err := Gather(ctx, gatherFor, p.Now().Sub(o.turned), func() bool { return p.ready() >= batch }); err != nil {
 				return err
 			}
 		case <-time.After(idleCheck):
@@ -80,16 +80,17 @@ func (p *Pipeline) own(ctx context.Context) error {
 	}
 }
 
-// gather returns when a batch is full or gatherFor has passed since the last turn.
-func (p *Pipeline) gather(ctx context.Context, turned time.Time) error {
-	rest := gatherFor - p.Now().Sub(turned)
-	if rest <= 0 || p.ready() >= batch {
+// Gather lets the next batch gather until a time has passed since the last one, unless
+// it is full. Errors: the context's.
+func Gather(ctx context.Context, atMost, sinceLast time.Duration, full func() bool) error {
+	rest := atMost - sinceLast
+	if rest <= 0 || full() {
 		return nil
 	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(min(rest, gatherFor)):
+	case <-time.After(min(rest, atMost)): // also if the clock was set back
 		return nil
 	}
 }

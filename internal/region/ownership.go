@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor/native"
 	"github.com/lifeboat-secrets/lifeboat/internal/link"
@@ -22,13 +21,9 @@ func (p *Process) startOwnership(context.Context) error {
 		return nil
 	}
 	log := p.log.With("part", "ownership")
-	clients := map[secret.RegionName]peerv1connect.ReplicationServiceClient{}
-	for _, peer := range p.links.Peers() {
-		client, err := p.links.Client(peer)
-		if err != nil {
-			return err
-		}
-		clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
+	clients, err := p.replicationClients()
+	if err != nil {
+		return err
 	}
 	p.survivors = replication.NewSurvivors(replication.SurvivorsOptions{
 		Region: p.config.Region.Name, Local: completeCopy{p}, Service: p.service, Digester: p.service, Clients: clients, Logger: log,

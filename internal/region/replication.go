@@ -32,16 +32,14 @@ func (p *Process) startReplication(context.Context) error {
 	o := replication.NewOutbound(region,
 		queue.New(queue.Options{Store: p.records(), Local: p.local, Logger: log, Cap: p.queueCap, Now: p.clock}),
 		replication.NewRoutes(region), completeCopy{p}, func(d []pipeline.Delivery) { p.pipeline.Delivered(d) })
-	clients := make(map[secret.RegionName]peerv1connect.ReplicationServiceClient)
-	for _, peer := range p.links.Peers() {
-		client, err := p.links.Client(peer)
-		if err != nil {
-			return err
-		}
-		clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
+	clients, err := p.replicationClients()
+	if err != nil {
+		return err
+	}
+	for peer, client := range clients {
 		o.Senders[peer] = replication.NewSender(replication.SenderOptions{
 			Region: region, Target: peer, Queue: o.Queue, Routes: o.Routes, Service: p.service, Digester: p.service, Local: o.Local,
-			Store: p.records(), Client: clients[peer], Logger: log, Now: p.clock,
+			Store: p.records(), Client: client, Logger: log, Now: p.clock,
 			Delivered: func(lag time.Duration) { p.replicated.noteDelivered(peer, lag) },
 			Compared:  p.replicated.noteCompared,
 		})
@@ -54,6 +52,19 @@ func (p *Process) startReplication(context.Context) error {
 		Collected: p.tombstones.note, Logger: log, Now: p.clock,
 	})
 	return p.newRotation()
+}
+
+// replicationClients reach the peers over their links.
+func (p *Process) replicationClients() (map[secret.RegionName]peerv1connect.ReplicationServiceClient, error) {
+	clients := make(map[secret.RegionName]peerv1connect.ReplicationServiceClient)
+	for _, peer := range p.links.Peers() {
+		client, err := p.links.Client(peer)
+		if err != nil {
+			return nil, err
+		}
+		clients[peer] = peerv1connect.NewReplicationServiceClient(client, link.URL(peer))
+	}
+	return clients, nil
 }
 
 // runReplication runs a sender for each target, and the collector, while this process

@@ -61,7 +61,9 @@ func bucketDigestsOf(ctx context.Context, d Digester, local LocalStore, c servic
 		var sums [buckets]hash.Hash
 		all.at, err = d.VaultDigests(ctx, view, c, func(sec *secret.Secret, digest secret.MAC) {
 			if digest == nil {
-				all.withheld += truth(sec.State != secret.Deleted)
+				if sec.State != secret.Deleted {
+					all.withheld++
+				}
 				return
 			}
 			b := bucketOf(record.SecretKey(sec.ID), buckets)
@@ -102,13 +104,6 @@ func (d *bucketDigests) folded(n int) *bucketDigests {
 		}
 	}
 	return &f
-}
-
-func truth(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // digested is one secret of the second level.

@@ -32,7 +32,7 @@ func (s *survivor) list(ctx context.Context) (*replicaList, error) {
 		if err != nil {
 			return nil, err
 		}
-		if !s.answered {
+		if start == "" {
 			began = momentFromWire(answer)
 		}
 		s.answered = true

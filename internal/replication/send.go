@@ -136,12 +136,11 @@ func (s *Sender) ship(ctx context.Context, view record.View, p *parcel) (*servic
 	if concerned, err := s.Routes.Concerns(view, s.Target, p.key); err != nil || !concerned {
 		return nil, cmp.Or(err, service.ErrNotShipped)
 	}
-	if p.delivery != nil && p.values == nil {
-		return p.delivery.ship(func() (*service.Shipment, error) { return s.Service.Ship(ctx, view, p.key, p.delivery.Revision, nil) })
-	}
 	var cleared int64
-	if p.delivery != nil {
-		cleared = p.delivery.Revision
+	if d := p.delivery; d != nil {
+		if cleared = d.Revision; p.values == nil {
+			return d.ship(func() (*service.Shipment, error) { return s.Service.Ship(ctx, view, p.key, cleared, nil) })
+		}
 	}
 	shipment, err := s.Service.Ship(ctx, view, p.key, cleared, p.values)
 	if err != nil || p.holder == "" {

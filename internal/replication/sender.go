@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/api/lifeboat/peer/v1/peerv1connect"
+	"github.com/lifeboat-secrets/lifeboat/internal/pipeline"
 	"github.com/lifeboat-secrets/lifeboat/internal/queue"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -160,18 +161,9 @@ func (s *Sender) Run(ctx context.Context) error {
 	}
 }
 
-// gather returns when a batch is full or gatherFor has passed since one was taken.
+// gather lets a batch gather after one was taken.
 func (s *Sender) gather(ctx context.Context, taken time.Time, waiting func() int) error {
-	rest := gatherFor - s.Now().Sub(taken)
-	if rest <= 0 || waiting() >= batchMessages {
-		return nil
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(min(rest, gatherFor)):
-		return nil
-	}
+	return pipeline.Gather(ctx, gatherFor, s.Now().Sub(taken), func() bool { return waiting() >= batchMessages })
 }
 
 // deliver brings the target the present states of what messages point at.

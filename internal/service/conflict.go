@@ -75,8 +75,8 @@ func (a *arrival) keepIdentity(ctx context.Context, view record.View, held heldR
 	if err != nil || same {
 		return err
 	}
-	state := held.stored.Value
-	if held.revision == 0 {
+	state, buried := held.stored.Value, held.revision == 0
+	if buried {
 		if deleted, err := wasDeleted(view, held.key); err != nil || !deleted {
 			return err
 		}
@@ -89,16 +89,18 @@ func (a *arrival) keepIdentity(ctx context.Context, view record.View, held heldR
 	if fetched, err := isFetched(view, content); err != nil || fetched {
 		return err
 	}
-	c := &recordpb.Conflict{Account: string(held.account), Name: nameOf(content), State: state}
+	c := &recordpb.Conflict{Account: string(held.account), Name: nameOf(content)}
 	if v, ok := content.(*secret.Vault); ok {
 		c.Vault, c.VaultName = string(v.ID), v.Name
 	}
-	if credential, ok := content.(*secret.Credential); ok { // nothing lets it work again
+	credential, ok := content.(*secret.Credential)
+	switch {
+	case buried:
+	case ok: // nothing lets it work again
 		credential.TokenHash, credential.SealedKey = nil, nil
 		c.State = record.Credentials.Encode(credential)
-	}
-	if held.revision == 0 {
-		c.State = nil
+	default:
+		c.State = state
 	}
 	return a.keep(ctx, c, record.Stored{Key: held.key, Value: held.stored.Value, Revision: held.revision}, held.ownership, incoming.ownership, nil)
 }
