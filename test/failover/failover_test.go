@@ -168,10 +168,18 @@ func TestARegionIsLostAndReturns(t *testing.T) {
 		t.Errorf("read %q of %s, %v", value, region, err)
 	}
 	until(t, "the age grows", func() bool { return age() > 3.5 })
-	// The home is lost: a token that it alone satisfies is refused, other reads go on.
+	w.loseEast(t, c, token)
+}
+
+// loseEast cuts east off from everybody, and starts it anew. token is of a write that it
+// alone has.
+func (w *world) loseEast(t *testing.T, c *client.Client, token string) {
+	t.Helper()
+	ctx := t.Context()
+	// A token that it alone satisfies is refused, other reads go on.
 	w.networks["east"].Cut()
 	short := w.client(t, 2*time.Second, "east", "west")
-	_, _, err = read(ctx, short, "shop", "db/password", token)
+	_, _, err := read(ctx, short, "shop", "db/password", token)
 	wantCode(t, err, client.CodeNotReached)
 	if value, region, err := read(ctx, short, "shop", "db/password", ""); err != nil || value != "first" || region != "west" {
 		t.Errorf("read %q of %s, %v", value, region, err)

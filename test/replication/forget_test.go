@@ -42,88 +42,109 @@ func TestARegionThatIsForgottenStaysOutAndANewOneTakesItsPlace(t *testing.T) {
 		s.wantState("east", "db", region, inSync)
 	}
 	s.wantSynchronised("east")
-	east := s.regions.Region("east")
 	known, err := s.regions.Region("west").Peer(t.Context(), "east")
 	must(t, err)
 	life := known.GetPinnedIncarnation()
 
-	// What is reachable, or is the home of records, is not forgotten.
-	if _, err := s.forget(t.Context(), "west", "east", true, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "reachable") {
-		t.Fatalf("forgetting a region that is reachable: %v", err)
-	}
-	if _, err := s.forget(t.Context(), "west", "mars", false, false); codeOf(err) != secret.CodeNotFound {
-		t.Fatalf("forgetting a region that is no peer: %v", err)
-	}
-	s.regions.Isolate("east")
-	until(t, "west misses east", func(ctx context.Context) (bool, any) {
-		p, err := s.regions.Region("west").Peer(ctx, "east")
-		return err == nil && !p.GetReachable(), err
-	})
-	if _, err := s.forget(t.Context(), "west", "east", false, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "SECRET db") {
-		t.Fatalf("forgetting the home of records: %v", err)
-	}
-	dry, err := s.forget(t.Context(), "west", "east", true, true)
-	if err != nil || dry.GetBlocked() != "" || dry.GetForgottenAt() != nil || dry.GetScope().GetSecrets() != 1 || dry.GetScope().GetVaults() != 1 || dry.GetScope().GetTakenOver() {
-		t.Fatalf("the dry run says %v, %v", dry, err)
-	}
+	s.wantNotForgotten("west", "east")
 	s.takeOver("west", "east")
 	s.put("west", "db", "of west")
 	s.wantHome("west", all[1:], "", "db")
 	lost := s.put("east", "db", "lost in east")
 
-	// What was taken over goes to no third region while east may return.
+	s.forgetTakenOver(all[1:], life)
+	s.wantStaysOut(all[1:], life, lost.GetRevisionToken())
+	s.wantNewInItsPlace(all[1:])
+}
+
+// wantNotForgotten cuts a region off: what is reachable, or is the home of records, is
+// not forgotten.
+func (s *shop) wantNotForgotten(region, gone string) {
+	s.t.Helper()
+	if _, err := s.forget(s.t.Context(), region, gone, true, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "reachable") {
+		s.t.Fatalf("forgetting a region that is reachable: %v", err)
+	}
+	if _, err := s.forget(s.t.Context(), region, "mars", false, false); codeOf(err) != secret.CodeNotFound {
+		s.t.Fatalf("forgetting a region that is no peer: %v", err)
+	}
+	s.regions.Isolate(gone)
+	until(s.t, region+" misses "+gone, func(ctx context.Context) (bool, any) {
+		p, err := s.regions.Region(region).Peer(ctx, gone)
+		return err == nil && !p.GetReachable(), err
+	})
+	if _, err := s.forget(s.t.Context(), region, gone, false, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "SECRET db") {
+		s.t.Fatalf("forgetting the home of records: %v", err)
+	}
+	dry, err := s.forget(s.t.Context(), region, gone, true, true)
+	if err != nil || dry.GetBlocked() != "" || dry.GetForgottenAt() != nil || dry.GetScope().GetSecrets() != 1 || dry.GetScope().GetVaults() != 1 || dry.GetScope().GetTakenOver() {
+		s.t.Fatalf("the dry run says %v, %v", dry, err)
+	}
+}
+
+// forgetTakenOver has survivors forget east, which west has taken over. What was taken
+// over goes to no third region while east may return.
+func (s *shop) forgetTakenOver(survivors []string, life string) {
+	s.t.Helper()
 	move := connect.NewRequest(&lifeboatv1.MoveVaultRequest{Vault: "shop", To: "south"})
-	until(t, "the records of east have moved", func(ctx context.Context) (bool, any) {
+	until(s.t, "the records of east have moved", func(ctx context.Context) (bool, any) {
 		answer, err := s.regions.Region("west").Operator().ListTakeovers(ctx, connect.NewRequest(&lifeboatv1.ListTakeoversRequest{}))
 		return err == nil && len(answer.Msg.GetTakeovers()) == 1 && answer.Msg.GetTakeovers()[0].GetMovedAt() != nil, err
 	})
-	if _, err := s.at("west").MoveVault(t.Context(), move); codeOf(err) != secret.CodeWrongState {
-		t.Fatalf("a move to a third region while east may return: %v", err)
+	if _, err := s.at("west").MoveVault(s.t.Context(), move); codeOf(err) != secret.CodeWrongState {
+		s.t.Fatalf("a move to a third region while east may return: %v", err)
 	}
-	for _, region := range all[1:] {
+	for _, region := range survivors {
 		if forgot := s.wantForgets(region, "east"); !slices.Equal(forgot.GetIncarnations(), []string{life}) {
-			t.Errorf("%s forgot %v", region, forgot)
+			s.t.Errorf("%s forgot %v", region, forgot)
 		}
 	}
 	s.wantReconciled("west", "south")
 	if again := s.wantForgets("west", "east"); !slices.Equal(again.GetIncarnations(), []string{life}) {
-		t.Errorf("repeated, it answers %v", again)
+		s.t.Errorf("repeated, it answers %v", again)
 	}
-	_, err = s.at("west").MoveVault(t.Context(), move)
-	must(t, err)
-	s.wantHome("south", all[1:], "", "db")
+	_, err := s.at("west").MoveVault(s.t.Context(), move)
+	must(s.t, err)
+	s.wantHome("south", survivors, "", "db")
+}
 
-	// The region comes back: it is refused, also after a restart, and learns that it was
-	// taken over, so that it accepts nothing either.
-	must(t, s.regions.Region("west").Control().Restart(t.Context()))
+// wantStaysOut has east come back: it is refused, also after a restart, and learns that it
+// was taken over, so that it accepts nothing either. token is of a write that it lost.
+func (s *shop) wantStaysOut(survivors []string, life, token string) {
+	s.t.Helper()
+	must(s.t, s.regions.Region("west").Control().Restart(s.t.Context()))
 	s.regions.Rejoin("east")
-	until(t, "east knows that it was taken over", func(ctx context.Context) (bool, any) {
+	until(s.t, "east knows that it was taken over", func(ctx context.Context) (bool, any) {
 		_, err := s.at("east").PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: "shop", Secret: "db", Value: []byte("late")}))
 		return codeOf(err) == secret.CodeNotHome, err
 	})
-	until(t, "the links of west refuse east", func(ctx context.Context) (bool, any) {
+	until(s.t, "the links of west refuse east", func(ctx context.Context) (bool, any) {
 		p, err := s.regions.Region("west").Peer(ctx, "east")
 		return err == nil && p.GetReachable() && p.GetPinnedIncarnation() == "" && p.GetQueueState() == "FORGOTTEN", p
 	})
-	err = s.admit("west", "east", secret.Incarnation(life), true)
+	err := s.admit("west", "east", secret.Incarnation(life), true)
 	if codeOf(err) != secret.CodeWrongState {
-		t.Errorf("a life that was forgotten is admitted: %v", err)
+		s.t.Errorf("a life that was forgotten is admitted: %v", err)
 	}
-	for _, region := range all[1:] {
-		if got, err := s.get(t.Context(), region, "db"); err != nil || got != "of west" {
-			t.Errorf("%s answers %q, %v", region, got, err)
+	for _, region := range survivors {
+		if got, err := s.get(s.t.Context(), region, "db"); err != nil || got != "of west" {
+			s.t.Errorf("%s answers %q, %v", region, got, err)
 		}
-		s.wantSuperseded(region, "db", lost.GetRevisionToken(), "had not reached")
+		s.wantSuperseded(region, "db", token, "had not reached")
 	}
 	s.create("south", "new", "made meanwhile")
 	s.wantValue("west", "new", "made meanwhile")
+}
 
-	// A new region of the name gets everything, once it is admitted.
-	must(t, east.Remake(t.Context()))
-	made, err := east.Operator().ListPeers(t.Context(), connect.NewRequest(&lifeboatv1.ListPeersRequest{}))
-	must(t, err)
-	for _, region := range all[1:] {
-		must(t, s.admit(region, "east", secret.Incarnation(made.Msg.GetIncarnation()), false))
+// wantNewInItsPlace makes a new region of the name, which gets everything once it is
+// admitted.
+func (s *shop) wantNewInItsPlace(survivors []string) {
+	s.t.Helper()
+	east := s.regions.Region("east")
+	must(s.t, east.Remake(s.t.Context()))
+	made, err := east.Operator().ListPeers(s.t.Context(), connect.NewRequest(&lifeboatv1.ListPeersRequest{}))
+	must(s.t, err)
+	for _, region := range survivors {
+		must(s.t, s.admit(region, "east", secret.Incarnation(made.Msg.GetIncarnation()), false))
 	}
 	s.wantValue("east", "db", "of west")
 	s.wantValue("east", "new", "made meanwhile")
@@ -131,11 +152,11 @@ func TestARegionThatIsForgottenStaysOutAndANewOneTakesItsPlace(t *testing.T) {
 	s.wantValue("east", "db", "after")
 	s.wantState("south", "db", "east", inSync)
 	lines, err := s.regions.Region("west").AuditLines()
-	must(t, err)
+	must(s.t, err)
 	if !slices.ContainsFunc(lines, func(l lifeboattest.AuditLine) bool {
 		return l.Action == "ForgetRegion" && l.Name == "east" && l.Outcome == "ok"
 	}) {
-		t.Error("there is no line of ForgetRegion")
+		s.t.Error("there is no line of ForgetRegion")
 	}
 }
 
