@@ -44,6 +44,7 @@ func (a *app) runServer(ctx context.Context, file string) error {
 		return withHint(err, "\"lifeboat config reference\" shows every field")
 	}
 	growHeap(leastHeap(configuration))
+	spareProcessor(configuration, a.LookupEnv)
 	logger := newLogger(a.Stderr, configuration.Log)
 	process, err := region.Start(ctx, region.Options{Config: configuration, Release: a.Release, Logger: logger})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -31,6 +32,7 @@ type planner func(view record.View) (*record.Txn, error)
 // lift, or a finding that there is nothing to do, counts only if the store
 // itself confirms it. It returns revision 0 if there was nothing to do.
 func (s *Service) commit(ctx context.Context, plan planner) (int64, error) {
+	runtime.Gosched() // first a commit that is under way, for which others wait
 	plan = s.refusedUnanswered(plan)
 	txn, err := s.planLocally(ctx, plan)
 	switch secret.CodeOf(err) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"runtime"
 	"sync"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -130,6 +131,7 @@ func (s *Shard) await(ctx context.Context, w *waiter) (int64, error) {
 	defer cancel()
 	select {
 	case <-w.done:
+		runtime.Gosched() // first the next flight, for which others wait
 	case <-ctx.Done():
 		if err := s.group.leave(ctx, w); err != nil {
 			return 0, err
