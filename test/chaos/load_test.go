@@ -271,7 +271,6 @@ func (l *load) read(ctx context.Context, p *process, o operation, needs token) (
 	answer, _, err := invoke(ctx, c.secrets.GetSecretValue, c, &lifeboatv1.GetSecretValueRequest{
 		Vault: vaultName, Secret: o.secret, RevisionToken: needs.text,
 	})
-	o.ended = l.now()
 	if needs.text == "" {
 		o.code = l.answered("read", p, err)
 	} else {
@@ -282,6 +281,7 @@ func (l *load) read(ctx context.Context, p *process, o operation, needs token) (
 		state = l.observe(o.secret, answer.GetRevisionToken())
 		o.seq, o.value = state.seq, string(answer.GetValue())
 	}
+	o.ended = l.now() // from here on a read with the newest token must not be older
 	l.history.add(o)
 	return state, err == nil
 }
