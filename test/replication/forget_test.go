@@ -46,7 +46,13 @@ func TestARegionThatIsForgottenStaysOutAndANewOneTakesItsPlace(t *testing.T) {
 	must(t, err)
 	life := known.GetPinnedIncarnation()
 
-	s.wantNotForgotten("west", "east")
+	s.wantNotForgottenWhileReachable("west", "east")
+	s.regions.Isolate("east")
+	until(t, "west misses east", func(ctx context.Context) (bool, any) {
+		p, err := s.regions.Region("west").Peer(ctx, "east")
+		return err == nil && !p.GetReachable(), err
+	})
+	s.wantNotForgottenAsHome("west", "east")
 	s.takeOver("west", "east")
 	s.put("west", "db", "of west")
 	s.wantHome("west", all[1:], "", "db")
@@ -57,21 +63,18 @@ func TestARegionThatIsForgottenStaysOutAndANewOneTakesItsPlace(t *testing.T) {
 	s.wantNewInItsPlace(all[1:])
 }
 
-// wantNotForgotten cuts a region off: what is reachable, or is the home of records, is
-// not forgotten.
-func (s *shop) wantNotForgotten(region, gone string) {
+func (s *shop) wantNotForgottenWhileReachable(region, peer string) {
 	s.t.Helper()
-	if _, err := s.forget(s.t.Context(), region, gone, true, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "reachable") {
+	if _, err := s.forget(s.t.Context(), region, peer, true, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "reachable") {
 		s.t.Fatalf("forgetting a region that is reachable: %v", err)
 	}
 	if _, err := s.forget(s.t.Context(), region, "mars", false, false); codeOf(err) != secret.CodeNotFound {
 		s.t.Fatalf("forgetting a region that is no peer: %v", err)
 	}
-	s.regions.Isolate(gone)
-	until(s.t, region+" misses "+gone, func(ctx context.Context) (bool, any) {
-		p, err := s.regions.Region(region).Peer(ctx, gone)
-		return err == nil && !p.GetReachable(), err
-	})
+}
+
+func (s *shop) wantNotForgottenAsHome(region, gone string) {
+	s.t.Helper()
 	if _, err := s.forget(s.t.Context(), region, gone, false, false); codeOf(err) != secret.CodeWrongState || !strings.Contains(err.Error(), "SECRET db") {
 		s.t.Fatalf("forgetting the home of records: %v", err)
 	}
