@@ -38,6 +38,7 @@ func holdUp(t *testing.T) (q *queue, first <-chan outcome) {
 	mustCommit(t, q.shard, put("connected", "1", 0))
 	q.proxy.up.shut()
 	first = q.commit(context.Background(), put("first", "1", 0))
+	until(t, func() bool { return q.shard.Flying() == 1 })
 	q.untilHeldUp()
 	return q, first
 }
