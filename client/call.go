@@ -29,6 +29,8 @@ const (
 	once repeat = iota
 	// idempotent: also when it is not known what was done.
 	idempotent
+	// harmless: always, since it changes nothing.
+	harmless
 )
 
 // where says which regions a call may go to.
@@ -54,17 +56,17 @@ type message[Q any] interface {
 
 // read calls a method that changes nothing.
 func read[Q, A any, P message[Q]](ctx context.Context, c *Client, f method[Q, A], in P) (*A, error) {
-	return call[Q, A, P](ctx, c, f, in, toAny, idempotent)
+	return call[Q, A, P](ctx, c, f, in, toAny, harmless)
 }
 
 // readHome is read for what only the home of a record can tell.
 func readHome[Q, A any, P message[Q]](ctx context.Context, c *Client, f method[Q, A], in P) (*A, error) {
-	return call[Q, A, P](ctx, c, f, in, toHome, idempotent)
+	return call[Q, A, P](ctx, c, f, in, toHome, harmless)
 }
 
 // readHere is read for what is about a region itself.
 func readHere[Q, A any, P message[Q]](ctx context.Context, c *Client, f method[Q, A], in P) (*A, error) {
-	return call[Q, A, P](ctx, c, f, in, toHere, idempotent)
+	return call[Q, A, P](ctx, c, f, in, toHere, harmless)
 }
 
 // mutate calls a method that changes something.
@@ -111,7 +113,7 @@ func call[Q, A any, P message[Q]](ctx context.Context, c *Client, f method[Q, A]
 		return r.mutate(ctx, to)
 	})
 	if err != nil { // a nil *Error would be no nil error
-		return nil, err
+		return nil, r.outcome(err)
 	}
 	return answer, nil
 }
@@ -210,9 +212,9 @@ func mayRepeat(e *Error, mode repeat) bool {
 	case CodeThrottled: // refused before anything was done
 		return true
 	case CodeUnavailable, CodeOutcomeUnknown, CodeNotReached, CodeKeyUnavailable:
-		return mode == idempotent
+		return mode != once
 	case CodeUnreachable:
-		return temporary(e) && (mode == idempotent || e.unsent)
+		return temporary(e) && (mode != once || e.unsent)
 	}
 	return e.moving
 }

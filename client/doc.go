@@ -57,5 +57,7 @@
 // Reads are tried again, with backoff, while the region cannot answer them.
 // A mutation is tried again only if that cannot do it twice: if its request
 // carries a request token, which the SDK makes where the caller gave none, or
-// if the answer proves that nothing was done.
+// if the answer proves that nothing was done. A refusal means that no attempt has
+// done anything: when an earlier one may have, and the last was refused without having
+// looked for it, the error is CodeOutcomeUnknown, with the refusal as its cause.
 package client

@@ -76,6 +76,8 @@ type Error struct {
 
 	// unsent is set if the request provably did not leave.
 	unsent bool
+	// told is set if it was the region that answered, not something in front of it.
+	told bool
 	// moving is set if nothing was done because the home of what the request is about
 	// was on its way from one region to another.
 	moving bool
@@ -118,7 +120,7 @@ func errorOf(ctx context.Context, err error) *Error {
 		value, detailErr := detail.Value()
 		if info, ok := value.(*lifeboatv1.ErrorInfo); detailErr == nil && ok {
 			e.Code, e.Field, e.Hint, e.RequestID = Code(info.GetCode()), info.GetField(), info.GetHint(), info.GetRequestId()
-			e.Home = info.GetHomeRegion()
+			e.Home, e.told = info.GetHomeRegion(), true
 			return e
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,28 +32,16 @@ func TestUnderRandomFaults(t *testing.T) {
 		w.fail(names, ruled)
 	})
 
-	const writers = 4
-	tried := make([]int, writers)
-	acknowledged := make([][]string, writers)
+	at, err := w.At(names[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var writers []*writer
 	var writing sync.WaitGroup
-	for i := range writers {
-		writing.Go(func() {
-			for n := 0; failing.Err() == nil; n++ {
-				tried[i]++
-				id := fmt.Sprintf("w%d-%d", i, n)
-				var err error
-				if n%2 == 0 {
-					_, err = w.DeleteVault(t.Context(), &lifeboatv1.DeleteVaultRequest{Vault: id})
-					id = "delete vault " + id
-				} else {
-					_, err = w.PutSecretVersion(t.Context(), &client.PutSecretVersionRequest{Vault: "v", Secret: "s", Value: []byte("x"), RequestToken: id})
-					id = "put " + id
-				}
-				if err == nil {
-					acknowledged[i] = append(acknowledged[i], id)
-				}
-			}
-		})
+	for i, through := range []*client.Client{w.Client, w.Client, w.Client, w.Client, at, at} {
+		each := &writer{id: fmt.Sprint("w", i), through: through, follows: through == w.Client}
+		writers = append(writers, each)
+		writing.Go(func() { each.work(failing) })
 	}
 	faults.Wait()
 	writing.Wait()
@@ -70,17 +57,58 @@ func TestUnderRandomFaults(t *testing.T) {
 			t.Errorf("%s: done %d times", what, times)
 		}
 	}
-	told := slices.Concat(acknowledged...)
-	for _, what := range told {
+	for _, each := range writers {
+		each.check(t, done)
+	}
+}
+
+// writer writes, and keeps what it was told.
+type writer struct {
+	id      string
+	through *client.Client
+	// follows is set if the client knows all regions, and follows the home.
+	follows bool
+
+	tried                 int
+	acknowledged, refused []string
+}
+
+func (w *writer) work(ctx context.Context) {
+	for ; ctx.Err() == nil; w.tried++ {
+		id := fmt.Sprint(w.id, "-", w.tried)
+		var err error
+		if w.tried%2 == 0 {
+			_, err = w.through.DeleteVault(context.WithoutCancel(ctx), &lifeboatv1.DeleteVaultRequest{Vault: id})
+			id = "delete vault " + id
+		} else {
+			_, err = w.through.PutSecretVersion(context.WithoutCancel(ctx), &client.PutSecretVersionRequest{Vault: "v", Secret: "s", Value: []byte("x"), RequestToken: id})
+			id = "put " + id
+		}
+		switch client.CodeOf(err) {
+		case "":
+			w.acknowledged = append(w.acknowledged, id)
+		case client.CodeUnreachable, client.CodeOutcomeUnknown, client.CodeCanceled:
+		default:
+			w.refused = append(w.refused, id)
+		}
+	}
+}
+
+func (w *writer) check(t *testing.T, done map[string]int) {
+	for _, what := range w.acknowledged {
 		if done[what] == 0 {
 			t.Errorf("%s: acknowledged, but not done", what)
 		}
 	}
-	all := tried[0] + tried[1] + tried[2] + tried[3]
-	if len(told) < all/10 {
-		t.Errorf("only %d of %d writes succeeded", len(told), all)
+	for _, what := range w.refused {
+		if done[what] > 0 {
+			t.Errorf("%s: refused, but done", what)
+		}
 	}
-	t.Logf("%d of %d acknowledged, %d done", len(told), all, len(done))
+	if w.follows && len(w.acknowledged) < w.tried/10 {
+		t.Errorf("only %d of %d writes succeeded", len(w.acknowledged), w.tried)
+	}
+	t.Logf("%s: of %d writes %d were acknowledged, %d refused", w.id, w.tried, len(w.acknowledged), len(w.refused))
 }
 
 // fail changes the world many times, at random moments, and heals it then.

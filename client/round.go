@@ -13,6 +13,8 @@ type round[A any] struct {
 	mode   repeat
 	// try makes the request at an endpoint. It is safe for concurrent use.
 	try func(context.Context, *endpoint) (*A, *Error)
+	// undecided is the last failure of a request that may have been carried out.
+	undecided *Error
 }
 
 // mutate goes to the home region, as far as it is known, and on to others only while
@@ -69,7 +71,9 @@ func (r *round[A]) at(ctx context.Context, at *region, force bool) (answer *A, f
 		return nil, putAside(at)
 	}
 	for _, e := range endpoints {
-		answer, failure = r.try(ctx, e)
+		if answer, failure = r.try(ctx, e); failure != nil && failure.mayBeDone() {
+			r.undecided = failure
+		}
 		if failure == nil || isAbsent(failure, r.about) || !r.goesOn(failure) {
 			break
 		}
@@ -84,9 +88,9 @@ func (r *round[A]) goesOn(e *Error) bool {
 	}
 	switch e.Code {
 	case CodeUnreachable:
-		return e.unsent || r.mode == idempotent
+		return e.unsent || r.mode != once
 	case CodeUnavailable, CodeOutcomeUnknown:
-		return r.mode == idempotent
+		return r.mode != once
 	}
 	return isAbsent(e, r.about)
 }

@@ -35,7 +35,7 @@ func (c *Client) WatchSecrets(ctx context.Context, in *lifeboatv1.WatchSecretsRe
 			if w.lacks(e) {
 				continue
 			}
-			if !mayRepeat(e, idempotent) {
+			if !mayRepeat(e, harmless) {
 				yield(nil, e)
 				return
 			}

@@ -94,7 +94,7 @@ func Open(ctx context.Context, o Options) (*Canary, error) {
 // mayBeThere reports whether what a call was to make may have been made.
 func mayBeThere(err error) bool {
 	switch client.CodeOf(err) {
-	case "", client.CodeOutcomeUnknown, client.CodeCanceled:
+	case "", client.CodeOutcomeUnknown, client.CodeUnreachable, client.CodeCanceled:
 		return true
 	}
 	return false
