@@ -41,23 +41,25 @@
 //
 // # Where it goes
 //
-// A line is handed to the kernel by one write(2) to the first path. If that
-// fails it goes to the second path, the fallback, if one is configured; a line
-// is in one of the files, so reading the log means reading both. A file that
-// failed is tried again by the next line after a second. What write(2) has taken
-// survives a kill -9 of the process, not a loss of power: with SyncInterval the
-// files are synchronised every second, so that a power loss takes at most about
-// the last second.
+// A line is handed to the kernel by one write(2) to the first path, together with the
+// lines of other requests that can be answered at the same time. What that does not
+// take goes to the second path, the fallback, if one is configured; a line is in one of
+// the files, so reading the log means reading both. A file that failed is tried again
+// by the next line after a second. What write(2) has taken survives a kill -9 of the
+// process, not a loss of power: with SyncInterval the files are synchronised every
+// second, so that a power loss takes at most about the last second.
 //
 // A write that stops half-way leaves a part of a line. The next line in that
 // file starts with a newline, so a reader skips empty lines and lines that are
 // not JSON; the line that was cut short is written again whole, elsewhere or
-// later.
+// later. Requests whose lines were taken whole are answered, whatever became of the
+// others that shared the write.
 //
-// Each line is one write(2) under a mutex. Measured at 16 writers on two cores:
-// 1.3 to 1.9 microseconds a line and no allocation, of which encoding is 0.6. A
-// combining writer was no faster (1.5 to 2.1) and found 1.01 lines to combine:
-// one write is over before the next line is encoded.
+// Who has added its line lets other requests go first, and then writes for all that
+// have added theirs. At 16 readers on two cores that is 4 lines at once: half of the
+// time per line, and 12 % more reads per second of processor, most of which comes of
+// the yield: requests and answers then travel in groups, and wake their readers once.
+// Without the yield there is nothing to combine (1.01 lines), and nothing is gained.
 //
 // # When nothing takes the line
 //

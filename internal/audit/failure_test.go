@@ -214,7 +214,8 @@ func TestRecoveryThatStopsHalfWay(t *testing.T) {
 }
 
 // TestEveryCutPoint stops a write after each possible number of bytes: the next
-// line is whole and the one that was cut short is in the fallback.
+// line is whole and the one that was cut short is in the fallback, unless nothing but
+// its newline was missing.
 func TestEveryCutPoint(t *testing.T) {
 	c := encoder{}
 	e := testEntry()
@@ -230,7 +231,11 @@ func TestEveryCutPoint(t *testing.T) {
 		if got, _ := first.requests(); len(got) == 0 || got[len(got)-1] != "next" {
 			t.Fatalf("after %d of %d bytes: %q", room, size, first.data.String())
 		}
-		expect(t, second, 0, "cut")
+		if room < size-1 {
+			expect(t, second, 0, "cut")
+		} else {
+			expect(t, second, 0)
+		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -59,20 +60,27 @@ type file struct {
 	unsynced bool
 }
 
-// write appends one line, which ends in a newline.
-func (f *file) write(line []byte) error {
+// write appends lines, each of which ends in a newline, and returns how many bytes of
+// whole lines the file has taken.
+func (f *file) write(lines []byte) (taken int, err error) {
+	out, before := lines, 0
 	if f.torn {
-		line = append([]byte{'\n'}, line...)
+		out, before = append([]byte{'\n'}, lines...), 1
 	}
-	n, err := f.h.Write(line)
-	if err == nil && n < len(line) {
+	n, err := f.h.Write(out)
+	if err == nil && n < len(out) {
 		err = io.ErrShortWrite
 	}
-	if n > 0 {
-		f.unsynced = true
-		f.torn = err != nil
+	if n == 0 {
+		return 0, err
 	}
-	return err
+	f.unsynced = true
+	written := max(0, n-before)
+	f.torn = written > 0 && lines[written-1] != '\n'
+	if f.torn && lines[written] == '\n' {
+		return written + 1, err // the next write adds what is missing
+	}
+	return bytes.LastIndexByte(lines[:written], '\n') + 1, err
 }
 
 // resting reports whether f failed so recently that others come first.

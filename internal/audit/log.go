@@ -1,11 +1,13 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,6 +83,7 @@ type Log struct {
 	logger   *slog.Logger
 	open     opener
 	encoders sync.Pool
+	gatherer gatherer
 
 	// failing is set while no file takes lines; nextProbe, in Unix nanoseconds,
 	// is when that is tried again. Both change under mu only.
@@ -165,19 +168,21 @@ func (l *Log) openFiles() ([]*file, error) {
 
 // Write hands the line of e to the kernel. It returns
 // secret.CodeAuditUnavailable if no file took it; then the caller must refuse
-// the request, and if e.Committed is set the line is kept for later.
+// the request, and if e.Committed is set the line is kept for later. Requests that
+// can be answered at the same time share a write.
 func (l *Log) Write(e *Entry) error {
 	c := l.encoders.Get().(*encoder)
-	defer l.encoders.Put(c)
-	line := c.encode(l.identity, e)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := l.put(line)
-	if err == nil {
-		return nil
+	b, end := l.gatherer.add(c.encode(l.identity, e), e.Committed)
+	l.encoders.Put(c)
+	runtime.Gosched() // other requests that can go on add their lines
+	if !b.written.Load() {
+		l.mu.Lock()
+		if !b.written.Load() {
+			l.write(b)
+		}
+		l.mu.Unlock()
 	}
-	l.keep(line, e.Committed)
-	return unavailable(err)
+	return l.gatherer.outcome(b, end)
 }
 
 func unavailable(err error) error {
@@ -185,17 +190,18 @@ func unavailable(err error) error {
 		WithHint("the operator must look at the files named by audit.paths")
 }
 
-// put writes one line, after the backlog if the log was failing.
-func (l *Log) put(line []byte) error {
+// put writes lines, after the backlog if the log was failing. It returns how many
+// bytes of whole lines were taken.
+func (l *Log) put(lines []byte) (taken int, err error) {
 	if l.closed {
-		return os.ErrClosed
+		return 0, os.ErrClosed
 	}
 	if l.failing.Load() {
 		if err := l.probe(); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return l.writeAny(line)
+	return l.writeAny(lines)
 }
 
 // keep remembers a line that no file took, or at least that there was one.
@@ -212,9 +218,10 @@ func (l *Log) keep(line []byte, committed bool) {
 	}
 }
 
-// writeAny writes to the first file that takes the line, each being tried once;
-// a first file that failed less than probeInterval ago comes last.
-func (l *Log) writeAny(line []byte) error {
+// writeAny writes to the first file that takes the lines, each being tried once with
+// what those before have not taken; a first file that failed less than probeInterval
+// ago comes last. It returns how many bytes of whole lines were taken.
+func (l *Log) writeAny(lines []byte) (taken int, err error) {
 	first := 0
 	if len(l.files) > 1 && l.files[0].resting() {
 		first = 1
@@ -223,19 +230,25 @@ func (l *Log) writeAny(line []byte) error {
 	for i := range l.files {
 		at := (first + i) % len(l.files)
 		f := l.files[at]
-		err := f.write(line)
+		n, err := f.write(lines[taken:])
 		l.note(f, err)
-		if err == nil {
-			l.stats.Lines++
-			if at > 0 {
-				l.stats.Fallback++
-			}
-			return nil
+		l.took(at, lines[taken:taken+n])
+		if taken += n; taken == len(lines) {
+			return taken, nil
 		}
 		errs = append(errs, err)
 	}
 	l.fail(errors.Join(errs...))
-	return l.lastErr
+	return taken, l.lastErr
+}
+
+// took counts lines that a file has taken.
+func (l *Log) took(at int, lines []byte) {
+	n := uint64(bytes.Count(lines, newline))
+	l.stats.Lines += n
+	if at > 0 {
+		l.stats.Fallback += n
+	}
 }
 
 // note records the outcome of a write to f.
@@ -296,7 +309,7 @@ func (l *Log) probe() error {
 		return l.lastErr
 	}
 	for len(l.backlog) > 0 {
-		if err := l.writeAny(l.backlog[0]); err != nil {
+		if _, err := l.writeAny(l.backlog[0]); err != nil {
 			return err
 		}
 		l.backlog[0] = nil
@@ -304,7 +317,7 @@ func (l *Log) probe() error {
 	}
 	l.backlog = nil
 	if l.refused+l.lost > 0 {
-		if err := l.writeAny(l.gapLine()); err != nil {
+		if _, err := l.writeAny(l.gapLine()); err != nil {
 			return err
 		}
 		l.refused, l.lost = 0, 0
