@@ -116,6 +116,9 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 		if err := c.authorize(view, resource); err != nil {
 			return nil, err
 		}
+		if vault.State != secret.Active {
+			return nil, secret.Errorf(secret.CodeWrongState, "the vault is being deleted")
+		}
 		e, err := c.newEdit(ctx, view, vault)
 		if err != nil {
 			return nil, err
@@ -147,9 +150,6 @@ func (s *Service) CreateSecret(ctx context.Context, n NewSecret) (Outcome, error
 				}
 			}
 			return e.replay(holder.secret, firstVersion(holder.secret)), nil
-		}
-		if vault.State != secret.Active {
-			return nil, secret.Errorf(secret.CodeWrongState, "the vault is being deleted")
 		}
 		if n.Generate != nil {
 			if metadata, err = e.generateFor(&n); err != nil {
