@@ -52,6 +52,7 @@ func (p *Process) startLinks(ctx context.Context) error {
 	p.onClose(p.links.Close)
 	if len(o.Peers) > 0 {
 		p.run(ctx, "links", p.links.Run)
+		p.run(ctx, "peers asked", p.rememberAnswer)
 		p.run(ctx, "pins", func(ctx context.Context) error { return p.store.Hold(ctx, "pins", p.pinPeers) })
 	}
 	return nil

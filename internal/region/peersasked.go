@@ -1,6 +1,7 @@
 package region
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -24,6 +25,25 @@ func (p *Process) peersAsked() bool {
 		p.asked.Store(true)
 	}
 	return p.asked.Load() || all || p.waitedForPeers()
+}
+
+// answerCheck is how often it is looked whether a peer has answered.
+const answerCheck = 100 * time.Millisecond
+
+// rememberAnswer sees a peer answer although nothing is mutated: it may be away when the
+// first mutation asks whether one has.
+func (p *Process) rememberAnswer(ctx context.Context) error {
+	for {
+		if p.peersAsked(); p.asked.Load() {
+			p.log.Info("the peers were asked whether one has taken this region over")
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(answerCheck):
+		}
+	}
 }
 
 func (p *Process) waitedForPeers() bool {

@@ -2,6 +2,7 @@ package replication_test
 
 import (
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,16 @@ func (s *shop) restart(region string) {
 func (s *shop) tryPut(ctx context.Context, region, vault, value string) error {
 	_, err := s.at(region).PutSecretVersion(ctx, connect.NewRequest(&lifeboatv1.PutSecretVersionRequest{Vault: vault, Secret: "db", Value: []byte(value)}))
 	return err
+}
+
+// wantPeersAsked waits until a region remembers that a peer has answered. It does not
+// ask the region, which would have it look.
+func (s *shop) wantPeersAsked(region string) {
+	s.t.Helper()
+	until(s.t, region+" has asked its peers", func(context.Context) (bool, any) {
+		log, err := os.ReadFile(s.regions.Region(region).Control().LogFile())
+		return err == nil && strings.Contains(string(log), "the peers were asked"), err
+	})
 }
 
 // A region that starts while no peer answers accepts mutations or refuses them, as it
@@ -80,7 +91,9 @@ func TestARegionThatWasTakenOverRefusesUntilItHasHeard(t *testing.T) {
 	s.create("east", "db", "one")
 	s.wantState("east", "db", "west", inSync)
 	s.wantSynchronised("east")
+	s.wantPeersAsked("west") // or it would refuse as well
 	s.regions.Isolate("east")
+	s.wantMissed("west", "east")
 	s.takeOver("west", "east")
 	must(t, s.tryPut(t.Context(), "west", "shop", "of west"))
 	s.restart("east")

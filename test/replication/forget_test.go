@@ -48,10 +48,7 @@ func TestARegionThatIsForgottenStaysOutAndANewOneTakesItsPlace(t *testing.T) {
 
 	s.wantNotForgottenWhileReachable("west", "east")
 	s.regions.Isolate("east")
-	until(t, "west misses east", func(ctx context.Context) (bool, any) {
-		p, err := s.regions.Region("west").Peer(ctx, "east")
-		return err == nil && !p.GetReachable(), err
-	})
+	s.wantMissed("west", "east")
 	s.wantNotForgottenAsHome("west", "east")
 	s.takeOver("west", "east")
 	s.put("west", "db", "of west")
@@ -61,6 +58,15 @@ func TestARegionThatIsForgottenStaysOutAndANewOneTakesItsPlace(t *testing.T) {
 	s.forgetTakenOver(all[1:], life)
 	s.wantStaysOut(all[1:], life, lost.GetRevisionToken())
 	s.wantNewInItsPlace(all[1:])
+}
+
+// wantMissed waits until a region finds a peer unreachable.
+func (s *shop) wantMissed(region, peer string) {
+	s.t.Helper()
+	until(s.t, region+" misses "+peer, func(ctx context.Context) (bool, any) {
+		p, err := s.regions.Region(region).Peer(ctx, peer)
+		return err == nil && !p.GetReachable(), err
+	})
 }
 
 func (s *shop) wantNotForgottenWhileReachable(region, peer string) {
