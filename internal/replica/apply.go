@@ -23,6 +23,8 @@ type txn struct {
 	// alone is set if the transaction applies one record: then the record is to
 	// blame for a crash in the commit as well.
 	alone bool
+	// at is the buffer of place.
+	at []byte
 
 	changes     []record.Change
 	quarantined int64
@@ -35,9 +37,7 @@ func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 	t := &txn{local: l, meta: l.meta, mark: m, alone: alone}
 	err := f.update(func(tx *bolt.Tx) error {
 		t.records, t.quarantine, t.suspects = tx.Bucket(recordsBucket), tx.Bucket(quarantineBucket), tx.Bucket(suspectsBucket)
-		if m.phase == applyingPage {
-			t.records.FillPercent = 0.9 // pages arrive in the order of the keys
-		}
+		t.records.FillPercent = 0.9 // most new records follow the others of their kind; half full the file is twice as large
 		if err := fn(t); err != nil {
 			return err
 		}
@@ -81,9 +81,19 @@ func (l *Local) committed(f *file, t *txn) error {
 // lookup returns the local copy of a record; ok is false if there is none of the
 // present life that passes its checksum, exists if there is none at all.
 func (t *txn) lookup(key []byte) (v localValue, ok, exists bool) {
-	b := t.records.Get(key)
-	v, err := decodeValue(key, b)
+	at, ok := t.place(key)
+	if !ok {
+		return v, false, false
+	}
+	b := t.records.Get(at)
+	v, err := decodeValue(at, b)
 	return v, err == nil && v.generation == t.meta.Generation, b != nil
+}
+
+// place is where a record is stored, valid until the next call.
+func (t *txn) place(key []byte) (at []byte, ok bool) {
+	t.at, ok = place(t.at[:0], record.Key(key))
+	return t.at, ok
 }
 
 // feed applies a change from the feed.
@@ -149,7 +159,11 @@ func (t *txn) put(key []byte, r record.Stored, exists bool) error {
 		}
 		t.meta.Identity = id // the first one; another was refused before
 	}
-	return t.records.Put(key, encodeValue(key, localValue{
+	at, ok := t.place(key)
+	if !ok {
+		return checkPlace(r.Key) // which was asked before
+	}
+	return t.records.Put(at, encodeValue(at, localValue{
 		generation: t.meta.Generation, revision: r.Revision, value: r.Value,
 	}))
 }
@@ -158,8 +172,9 @@ func (t *txn) delete(key []byte, exists bool) error {
 	if !exists {
 		return nil
 	}
+	at, _ := t.place(key)
 	t.meta.Records--
-	return t.records.Delete(key)
+	return t.records.Delete(at)
 }
 
 // refuse quarantines a record that cannot be applied. A copy of another life of
@@ -176,13 +191,16 @@ func (t *txn) refuse(key []byte, ch record.Change, reason error) error {
 	return t.hold(key, Quarantined{Record: ch.Key, Revision: ch.Revision, Code: secret.CodeOf(reason), Reason: reason.Error()})
 }
 
-// check is record.Check; a panic in decoding is a refusal.
+// check is record.Check for a record that has a place; a panic in decoding is a refusal.
 func check(key record.Key, value []byte) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = secret.Errorf(secret.CodeCorrupt, "decoding the record panics (%T)", p)
 		}
 	}()
+	if err := checkPlace(key); err != nil {
+		return err
+	}
 	return record.Check(key, value)
 }
 

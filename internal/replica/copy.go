@@ -91,18 +91,19 @@ func (c *Copy) PageAt(ctx context.Context, start, end record.Key, limit int, rev
 	}
 	page.Revision = revision
 	err = c.db.View(func(tx *bolt.Tx) error {
-		cursor := tx.Bucket(recordsBucket).Cursor()
-		for k, v := cursor.Seek([]byte(start)); k != nil && (end == "" || record.Key(k) < end); k, v = cursor.Next() {
+		w := walk{cursor: tx.Bucket(recordsBucket).Cursor(), end: end}
+		for at, v := w.first(start); at != nil; at, v = w.next() {
 			if len(page.Records) == limit {
 				page.More = true
 				return nil
 			}
-			local, err := decodeValue(k, v)
+			key := keyAt(at)
+			local, err := decodeValue(at, v)
 			if err != nil {
-				return secret.Wrap(secret.CodeCorrupt, err, fmt.Sprintf("record %s", k)).WithHint("use another host's local store")
+				return secret.Wrap(secret.CodeCorrupt, err, fmt.Sprintf("record %s", key)).WithHint("use another host's local store")
 			}
 			page.Records = append(page.Records, record.Stored{
-				Key: record.Key(k), Value: append([]byte{}, local.value...), Revision: local.revision,
+				Key: key, Value: append([]byte{}, local.value...), Revision: local.revision,
 			})
 		}
 		return nil

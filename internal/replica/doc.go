@@ -8,6 +8,9 @@
 // store (a new restore epoch or incarnation in the region record): then
 // revisions start anew and the new life's content counts.
 //
+// Records are stored by key, but that the versions of a secret lie behind its record:
+// see place. Whoever reads sees only keys.
+//
 // What a host cannot apply it quarantines: the older copy of that record stays,
 // the fact is listed, and everything else goes on.
 package replica

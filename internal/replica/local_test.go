@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"pgregory.net/rapid"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
@@ -127,8 +128,13 @@ func (h *host) mustEqual(m *memory) {
 		}
 	}
 	n := int64(len(want))
+	last := record.Key("")
 	err := h.View(func(v record.View) error {
 		return v.Scan("", "", func(s record.Stored) bool {
+			if s.Key <= last {
+				h.t.Errorf("%s comes after %s", s.Key, last)
+			}
+			last = s.Key
 			w, ok := want[s.Key]
 			if !ok || string(w.Value) != string(s.Value) || w.Revision != s.Revision {
 				h.t.Errorf("%s: local %d %q, source %v %d %q", s.Key, s.Revision, s.Value, ok, w.Revision, w.Value)
@@ -155,6 +161,12 @@ func secretRecord(n int, seq uint64) (record.Key, []byte) {
 	s := &secret.Secret{ID: secret.ID(fmt.Sprintf("v.%06d", n)), Name: "name", Ownership: secret.NewOwnership("east", "inc")}
 	s.Ownership.Order.Seq = seq
 	return record.SecretKey(s.ID), record.Secrets.Encode(s)
+}
+
+// versionOf is a version of the secret of secretRecord.
+func versionOf(n int, id secret.VersionID) record.Write {
+	v := &secret.Version{Secret: secret.ID(fmt.Sprintf("v.%06d", n)), ID: id, Value: secret.Sealed("sealed " + id)}
+	return record.Write{Key: record.VersionKey(v.Secret, id), Value: record.Versions.Encode(v)}
 }
 
 func region(incarnation string, epoch uint64) *recordpb.Region {
@@ -220,4 +232,40 @@ func TestResynchronisesAfterCompaction(t *testing.T) {
 	if p := h.Position(); p.Resyncs != 1 {
 		t.Errorf("position %+v", p)
 	}
+}
+
+// TestReadsInAnyOrder reads secrets and their versions, which lie beside each other, one
+// after the other in one view.
+func TestReadsInAnyOrder(t *testing.T) {
+	m := newMemory()
+	var keys []record.Key
+	for n := range 30 {
+		key, value := secretRecord(n, 1)
+		writes := []record.Write{{Key: name(n), Value: ref(n)}, {Key: key, Value: value}}
+		for i := range n % 4 {
+			writes = append(writes, versionOf(n, secret.VersionID(fmt.Sprint(i))))
+		}
+		m.commit(writes...)
+		for i := range 4 { // also those that are not there
+			keys = append(keys, versionOf(n, secret.VersionID(fmt.Sprint(i))).Key)
+		}
+		keys = append(keys, name(n), key, key, "secret/v/"+record.Key(fmt.Sprintf("%06d/0", n)))
+	}
+	h := start(t, options(t, m))
+	h.wait(m.head())
+	want := m.copyOf()
+	rapid.Check(t, func(rt *rapid.T) {
+		err := h.View(func(v record.View) error {
+			for _, key := range rapid.SliceOfN(rapid.SampledFrom(keys), 1, 20).Draw(rt, "keys") {
+				got, ok, err := v.Get(key)
+				if w, there := want[key]; err != nil || ok != there || string(got.Value) != string(w.Value) || got.Revision != w.Revision {
+					rt.Fatalf("%s is %q, %t, %v, wanted %q, %t", key, got.Value, ok, err, w.Value, there)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			rt.Fatal(err)
+		}
+	})
 }

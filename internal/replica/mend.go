@@ -139,11 +139,15 @@ func (l *Local) needsMending(key record.Key) (needed bool, err error) {
 
 // isDamaged reports whether there is a local copy that fails its checksum.
 func isDamaged(records *bolt.Bucket, key []byte) bool {
-	b := records.Get(key)
+	at, ok := place(nil, record.Key(key))
+	if !ok {
+		return false
+	}
+	b := records.Get(at)
 	if b == nil {
 		return false
 	}
-	_, err := decodeValue(key, b)
+	_, err := decodeValue(at, b)
 	return err != nil
 }
 

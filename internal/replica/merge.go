@@ -59,19 +59,20 @@ func (t *txn) page(r record.Stored) error {
 // missing returns the local keys of the range that the page lacks. If it has
 // looked at limit records it stops and returns where.
 func (t *txn) missing(records []record.Stored, start, end record.Key, limit int) (gone [][]byte, stop []byte, err error) {
-	c := t.records.Cursor()
+	w := walk{cursor: t.records.Cursor(), end: end}
 	i, n := 0, 0
-	for k, _ := c.Seek([]byte(start)); k != nil && (end == "" || string(k) < string(end)); k, _ = c.Next() {
+	for at, _ := w.first(start); at != nil; at, _ = w.next() {
+		key := keyAt(at)
 		if n++; n > limit {
-			return gone, bytes.Clone(k), nil
+			return gone, []byte(key), nil
 		}
-		for i < len(records) && string(records[i].Key) < string(k) {
+		for i < len(records) && records[i].Key < key {
 			i++
 		}
-		if i < len(records) && string(records[i].Key) == string(k) {
+		if i < len(records) && records[i].Key == key {
 			continue
 		}
-		gone = append(gone, bytes.Clone(k))
+		gone = append(gone, []byte(key))
 	}
 	return gone, nil, nil
 }

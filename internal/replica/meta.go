@@ -12,8 +12,8 @@ import (
 )
 
 // localFormat is that of the buckets and their contents. A file of another
-// format is rebuilt from the store.
-const localFormat = 1
+// format is rebuilt from the store. In format 1 versions lay by themselves.
+const localFormat = 2
 
 var metaKey = []byte("state")
 

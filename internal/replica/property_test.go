@@ -111,7 +111,8 @@ type queued struct {
 
 func (r *history) mutation(label string) func() {
 	n := rapid.IntRange(0, 19).Draw(r.t, label)
-	kind := rapid.IntRange(0, 3).Draw(r.t, label+" kind")
+	kind := rapid.IntRange(0, 5).Draw(r.t, label+" kind")
+	version := secret.VersionID(fmt.Sprint(rapid.IntRange(0, 2).Draw(r.t, label+" version")))
 	return func() {
 		r.writing.Lock()
 		defer r.writing.Unlock()
@@ -125,6 +126,10 @@ func (r *history) mutation(label string) func() {
 				record.Write{Key: record.OutboxKey(fmt.Sprint(r.m.head())), Value: record.Events.Encode(&recordpb.Event{Id: "e"})})
 		case 2:
 			r.m.commit(record.Write{Key: key}, record.Write{Key: name(n)})
+		case 3:
+			r.m.commit(record.Write{Key: key, Value: value}, versionOf(n, version))
+		case 4:
+			r.m.delete(versionOf(n, version).Key)
 		default:
 			r.m.put(key, value)
 		}

@@ -11,11 +11,11 @@ import (
 
 const (
 	// scrubAtOnce is how many records a scrub looks at before it pauses, for scrubRest
-	// times as long as that took: it takes a fortieth of a core, for a quarter of an hour
+	// times as long as that took: it takes a hundredth of a core, for half an hour or more
 	// with a million secrets. While a record is known to be damaged, which sends reads of
 	// what is not found to the store, it hurries.
 	scrubAtOnce      = 256
-	scrubRest        = 39
+	scrubRest        = 99
 	scrubRestInDoubt = 2
 	// scrubSeldom times the duration of a scrub passes between two, and at least
 	// leastScrubPause.
@@ -141,7 +141,7 @@ func (s *scrubber) check(v *view) error {
 			return damage("a record is not where its key leads")
 		}
 		if _, err := decodeValue(k, b); err != nil {
-			_, s.sound = s.local.corrupt(record.Key(k), err), false // it is counted and mended
+			_, s.sound = s.local.corrupt(keyAt(k), err), false // it is counted and mended
 		}
 		s.last = append(s.last[:0], k...)
 		k, b, err = walk.next()

@@ -113,7 +113,9 @@ type view struct {
 	file     *file
 	snapshot *snapshot
 	cursor   *bolt.Cursor
-	key      []byte
+	// at is where the record lies that is looked for, found where the cursor stands
+	// since it found the last one; empty if it stands nowhere.
+	at, found []byte
 }
 
 var errRebuilding = secret.Errorf(secret.CodeUnavailable, "the local store was damaged and is being rebuilt")
@@ -138,7 +140,7 @@ func (l *Local) View(fn func(record.View) error) (err error) {
 		return secret.Wrap(secret.CodeUnavailable, err, "cannot read the local store")
 	}
 	v := s.views.Get().(*view)
-	v.local, v.file = l, f
+	v.local, v.file, v.found = l, f, v.found[:0]
 	defer func() {
 		s.views.Put(v)
 		s.release()
@@ -178,12 +180,15 @@ func (v *view) Get(key record.Key) (record.Stored, bool, error) {
 	if err := v.withheld(key); err != nil {
 		return record.Stored{}, false, err
 	}
-	v.key = append(v.key[:0], key...)
-	k, b, err := v.seek(v.key)
-	if err == nil && !bytes.Equal(k, v.key) && v.local.doubtful.Load() {
+	at, ok := place(v.at[:0], key)
+	if v.at = at; !ok {
+		return record.Stored{}, false, nil
+	}
+	k, b, err := v.find()
+	if err == nil && k == nil && v.local.doubtful.Load() {
 		err = errMayBeDamaged
 	}
-	if err != nil || !bytes.Equal(k, v.key) {
+	if err != nil || k == nil {
 		return record.Stored{}, false, err
 	}
 	lv, err := decodeValue(k, b)
@@ -191,6 +196,22 @@ func (v *view) Get(key record.Key) (record.Stored, bool, error) {
 		return record.Stored{}, false, v.local.corrupt(key, err)
 	}
 	return record.Stored{Key: key, Value: lv.value, Revision: lv.revision}, true, nil
+}
+
+// find returns what is stored at v.at, nil if nothing is.
+func (v *view) find() (k, b []byte, err error) {
+	// Behind a secret whose record was read lies its oldest version, mostly the only one.
+	if len(v.found) > 0 && len(v.at) > len(v.found) && bytes.HasPrefix(v.at, v.found) {
+		if k, b, err = v.next(); err != nil || bytes.Equal(k, v.at) {
+			v.found = v.found[:0]
+			return k, b, err
+		}
+	}
+	if k, b, err = v.seek(v.at); err != nil || !bytes.Equal(k, v.at) {
+		return nil, nil, err
+	}
+	v.at, v.found = v.found, v.at
+	return k, b, nil
 }
 
 var errMayBeDamaged = secret.Errorf(secret.CodeCorrupt, "the local store lacks the record, and one of its records is damaged")
@@ -201,11 +222,10 @@ func (v *view) Scan(start, end record.Key, visit func(record.Stored) bool) error
 	if err := v.withheldIn(start, end); err != nil {
 		return err
 	}
-	c := v.another() // visit may read through this view
-	limit := []byte(end)
-	k, b, err := c.seek([]byte(start))
-	for ; err == nil && k != nil && (end == "" || bytes.Compare(k, limit) < 0); k, b, err = c.next() {
-		key := record.Key(k)
+	w := walk{cursor: v.snapshot.records.Cursor(), end: end} // visit may read through this view
+	k, b, err := v.step(func() ([]byte, []byte) { return w.first(start) })
+	for ; err == nil && k != nil; k, b, err = v.step(w.next) {
+		key := keyAt(k)
 		lv, err := decodeValue(k, b)
 		if err != nil {
 			return v.local.corrupt(key, err)
@@ -226,15 +246,17 @@ func (v *view) another() *view {
 	return &view{local: v.local, file: v.file, snapshot: v.snapshot, cursor: v.snapshot.records.Cursor()}
 }
 
-func (v *view) seek(key []byte) (k, b []byte, err error) {
-	defer v.recovered(&err)
-	k, b = v.cursor.Seek(key)
-	return k, b, v.checkKey(k)
+func (v *view) seek(at []byte) (k, b []byte, err error) {
+	v.found = v.found[:0]
+	return v.step(func() ([]byte, []byte) { return v.cursor.Seek(at) })
 }
 
-func (v *view) next() (k, b []byte, err error) {
+func (v *view) next() (k, b []byte, err error) { return v.step(v.cursor.Next) }
+
+// step moves a cursor of the snapshot.
+func (v *view) step(move func() (k, b []byte)) (k, b []byte, err error) {
 	defer v.recovered(&err)
-	k, b = v.cursor.Next()
+	k, b = move()
 	return k, b, v.checkKey(k)
 }
 
