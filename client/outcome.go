@@ -5,12 +5,10 @@ func (e *Error) mayBeDone() bool {
 	switch e.Code {
 	case CodeOutcomeUnknown:
 		return true
-	case CodeUnreachable, CodeCanceled:
-		return !e.unsent
-	case CodeUnavailable: // by whatever stands in front of the region
-		return !e.unsent && !e.told
+	case CodeUnauthenticated, CodeDenied, CodeNotFound, CodeThrottled: // whoever says so
+		return false
 	}
-	return false
+	return !e.unsent && !e.told
 }
 
 // leavesOpen reports whether the caller reads from the code that a mutation may have
@@ -20,12 +18,11 @@ func leavesOpen(c Code) bool {
 }
 
 // settles reports whether a refusal also tells of earlier attempts that they were not
-// carried out: the home gives it only after it has looked for the request token, or
-// would have given it to each of them.
-func settles(c Code) bool {
-	switch c {
-	case CodeInvalid, CodeStale, CodeExists, CodeWrongState, CodeTokenReused, CodeLimit, CodeDetached:
-		return true
+// carried out: the home gives it only after it has looked for the request token.
+func (e *Error) settles() bool {
+	switch e.Code {
+	case CodeStale, CodeExists, CodeWrongState, CodeTokenReused, CodeLimit, CodeDetached:
+		return e.told
 	}
 	return false
 }
@@ -34,7 +31,7 @@ func settles(c Code) bool {
 // of a mutation did nothing says nothing of one before that may have been carried out:
 // its home may have moved or its vault have left the region since.
 func (r *round[A]) outcome(e *Error) *Error {
-	if r.mode == harmless || r.undecided == nil || leavesOpen(e.Code) || settles(e.Code) {
+	if r.mode == harmless || r.undecided == nil || leavesOpen(e.Code) || e.settles() {
 		return e
 	}
 	message := "it may have been done: " + r.undecided.Message
@@ -42,7 +39,7 @@ func (r *round[A]) outcome(e *Error) *Error {
 		message += "; then: " + e.Message
 	}
 	return &Error{
-		Code: CodeOutcomeUnknown, Message: message, Hint: "repeat the request with the same request token, or read to find out",
+		Code: CodeOutcomeUnknown, Message: message, Hint: "read to find out what was done",
 		RequestID: e.RequestID, RetryAfter: e.RetryAfter, Home: e.Home, Region: e.Region, Err: e,
 	}
 }

@@ -58,7 +58,7 @@ func (g *gatherer) close() {
 // The batch must not be used after it.
 func (g *gatherer) outcome(b *batch, end int) (err error) {
 	if end > b.taken {
-		err = b.err
+		err = unavailable(b.err)
 	}
 	if b.waiting.Add(-1) > 0 || cap(b.lines) > maxKeptBatch {
 		return err
@@ -68,8 +68,14 @@ func (g *gatherer) outcome(b *batch, end int) (err error) {
 	return err
 }
 
-// write has the files take the batch, which is the open one.
+// write has the files take the batch, unless somebody has done so. One that is not
+// written is the open one.
 func (l *Log) write(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if b.written.Load() {
+		return
+	}
 	l.gatherer.close()
 	b.taken, b.err = l.put(b.lines)
 	if b.err != nil {
@@ -78,7 +84,6 @@ func (l *Log) write(b *batch) {
 			l.keep(line, b.committed[done])
 			done++
 		}
-		b.err = unavailable(b.err)
 	}
 	b.written.Store(true)
 }

@@ -176,11 +176,7 @@ func (l *Log) Write(e *Entry) error {
 	l.encoders.Put(c)
 	runtime.Gosched() // other requests that can go on add their lines
 	if !b.written.Load() {
-		l.mu.Lock()
-		if !b.written.Load() {
-			l.write(b)
-		}
-		l.mu.Unlock()
+		l.write(b)
 	}
 	return l.gatherer.outcome(b, end)
 }

@@ -172,7 +172,10 @@ func (t *txn) delete(key []byte, exists bool) error {
 	if !exists {
 		return nil
 	}
-	at, _ := t.place(key)
+	at, ok := t.place(key)
+	if !ok {
+		return nil // then there is none
+	}
 	t.meta.Records--
 	return t.records.Delete(at)
 }

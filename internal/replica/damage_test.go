@@ -115,25 +115,52 @@ func TestMissingRecordsAreFound(t *testing.T) {
 }
 
 func TestDamagedKeyIsResynchronised(t *testing.T) {
-	m := newMemory()
-	opts := options(t, m)
-	opts.ScrubPeriod = time.Millisecond
-	h := start(t, opts)
-	for i := range 10 {
-		m.put(name(i), ref(i))
+	version := versionOf(5, "a-b").Key
+	for what, c := range map[string]struct{ from, to string }{
+		"another name":               {string(name(5)), "secret-name/v/n00005x"},
+		"of another kind":            {string(name(5)), "secret/name/v/n00005"},
+		"of a secret, a version's":   {"secret/v/000005", "secret/v/0000/5"},
+		"of a version, a secret's":   {"secret/v/000005/a-b", "secret/v/000005-a-b"},
+		"of a version, of no record": {"secret/v/000005/a-b", "secret/v/000005/a/b"},
+		"where versions are not":     {"secret/v/000005/a-b", string(version)},
+		"among them in the walk":     {"secret/v/000005/a-b", "version/v"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			m := newMemory()
+			opts := options(t, m)
+			opts.ScrubPeriod = time.Millisecond
+			h := start(t, opts)
+			for i := range 10 {
+				key, value := secretRecord(i, 1)
+				m.commit(record.Write{Key: name(i), Value: ref(i)}, record.Write{Key: key, Value: value}, versionOf(i, "a-b"))
+			}
+			h.wait(m.head())
+			h.end()
+			h.edit(func(b *bolt.Bucket) error {
+				v := bytes.Clone(b.Get([]byte(c.from)))
+				if v == nil {
+					t.Fatalf("nothing is stored at %s", c.from)
+				}
+				if err := b.Delete([]byte(c.from)); err != nil {
+					return err
+				}
+				return b.Put([]byte(c.to), v)
+			})
+			h = start(t, opts)
+			h.until("resynchronised", func(p replica.Position) bool { return p.Resyncs == 1 && !p.Resyncing && p.Connected })
+			h.mustEqual(m)
+			rebuilds := uint64(0)
+			if c.to == string(version) { // where no read and no mending would look for it
+				rebuilds = 1
+			}
+			scrubs := h.Position().Scrubs
+			h.until("scrubbed again", func(p replica.Position) bool { return p.Scrubs > scrubs+1 })
+			h.mustLack("secret-name/v/none") // nothing is in doubt any more
+			if p := h.Position(); p.Resyncs != 1 || p.Rebuilds != rebuilds {
+				t.Errorf("position %+v", p)
+			}
+		})
 	}
-	h.wait(m.head())
-	h.end()
-	h.edit(func(b *bolt.Bucket) error {
-		v := bytes.Clone(b.Get([]byte(name(5))))
-		if err := b.Delete([]byte(name(5))); err != nil {
-			return err
-		}
-		return b.Put([]byte("secret-name/v/n00005x"), v)
-	})
-	h = start(t, opts)
-	h.until("resynchronised", func(p replica.Position) bool { return p.Resyncs == 1 && !p.Resyncing && p.Connected })
-	h.mustEqual(m)
 }
 
 // fill makes a host with enough records for several levels of pages.

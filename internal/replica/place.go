@@ -15,28 +15,33 @@ import (
 // secrets each page that it has not costs it a microsecond. So "version/VAULT/ID/VERSION"
 // is stored as "secret/VAULT/ID/VERSION"; every other record has its key for its place.
 
-// place appends to b where a record of that key is stored; false if none can be.
+// place appends to b where a record of that key is stored; false if another record would
+// be there.
 func place(b []byte, key record.Key) ([]byte, bool) {
-	if !placeable(key) {
-		return b, false
-	}
-	if key.HasPrefix(record.VersionPrefix) {
+	switch {
+	case key.HasPrefix(record.VersionPrefix) && placeable(key):
 		b = append(b, record.SecretPrefix...)
-		key = key[len(record.VersionPrefix):]
+		return append(b, key[len(record.VersionPrefix):]...), true
+	case key.HasPrefix(record.SecretPrefix) && slashes(key) == versionSlashes:
+		return b, false
 	}
 	return append(b, key...), true
 }
 
-// placeable reports whether a record of that key has a place of its own.
+// placeable reports whether a record of that key may be stored. Others can be in the
+// file all the same: damage makes of one key another.
 func placeable(key record.Key) bool {
 	switch {
 	case key.HasPrefix(record.SecretPrefix):
-		return strings.Count(string(key[len(record.SecretPrefix):]), "/") < versionSlashes
+		return slashes(key) < versionSlashes
 	case key.HasPrefix(record.VersionPrefix):
-		return strings.Count(string(key[len(record.VersionPrefix):]), "/") == versionSlashes
+		return slashes(key) == versionSlashes
 	}
 	return true
 }
+
+// slashes counts those behind that of the prefix.
+func slashes(key record.Key) int { return strings.Count(string(key), "/") - 1 }
 
 // versionSlashes are in the key of a version, behind its prefix.
 const versionSlashes = 2
@@ -149,7 +154,7 @@ func (w *walk) settle(at, value []byte) ([]byte, []byte) {
 			case w.part == beforeVersions:
 				return w.enter(versions, record.VersionPrefix)
 			}
-			return w.enter(afterVersions, versionsEnd)
+			return w.enter(afterVersions, record.VersionPrefix) // where only damage can have put anything
 		case w.part == afterVersions || isVersion(at) == (w.part == versions):
 			return at, value
 		}

@@ -141,6 +141,9 @@ func (s *scrubber) check(v *view) error {
 			return damage("a record is not where its key leads")
 		}
 		if _, err := decodeValue(k, b); err != nil {
+			if at, _ := place(nil, keyAt(k)); !bytes.Equal(at, k) {
+				return damage("a record is where none of its key can be")
+			}
 			_, s.sound = s.local.corrupt(keyAt(k), err), false // it is counted and mended
 		}
 		s.last = append(s.last[:0], k...)
