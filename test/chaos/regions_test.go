@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -231,8 +232,8 @@ func (w *regionsWorld) check() {
 	for _, v := range replicatedVaults {
 		var home map[string]stored
 		for _, region := range append([]string{v.home}, v.targets...) {
-			for _, c := range w.clients(region, v) {
-				w.eventually(region+" has "+v.name+" as its home has it", func(ctx context.Context) error {
+			for i, c := range w.clients(region, v) {
+				w.eventually(fmt.Sprintf("%s has %s as its home has it, by its process %d", region, v.name, i), func(ctx context.Context) error {
 					here, err := dumpVault(ctx, c, v.name)
 					if err == nil && home == nil {
 						home = here
@@ -294,7 +295,9 @@ func (w *regionsWorld) checkAcknowledged(v replicatedVault, home map[string]stor
 
 func differs(here, home map[string]stored) error {
 	if len(here) != len(home) {
-		return fmt.Errorf("it has %d secrets, the home %d", len(here), len(home))
+		lacks := slices.DeleteFunc(slices.Sorted(maps.Keys(home)), func(name string) bool { _, there := here[name]; return there })
+		surplus := slices.DeleteFunc(slices.Sorted(maps.Keys(here)), func(name string) bool { _, there := home[name]; return there })
+		return fmt.Errorf("it has %d secrets, the home %d; it lacks %q, and has %q besides", len(here), len(home), lacks, surplus)
 	}
 	for name, want := range home {
 		got := here[name]
