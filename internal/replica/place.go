@@ -48,13 +48,8 @@ const versionSlashes = 2
 
 // isVersion reports whether it is a version that is stored there.
 func isVersion(at []byte) bool {
-	return isPlaceOfSecret(at) && bytes.Count(at[len(record.SecretPrefix):], slash) == versionSlashes
+	return bytes.HasPrefix(at, []byte(record.SecretPrefix)) && bytes.Count(at[len(record.SecretPrefix):], []byte{'/'}) == versionSlashes
 }
-
-var slash = []byte{'/'}
-
-// isPlaceOfSecret reports whether a secret or one of its versions is stored there.
-func isPlaceOfSecret(at []byte) bool { return bytes.HasPrefix(at, []byte(record.SecretPrefix)) }
 
 // keyAt returns the key of the record that is stored there.
 func keyAt(at []byte) record.Key {
@@ -80,7 +75,7 @@ type walk struct {
 	cursor *bolt.Cursor
 	end    record.Key
 	part   part
-	// limit is where the part ends in the file, nil if with it; last is set if the walk
+	// limit is where the part ends in the file, empty if with it; last is set if the walk
 	// ends there, too.
 	limit []byte
 	last  bool
@@ -115,23 +110,15 @@ func (w *walk) next() (at, value []byte) { return w.settle(w.cursor.Next()) }
 
 // enter goes on in a part, at the first record whose key is start or follows it.
 func (w *walk) enter(p part, start record.Key) (at, value []byte) {
-	ends := func(key record.Key) bool { return w.end != "" && w.end <= key }
-	w.part = p
-	switch p {
-	case beforeVersions:
-		w.limit, w.last = []byte(record.VersionPrefix), ends(record.VersionPrefix)
-	case versions:
-		w.limit, w.last = []byte(secretsEnd), ends(versionsEnd)
-		start = besideSecret(start)
-	case afterVersions:
-		w.limit, w.last = nil, true
+	end := [...]record.Key{beforeVersions: record.VersionPrefix, versions: versionsEnd, afterVersions: ""}[p]
+	w.part, w.last = p, end == "" || w.end != "" && w.end <= end
+	if w.last {
+		end = w.end
 	}
-	if w.last && w.end != "" {
-		w.limit = []byte(w.end)
-		if p == versions {
-			w.limit = []byte(besideSecret(min(w.end, versionsEnd)))
-		}
+	if p == versions {
+		start, end = besideSecret(start), besideSecret(end)
 	}
+	w.limit = []byte(end)
 	return w.settle(w.cursor.Seek([]byte(start)))
 }
 
@@ -147,7 +134,7 @@ func besideSecret(bound record.Key) record.Key {
 func (w *walk) settle(at, value []byte) ([]byte, []byte) {
 	for ; len(at) <= bolt.MaxKeySize; at, value = w.cursor.Next() {
 		switch {
-		case at == nil || w.limit != nil && bytes.Compare(at, w.limit) >= 0:
+		case at == nil || len(w.limit) > 0 && bytes.Compare(at, w.limit) >= 0:
 			switch {
 			case w.last:
 				return nil, nil

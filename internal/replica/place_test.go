@@ -13,7 +13,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
-// keys around those of secrets and versions, which are what is moved.
+// drawKey returns keys of and around those of secrets and versions, which are moved.
 func drawKey(t *rapid.T, label string) record.Key {
 	prefix := rapid.SampledFrom([]string{
 		"", "a/", "secret", "secret-name/", "secret/", "secret/", "secret0", "takeover/", "vault/", "version", "version/", "version/", "version0", "work/",
