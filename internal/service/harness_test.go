@@ -35,6 +35,8 @@ type shard struct {
 	afterCommit func(record.Txn) error
 	// together has transactions commit at the present revision.
 	together bool
+	// behind, if set, is what the local copy still holds.
+	behind *view
 }
 
 func (s *shard) Commit(_ context.Context, txn record.Txn) (int64, error) {
@@ -85,8 +87,28 @@ func (s *shard) View(context.Context) record.View { return s.snapshot() }
 
 type localCopy struct{ *shard }
 
-func (l localCopy) View(fn func(record.View) error) error { return fn(l.snapshot()) }
-func (localCopy) Age() time.Duration                      { return 0 }
+func (l localCopy) View(fn func(record.View) error) error {
+	l.mu.Lock()
+	behind := l.behind
+	l.mu.Unlock()
+	if behind != nil {
+		return fn(*behind)
+	}
+	return fn(l.snapshot())
+}
+func (localCopy) Age() time.Duration { return 0 }
+
+// fallBehind has the local copy stay as it is until catchUp is called.
+func (s *shard) fallBehind() (catchUp func()) {
+	held := s.snapshot()
+	set := func(v *view) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.behind = v
+	}
+	set(&held)
+	return func() { set(nil) }
+}
 
 type view struct {
 	records  map[record.Key]record.Stored

@@ -130,22 +130,37 @@ func (a *arrival) receive(ctx context.Context) error {
 	return err
 }
 
-// commit plans on the local copy, and on the store if that was too old or lacks what
-// the record belongs to, which may just have come. What else the local copy alone
-// decides is safe: it never has more than the store.
+// commit plans on the local copy. That may be behind the store: a refusal, or a finding
+// that there is nothing to do, counts only if the store says it as well, since the
+// source takes it as final.
 func (a *arrival) commit(ctx context.Context, plan planner) error {
-	s := a.service
 	var txn *record.Txn
-	err := s.Local.View(func(view record.View) (err error) {
+	err := a.service.Local.View(func(view record.View) (err error) {
 		txn, err = plan(view)
 		return err
 	})
-	// A survivor is asked once: a name that another secret has here may have just become free.
-	if secret.HasCode(err, secret.CodeUnavailable) || secret.HasCode(err, secret.CodeNotFound) || a.from.Survivor && secret.HasCode(err, secret.CodeExists) {
-		txn, err = plan(s.Store.View(ctx))
+	if errors.Is(err, errNeedsMore) || errors.Is(err, errReadAgain) {
+		return err
 	}
+	if err != nil || txn == nil {
+		return a.commitOnStore(ctx, plan)
+	}
+	return a.commitPlanned(ctx, txn, plan)
+}
+
+// commitOnStore plans on the store and commits.
+func (a *arrival) commitOnStore(ctx context.Context, plan planner) error {
+	txn, err := plan(a.service.Store.View(ctx))
+	if err != nil || txn == nil {
+		return err
+	}
+	return a.commitPlanned(ctx, txn, plan)
+}
+
+// commitPlanned commits, and plans again on the store what has changed meanwhile.
+func (a *arrival) commitPlanned(ctx context.Context, txn *record.Txn, plan planner) (err error) {
 	for attempt := 0; err == nil && txn != nil; attempt++ {
-		if a.receipt.Revision, err = s.Store.Commit(ctx, *txn); !secret.HasCode(err, secret.CodeStale) {
+		if a.receipt.Revision, err = a.service.Store.Commit(ctx, *txn); !secret.HasCode(err, secret.CodeStale) {
 			return err
 		}
 		if attempt == maxPlans {
@@ -154,7 +169,7 @@ func (a *arrival) commit(ctx context.Context, plan planner) error {
 		if attempt > 0 {
 			pause(ctx, attempt)
 		}
-		txn, err = plan(s.Store.View(ctx))
+		txn, err = plan(a.service.Store.View(ctx))
 	}
 	return err
 }
@@ -377,6 +392,11 @@ func (a *arrival) putIdentity(ctx context.Context, view record.View, txn *record
 			return secret.Errorf(secret.CodeNotFound, "the record %s, which this one belongs to, is not here yet", incoming.needs)
 		}
 		txn.Require(incoming.needs, needed.Revision)
+		if held.revision == 0 && p.Key.HasPrefix(record.VaultPrefix) {
+			if err := keepAccount(view, txn, incoming.needs); err != nil {
+				return err
+			}
+		}
 	}
 	master, before, err := a.masterKeys(held)
 	if err != nil {

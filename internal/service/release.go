@@ -98,8 +98,7 @@ func (a *arrival) releaseSecrets(ctx context.Context) error {
 // vault's own tombstone keeps its states out, or the horizon those that were read
 // before, so none of its own is left.
 func (a *arrival) dropReleased(ctx context.Context, id secret.ID, vault heldRecord) error {
-	return a.commit(ctx, func(record.View) (*record.Txn, error) {
-		view := a.service.Store.View(ctx) // the local copy may not have the vault's state yet
+	return a.commitOnStore(ctx, func(view record.View) (*record.Txn, error) {
 		now, err := heldIdentity(view, vault.key)
 		if err != nil || now.revision != vault.revision || now.graveRevision != vault.graveRevision {
 			return nil, err
@@ -161,8 +160,7 @@ func (a *arrival) isOwn(view record.View, sec *secret.Secret) (bool, error) {
 // nothing can be sealed any more.
 func (a *arrival) releaseKeys(ctx context.Context) error {
 	id := string(a.shipment.Key[len(record.VaultPrefix):])
-	return a.commit(ctx, func(record.View) (*record.Txn, error) {
-		view := a.service.Store.View(ctx)
+	return a.commitOnStore(ctx, func(view record.View) (*record.Txn, error) {
 		_, active, err := view.Get(record.ActiveDataKeyKey(id))
 		if err != nil || !active {
 			return nil, err
@@ -202,57 +200,114 @@ func sealedUnder(view record.View, vault string) (needed bool, err error) {
 
 // releaseAccount drops the account of a vault that was released, with everybody in
 // it, if this region holds no other vault of it: revocations would no longer
-// reach it.
+// reach it. The account's record goes first: if it comes back meanwhile everybody in it
+// is sent after it, and nothing more is dropped. A crash in between is made up for when
+// the vault's release is sent again, or by what is deleted of the account, which is sent
+// with it.
 func (a *arrival) releaseAccount(ctx context.Context) error {
 	incoming, err := a.incoming()
 	if err != nil || !a.shipment.Buried && a.meantForUs() {
 		return err
 	}
-	view := a.service.Store.View(ctx)
-	account, _, err := record.Load(view, record.Accounts, record.AccountKey(incoming.account))
-	if errors.Is(err, record.ErrNotFound) {
-		return nil
-	}
-	if err != nil || account.Ownership.Home == a.service.Region {
+	dropped, err := a.dropAccount(ctx, incoming.account)
+	if err != nil || !dropped {
 		return err
 	}
-	occupied, err := anyUnder(view, string(record.VaultNameKey(account.ID, "")))
-	if err != nil || occupied {
-		return err
-	}
-	// There will be no tombstones of what is dropped: what was read before is refused.
-	err = a.commit(ctx, func(view record.View) (*record.Txn, error) {
-		txn, _, err := newTxn(view)
-		if err == nil {
-			err = a.raise(view, txn)
-		}
-		return txn, err
-	})
-	if err != nil {
-		return err
-	}
+	account := string(incoming.account)
 	for _, prefix := range []string{
-		record.TrustPrefix + string(account.ID) + "/", record.IssuerKeysPrefix + string(account.ID) + "/",
-		record.IssuerPrefix + string(account.ID) + "/", record.BindingPrefix + string(account.ID) + "/",
-		record.PolicyPrefix + string(account.ID) + "/", record.CredentialOfPrefix + string(account.ID) + "/",
-		record.PrincipalNamePrefix + string(account.ID) + "/", record.PrincipalPrefix + string(account.ID) + "/",
+		record.TrustPrefix, record.IssuerKeysPrefix, record.IssuerPrefix, record.BindingPrefix,
+		record.PolicyPrefix, record.CredentialOfPrefix, record.PrincipalPrefix,
 	} {
-		if err := a.dropRange(ctx, prefix); err != nil {
+		if err := a.dropRange(ctx, incoming.account, prefix+account+"/"); err != nil {
 			return err
 		}
 	}
-	return a.commit(ctx, func(view record.View) (*record.Txn, error) { return a.dropAccount(view, account) })
+	return a.commitOnStore(ctx, func(view record.View) (*record.Txn, error) {
+		_, active, err := view.Get(record.ActiveDataKeyKey(account))
+		if err != nil || !active {
+			return nil, err
+		}
+		txn, there, err := withoutAccount(view, incoming.account)
+		if err != nil || there {
+			return nil, err
+		}
+		return txn, removeKeys(view, txn, account)
+	})
 }
 
-// dropRange deletes the records under a prefix in transactions of bounded size; of
-// a list of credentials also the credentials.
-func (a *arrival) dropRange(ctx context.Context, prefix string) error {
-	for {
-		txn, _, err := newTxn(a.service.Store.View(ctx))
+// dropAccount drops the record of an account that this region holds no vault of. It
+// reports whether that was so: the account may have been dropped before.
+func (a *arrival) dropAccount(ctx context.Context, id secret.AccountID) (dropped bool, err error) {
+	key := record.AccountKey(id)
+	err = a.commitOnStore(ctx, func(view record.View) (*record.Txn, error) {
+		dropped = false
+		account, revision, err := record.Load(view, record.Accounts, key)
+		if errors.Is(err, record.ErrNotFound) {
+			dropped = true
+			return nil, nil
+		}
+		if err != nil || account.Ownership.Home == a.service.Region {
+			return nil, err
+		}
+		occupied, err := anyUnder(view, string(record.VaultNameKey(id, "")))
+		if err != nil || occupied {
+			return nil, err
+		}
+		txn, _, err := newTxn(view)
 		if err != nil {
+			return nil, err
+		}
+		// There will be no tombstones of what is dropped: what was read before is refused.
+		if err := a.raise(view, txn); err != nil {
+			return nil, err
+		}
+		txn.Require(key, revision)
+		txn.Delete(key)
+		txn.Delete(record.AccountNameKey(account.Name))
+		a.track(txn, key, mutationDelete, &recordpb.Event{
+			Type: "replica_removed", Account: string(id), Subject: string(id), Name: account.Name,
+		}, account.Ownership)
+		dropped = true
+		return txn, nil
+	})
+	return dropped, err
+}
+
+// keepAccount adds to a transaction that adds a vault of another region's account that
+// the account is here, and writes it again as it is: whoever gives it up meanwhile, since
+// it had no vault, looks again.
+func keepAccount(view record.View, txn *record.Txn, key record.Key) error {
+	stored, ok, err := view.Get(key)
+	if err == nil && !ok {
+		err = secret.Errorf(secret.CodeUnavailable, "the account is being given up by this region")
+	}
+	txn.Require(key, stored.Revision)
+	txn.Put(key, stored.Value)
+	return err
+}
+
+// withoutAccount begins a transaction that commits only while an account is not here.
+func withoutAccount(view record.View, id secret.AccountID) (txn *record.Txn, there bool, err error) {
+	if _, there, err = view.Get(record.AccountKey(id)); there || err != nil {
+		return nil, there, err
+	}
+	txn, _, err = newTxn(view)
+	if err == nil {
+		txn.Require(record.AccountKey(id), 0)
+	}
+	return txn, false, err
+}
+
+// dropRange deletes the records under a prefix, which belong to an account that is not
+// here, in transactions of bounded size; of a list of credentials also the credentials.
+func (a *arrival) dropRange(ctx context.Context, account secret.AccountID, prefix string) error {
+	for {
+		view := a.service.Store.View(ctx)
+		txn, there, err := withoutAccount(view, account)
+		if err != nil || there {
 			return err
 		}
-		err = a.service.Store.View(ctx).Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+		err = view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
 			txn.Require(stored.Key, stored.Revision)
 			txn.Delete(stored.Key)
 			deleteIndexOf(txn, stored)
@@ -274,30 +329,11 @@ func deleteIndexOf(txn *record.Txn, stored record.Stored) {
 			txn.Delete(record.CredentialKey(secret.CredentialID(id)))
 		}
 	}
-	if stored.Key.HasPrefix(record.BindingPrefix) || stored.Key.HasPrefix(record.IssuerPrefix) {
+	if stored.Key.HasPrefix(record.BindingPrefix) || stored.Key.HasPrefix(record.IssuerPrefix) || stored.Key.HasPrefix(record.PrincipalPrefix) {
 		if i, err := identityOf(stored.Key, stored.Value); err == nil && i.name != "" {
 			txn.Delete(i.name)
 		}
 	}
-}
-
-func (a *arrival) dropAccount(view record.View, account *secret.Account) (*record.Txn, error) {
-	txn, _, err := newTxn(view)
-	if err != nil {
-		return nil, err
-	}
-	key := record.AccountKey(account.ID)
-	stored, ok, err := view.Get(key)
-	if err != nil || !ok {
-		return nil, err
-	}
-	txn.Require(key, stored.Revision)
-	txn.Delete(key)
-	txn.Delete(record.AccountNameKey(account.Name))
-	a.track(txn, key, mutationDelete, &recordpb.Event{
-		Type: "replica_removed", Account: string(account.ID), Subject: string(account.ID), Name: account.Name,
-	}, account.Ownership)
-	return txn, removeKeys(view, txn, string(account.ID))
 }
 
 func anyUnder(view record.View, prefix string) (found bool, err error) {

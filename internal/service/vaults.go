@@ -63,6 +63,9 @@ func (s *Service) CreateVault(ctx context.Context, n NewVault) (vault *secret.Va
 		txn.Require(nameKey, 0)
 		txn.Put(nameKey, record.EncodeReference(string(id)))
 		c.putVault(txn, vault, 0, mutationCreate, "vault_created")
+		if account.Ownership.Home != s.Region {
+			return txn, keepAccount(view, txn, record.AccountKey(account.ID))
+		}
 		return txn, nil
 	})
 	return vault, cleared, err
