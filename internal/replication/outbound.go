@@ -34,20 +34,21 @@ func NewOutbound(region secret.RegionName, q *queue.Queue, routes *Routes, local
 // Changed takes note of what the local store applied. Call it before the
 // pipeline's, which enqueues what it hears of.
 func (o *Outbound) Changed(changes []record.Change) error {
+	err := o.Routes.Changed(changes) // before a Sender sends what goes other ways now
 	o.Queue.Changed(changes)
 	for _, s := range o.Senders {
 		s.Changed(changes)
 	}
-	return o.Routes.Changed(changes)
+	return err
 }
 
 // Load takes up what the local store holds. Call it when the local store has been
 // opened and whenever it has resynchronised, before the pipeline's.
 func (o *Outbound) Load() error {
-	if err := o.Queue.Load(); err != nil {
+	if err := o.Local.View(o.Routes.Load); err != nil {
 		return err
 	}
-	if err := o.Local.View(o.Routes.Load); err != nil {
+	if err := o.Queue.Load(); err != nil {
 		return err
 	}
 	for _, s := range o.Senders {

@@ -212,9 +212,11 @@ func (r *Routes) Holders(account secret.AccountID) []secret.RegionName {
 // every region. Errors: those of Targets.
 func (r *Routes) Concerns(view record.View, region secret.RegionName, key record.Key) (bool, error) {
 	if id := record.SecretIDOf(key); id != "" {
-		r.mu.RLock()
-		defer r.mu.RUnlock()
-		return r.vaults[id.Vault()].heldIn(region), nil
+		v, _, err := record.Load(view, record.Vaults, record.VaultKey(id.Vault()))
+		if errors.Is(err, record.ErrNotFound) {
+			return false, nil
+		}
+		return err == nil && (v.Ownership.Home == region || slices.Contains(v.Replication.Holders(), region)), err
 	}
 	if key.HasPrefix(record.VaultPrefix) {
 		return true, nil

@@ -134,25 +134,32 @@ func (s *Sender) release(ctx context.Context, key record.Key) error {
 	return s.settleAll(ctx, fates)
 }
 
-// sendAccountOf sends everybody who is in the vault's account.
+// sendAccountOf sends who is in the vault's account. Who was deleted goes first: the
+// target may not have heard of it, if it held nothing of the account for a while, and
+// somebody else may have the name by now.
 func (s *Sender) sendAccountOf(ctx context.Context, vault record.Key) error {
-	var keys []record.Key
+	var buried, live []record.Key
 	err := s.Local.View(func(view record.View) error {
 		v, _, err := record.Load(view, record.Vaults, vault)
 		if errors.Is(err, record.ErrNotFound) {
 			return nil
 		}
-		if err == nil {
-			keys, err = identitiesOf(view, v.Account)
+		if err != nil {
+			return err
+		}
+		if buried, err = buriedIdentitiesOf(view, v.Account); err == nil {
+			live, err = identitiesOf(view, v.Account)
 		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for page := range slices.Chunk(keys, syncPage) {
-		if err := s.sendAll(ctx, page); err != nil {
-			return err
+	for _, keys := range [][]record.Key{buried, live} {
+		for page := range slices.Chunk(keys, syncPage) {
+			if err := s.sendAll(ctx, page); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -178,6 +185,33 @@ func identitiesOf(view record.View, account secret.AccountID) ([]record.Key, err
 				key = record.CredentialKey(secret.CredentialID(id))
 			}
 			keys = append(keys, key)
+			return true
+		})
+		if err = errors.Join(err, decodeErr); err != nil {
+			return nil, err
+		}
+	}
+	return keys, nil
+}
+
+// buriedIdentitiesOf returns the keys of an account's records that are deleted and not
+// forgotten yet.
+func buriedIdentitiesOf(view record.View, account secret.AccountID) (keys []record.Key, err error) {
+	for _, prefix := range []string{
+		record.PrincipalPrefix + string(account) + "/", record.CredentialPrefix, record.PolicyPrefix + string(account) + "/",
+		record.TrustPrefix + string(account) + "/", record.BindingPrefix + string(account) + "/",
+		record.IssuerPrefix + string(account) + "/", record.IssuerKeysPrefix + string(account) + "/",
+	} {
+		prefix = string(record.TombstoneKey(record.Key(prefix)))
+		var decodeErr error
+		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+			var grave *secret.Tombstone
+			if grave, decodeErr = record.Tombstones.Decode(stored.Value); decodeErr != nil {
+				return false
+			}
+			if grave.Account == account {
+				keys = append(keys, record.Key(grave.Record))
+			}
 			return true
 		})
 		if err = errors.Join(err, decodeErr); err != nil {
@@ -274,28 +308,29 @@ func (s *Sender) finish(ctx context.Context, t *todo) error {
 }
 
 // sendAll sends records of a synchronisation. What the target refuses gets a
-// message, and is from then on like any other failure; what is not cleared gets
-// one when it is, because the target is one of the record's by then. An error means
-// that the rest must be sent again.
+// message, and is from then on like any other failure. What is not cleared gets one
+// too: whoever clears it may have found out before whom to tell. An error means that
+// the rest must be sent again.
 func (s *Sender) sendAll(ctx context.Context, keys []record.Key) error {
 	return s.settleAll(ctx, s.send(ctx, parcelsOf(keys...)))
 }
 
 func (s *Sender) settleAll(ctx context.Context, fates map[record.Key]fate) error {
-	var refused []record.Key
+	var left []record.Key
 	for key, fate := range fates {
 		switch {
 		case fate.err == nil:
 		case errors.Is(fate.err, service.ErrNotCleared) && key.HasPrefix(record.SecretPrefix):
+			left = append(left, key)
 		case fate.unreachable || fate.rest > 0:
 			return fate.err
 		case secret.HasCode(fate.err, secret.CodeUnavailable), !key.HasPrefix(record.SecretPrefix):
 			return fate.err // what secrets depend on must be there before they are sent
 		default:
-			refused = append(refused, key)
+			left = append(left, key)
 		}
 	}
-	for batch := range slices.Chunk(refused, batchMessages/2) {
+	for batch := range slices.Chunk(left, batchMessages/2) {
 		var txn record.Txn
 		for _, key := range batch {
 			s.Queue.Enqueue(&txn, []secret.RegionName{s.Target}, key, s.Now())

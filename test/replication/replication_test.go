@@ -125,6 +125,43 @@ func TestRevocationReachesEveryRegion(t *testing.T) {
 	})
 }
 
+// wantCleared waits until no mutation is under way in a region.
+func (s *shop) wantCleared(region string) {
+	s.t.Helper()
+	until(s.t, region+" has cleared everything", func(ctx context.Context) (bool, any) {
+		status, err := s.regions.Region(region).Operator().GetStatus(ctx, connect.NewRequest(&lifeboatv1.GetStatusRequest{}))
+		if err != nil {
+			return false, err
+		}
+		return status.Msg.GetOpenWorkItems() == 0, status.Msg
+	})
+}
+
+func TestADeletionReachesATargetThatWasNoneMeanwhile(t *testing.T) {
+	s := startShop(t, lifeboattest.Options{}, "east", "west")
+	_, err := s.at("east").CreatePrincipal(t.Context(), connect.NewRequest(&lifeboatv1.CreatePrincipalRequest{Name: "till", Kind: lifeboatv1.PrincipalKind_PRINCIPAL_KIND_WORKLOAD}))
+	must(t, err)
+	token, err := s.at("east").CreateToken(t.Context(), connect.NewRequest(&lifeboatv1.CreateTokenRequest{Principal: "till"}))
+	must(t, err)
+	west := s.regions.Region("west")
+	who := func(ctx context.Context) error {
+		_, err := west.Client(west.Control(), token.Msg.GetToken()).WhoAmI(ctx, connect.NewRequest(&lifeboatv1.WhoAmIRequest{}))
+		return err
+	}
+	until(t, "the token works in west", func(ctx context.Context) (bool, any) { err := who(ctx); return err == nil, err })
+	s.regions.Link("east", "west").Cut() // west does not hear that it is no target
+	s.replicate("east")
+	_, err = s.at("east").DeletePrincipal(t.Context(), connect.NewRequest(&lifeboatv1.DeletePrincipalRequest{Principal: "till"}))
+	must(t, err)
+	s.wantCleared("east")
+	s.replicate("east", "west")
+	s.regions.Link("east", "west").Heal()
+	until(t, "the token is refused in west", func(ctx context.Context) (bool, any) {
+		err := who(ctx)
+		return codeOf(err) == secret.CodeUnauthenticated, err
+	})
+}
+
 func TestPauseResumeAndFailures(t *testing.T) {
 	s := startShop(t, lifeboattest.Options{}, "east", "west")
 	s.create("east", "db", "one")
