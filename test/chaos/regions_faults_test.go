@@ -22,6 +22,7 @@ import (
 // with those that the rest may not come to in a short run.
 func (w *regionsWorld) makeFaults(ctx context.Context, r *rand.Rand) {
 	rest(ctx, time.Second)
+	w.changeAndBack(replicatedVaults[0])
 	w.pauseSender(ctx, replicatedVaults[0].home)
 	w.fillDisk(ctx, r, pick(r, replicatedVaults).home)
 	for wait(ctx, r, 200*time.Millisecond, 900*time.Millisecond) {
@@ -197,6 +198,16 @@ func (w *regionsWorld) changeTargets(ctx context.Context, r *rand.Rand) {
 		err := w.replicate(context.WithoutCancel(ctx), pick(r, w.clients(v.home, v)), v, targets)
 		w.t.Logf("%s is to go to %v: %v", v.name, targets, err)
 		w.answered("targets", v.name, err)
+	}
+}
+
+// changeAndBack takes the last target of a vault off and puts it on again.
+func (w *regionsWorld) changeAndBack(v replicatedVault) {
+	for _, targets := range [][]string{v.targets[:len(v.targets)-1], v.targets} {
+		w.eventually(fmt.Sprintf("%s goes to %v", v.name, targets), func(ctx context.Context) error {
+			return w.replicate(ctx, w.clients(v.home, v)[0], v, targets)
+		})
+		w.answered("targets", v.name, nil)
 	}
 }
 
