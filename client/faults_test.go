@@ -91,11 +91,10 @@ func (w *writer) work(ctx context.Context) {
 			_, err = w.through.PutSecretVersion(context.WithoutCancel(ctx), &client.PutSecretVersionRequest{Vault: "v", Secret: "s", Value: []byte("x"), RequestToken: id})
 			id = "put " + id
 		}
-		switch client.CodeOf(err) {
-		case "":
+		switch {
+		case err == nil:
 			w.acknowledged = append(w.acknowledged, id)
-		case client.CodeUnreachable, client.CodeOutcomeUnknown, client.CodeCanceled:
-		default:
+		case !client.MayBeDone(err):
 			w.refused = append(w.refused, id)
 		}
 	}

@@ -11,10 +11,16 @@ func (e *Error) mayBeDone() bool {
 	return !e.unsent && !e.told
 }
 
-// leavesOpen reports whether the caller reads from the code that a mutation may have
-// been carried out.
-func leavesOpen(c Code) bool {
-	return c == CodeOutcomeUnknown || c == CodeUnreachable || c == CodeCanceled
+// MayBeDone reports whether a mutation may have been carried out although its call
+// failed with err: CodeOutcomeUnknown, CodeUnreachable and CodeCanceled leave that open.
+// Repeat it with the same request token, or read what is there. After any other failure
+// nothing was done; err may not be nil.
+func MayBeDone(err error) bool {
+	switch CodeOf(err) {
+	case CodeOutcomeUnknown, CodeUnreachable, CodeCanceled:
+		return true
+	}
+	return false
 }
 
 // settles reports whether a refusal also tells of earlier attempts that they were not
@@ -31,7 +37,7 @@ func (e *Error) settles() bool {
 // of a mutation did nothing says nothing of one before that may have been carried out:
 // its home may have moved or its vault have left the region since.
 func (r *round[A]) outcome(e *Error) *Error {
-	if r.mode == harmless || r.undecided == nil || leavesOpen(e.Code) || e.settles() {
+	if r.mode == harmless || r.undecided == nil || MayBeDone(e) || e.settles() {
 		return e
 	}
 	message := "it may have been done: " + r.undecided.Message

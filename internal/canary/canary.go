@@ -72,7 +72,7 @@ func Open(ctx context.Context, o Options) (*Canary, error) {
 	if o.Vault == "" {
 		c.Vault = VaultPrefix + id
 		_, err := c.Writer.CreateVault(ctx, &lifeboatv1.CreateVaultRequest{Name: c.Vault})
-		if c.ownVault = mayBeThere(err); err != nil {
+		if c.ownVault = err == nil || client.MayBeDone(err); err != nil {
 			return c, err
 		}
 	} else {
@@ -83,21 +83,12 @@ func Open(ctx context.Context, o Options) (*Canary, error) {
 		Vault: c.Vault, Name: c.secret, Value: []byte(value), Retention: &lifeboatv1.Retention{MaxVersions: 2},
 		Wait: lifeboatv1.Wait_WAIT_CLEARED, // a secret that a host does not know yet is no fault of the host
 	})
-	if c.ownSecret = mayBeThere(err); err != nil {
+	if c.ownSecret = err == nil || client.MayBeDone(err); err != nil {
 		return c, err
 	}
 	c.allowed, c.token = []string{value}, made.GetRevisionToken()
 	c.remember(value)
 	return c, nil
-}
-
-// mayBeThere reports whether what a call was to make may have been made.
-func mayBeThere(err error) bool {
-	switch client.CodeOf(err) {
-	case "", client.CodeOutcomeUnknown, client.CodeUnreachable, client.CodeCanceled:
-		return true
-	}
-	return false
 }
 
 // mostWritten bounds the values that are remembered.

@@ -118,10 +118,11 @@ func (s *scribe) tried(what, name, region string, err error) (instead string, re
 	w := s.world
 	code := client.CodeOf(err)
 	w.count(what + " " + string(code))
-	switch code {
-	case "", client.CodeOutcomeUnknown, client.CodeUnreachable, client.CodeCanceled, client.CodeAuditUnavailable:
+	if err == nil || client.MayBeDone(err) {
 		return "", false
-	case client.CodeUnavailable, client.CodeNotFound, client.CodeStale, client.CodeUnauthenticated:
+	}
+	switch code {
+	case client.CodeAuditUnavailable, client.CodeUnavailable, client.CodeNotFound, client.CodeStale, client.CodeUnauthenticated:
 		// A region that gives up the last vault of an account knows nobody of it any more.
 		return "", true
 	case client.CodeNotHome:
