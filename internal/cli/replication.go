@@ -414,6 +414,7 @@ func (a *app) replicationDigest() *cobra.Command {
 			return a.show(answer, func(w io.Writer) {
 				row(w, "compared", strconv.FormatUint(answer.GetSecrets(), 10)+" secrets")
 				row(w, "differing", strconv.Itoa(len(answer.GetDiffering()))+", sent again")
+				row(w, "identities", strconv.Itoa(len(answer.GetDifferingIdentities()))+", sent again")
 				row(w, "surplus", strconv.Itoa(len(answer.GetSurplus()))+", left alone")
 			})
 		},

@@ -214,6 +214,9 @@ func (r replications) CompareVault(ctx context.Context, v *secret.Vault, region 
 	for _, key := range found.Differing {
 		answer.Differing = append(answer.Differing, string(record.SecretIDOf(key)))
 	}
+	for _, key := range found.Identities {
+		answer.DifferingIdentities = append(answer.DifferingIdentities, string(key))
+	}
 	for _, key := range found.Surplus {
 		answer.Surplus = append(answer.Surplus, string(record.SecretIDOf(key)))
 	}

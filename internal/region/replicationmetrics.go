@@ -38,7 +38,7 @@ func newReplicationMetrics() *replicationMetrics {
 			Name: "lifeboat_replication_compared_secrets_total", Help: "Secrets compared with the target by digest.",
 		}, labels),
 		differed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "lifeboat_replication_differing_secrets_total", Help: "Secrets of which the target differed although nothing was under way.",
+			Name: "lifeboat_replication_differing_records_total", Help: "Secrets, and records of accounts, of which the target differed although nothing was under way.",
 		}, labels),
 		opened: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "lifeboat_takeover_opened_secrets_total",
@@ -77,7 +77,7 @@ func (m *replicationMetrics) noteDelivered(target secret.RegionName, lag time.Du
 
 func (m *replicationMetrics) noteCompared(c replication.Comparison) {
 	m.compared.WithLabelValues(string(c.Target)).Add(float64(c.Secrets))
-	m.differed.WithLabelValues(string(c.Target)).Add(float64(len(c.Differing)))
+	m.differed.WithLabelValues(string(c.Target)).Add(float64(len(c.Differing) + len(c.Identities)))
 }
 
 // noteOpened is told of secrets that are about to move here.

@@ -228,11 +228,27 @@ type Comparison struct {
 	// Surplus are secrets that the target holds as this region's, and this region
 	// does not have. They are left alone.
 	Surplus []record.Key
+	// Identities are the vault and the records of its account of which the same is so as
+	// of Differing, by their orders.
+	Identities []record.Key
 }
 
-// Compare compares a vault with the target by digest and enqueues what differs.
-// Errors: those of the link, and of the local store.
+// Compare compares a vault with the target by digest, and its account by the orders of
+// its records, and enqueues what differs. Errors: those of the link, and of the local
+// store.
 func (s *Sender) Compare(ctx context.Context, vault secret.VaultID) (Comparison, error) {
+	return s.compare(ctx, vault, true)
+}
+
+func (s *Sender) compare(ctx context.Context, vault secret.VaultID, withAccount bool) (Comparison, error) {
+	result, err := s.compareSecrets(ctx, vault)
+	if err == nil {
+		result.Identities, err = s.compareIdentities(ctx, record.VaultKey(vault), withAccount)
+	}
+	return result, err
+}
+
+func (s *Sender) compareSecrets(ctx context.Context, vault secret.VaultID) (Comparison, error) {
 	result := Comparison{Vault: vault, Target: s.Target}
 	c := service.Compared{Vault: vault, Home: s.Region, For: []secret.RegionName{s.Target}}
 	with := &comparing{client: s.Client, Digester: s.Digester, local: s.Local}
@@ -244,7 +260,54 @@ func (s *Sender) Compare(ctx context.Context, vault secret.VaultID) (Comparison,
 	}
 	result.Secrets = own.secrets
 	slices.Sort(result.Differing)
-	return result, s.enqueueDiffering(ctx, result)
+	if len(result.Surplus) > 0 {
+		s.Logger.Warn("the target holds secrets as this region's that this region does not have", "target", s.Target, "secrets", len(result.Surplus), "first", result.Surplus[0])
+	}
+	return result, s.enqueueDiffering(ctx, result.Differing)
+}
+
+// compareIdentities compares a vault's record, and those of its account if that is
+// wanted, also of what is deleted, and enqueues what differs.
+func (s *Sender) compareIdentities(ctx context.Context, vault record.Key, withAccount bool) (differing []record.Key, err error) {
+	keys := []record.Key{vault}
+	if withAccount {
+		buried, live, err := s.accountOf(vault)
+		if err != nil {
+			return nil, err
+		}
+		keys = slices.Concat(buried, live, keys)
+	}
+	for page := range slices.Chunk(keys, syncPage) {
+		lacking, err := s.lacking(ctx, page)
+		if err != nil {
+			return nil, err
+		}
+		err = s.Local.View(func(view record.View) error {
+			for _, key := range lacking {
+				busy, err := s.underWay(view, key)
+				if err != nil {
+					return err
+				}
+				if !busy {
+					differing = append(differing, key)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return differing, s.enqueueDiffering(ctx, differing)
+}
+
+// underWay reports whether a record is on its way to the target.
+func (s *Sender) underWay(view record.View, key record.Key) (bool, error) {
+	if _, waiting, err := view.Get(record.MessageKey(s.Target, key)); waiting || err != nil {
+		return waiting, err
+	}
+	_, open, err := view.Get(record.WorkKey(key))
+	return open, err
 }
 
 // judge leaves out what is under way: those states are still on their way.
@@ -252,11 +315,7 @@ func (s *Sender) judge(found *peerv1.CompareDigestsResponse, result *Comparison)
 	return s.Local.View(func(view record.View) error {
 		for _, name := range found.GetDiffering() {
 			key := record.Key(name)
-			_, waiting, err := view.Get(record.MessageKey(s.Target, key))
-			if err != nil {
-				return err
-			}
-			_, open, err := view.Get(record.WorkKey(key))
+			busy, err := s.underWay(view, key)
 			if err != nil {
 				return err
 			}
@@ -264,7 +323,7 @@ func (s *Sender) judge(found *peerv1.CompareDigestsResponse, result *Comparison)
 			if err != nil {
 				return err
 			}
-			if here && !waiting && !open { // it may have been deleted and forgotten meanwhile
+			if here && !busy { // it may have been deleted and forgotten meanwhile
 				result.Differing = append(result.Differing, key)
 			}
 		}
@@ -281,8 +340,8 @@ func (s *Sender) judge(found *peerv1.CompareDigestsResponse, result *Comparison)
 	})
 }
 
-func (s *Sender) enqueueDiffering(ctx context.Context, c Comparison) error {
-	for batch := range slices.Chunk(c.Differing, batchMessages/2) {
+func (s *Sender) enqueueDiffering(ctx context.Context, keys []record.Key) error {
+	for batch := range slices.Chunk(keys, batchMessages/2) {
 		var txn record.Txn
 		for _, key := range batch {
 			s.Logger.Warn("the target differs although nothing was under way; it is sent again", "target", s.Target, "record", key)
@@ -291,9 +350,6 @@ func (s *Sender) enqueueDiffering(ctx context.Context, c Comparison) error {
 		if _, err := s.Store.Commit(ctx, txn); err != nil {
 			return err
 		}
-	}
-	if len(c.Surplus) > 0 {
-		s.Logger.Warn("the target holds secrets as this region's that this region does not have", "target", s.Target, "secrets", len(c.Surplus), "first", c.Surplus[0])
 	}
 	return nil
 }
@@ -312,12 +368,15 @@ func (s *Sender) runComparisons(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		compared := make(map[secret.AccountID]bool)
 		for _, vault := range s.Routes.HeldBy(s.Target) {
-			c, err := s.Compare(ctx, vault)
+			account := s.Routes.accountOf(vault)
+			c, err := s.compare(ctx, vault, !compared[account])
 			if err != nil {
 				s.Logger.Debug("the vault could not be compared", "target", s.Target, "vault", vault, "error", err)
 				break
 			}
+			compared[account] = true
 			s.Compared(c)
 		}
 	}

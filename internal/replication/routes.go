@@ -206,6 +206,13 @@ func (r *Routes) Holders(account secret.AccountID) []secret.RegionName {
 	return slices.Sorted(maps.Keys(holders))
 }
 
+// accountOf returns the account of a vault; empty of one that is not here.
+func (r *Routes) accountOf(vault secret.VaultID) secret.AccountID {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.vaults[vault].account
+}
+
 // Concerns reports whether a region may hold something that the record belongs to:
 // its vault, or a vault of its account. What does not concern a region need not be
 // told to it: when it gave the vault up, it gave up all of it. A vault concerns

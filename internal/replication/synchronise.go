@@ -138,8 +138,23 @@ func (s *Sender) release(ctx context.Context, key record.Key) error {
 // target may not have heard of it, if it held nothing of the account for a while, and
 // somebody else may have the name by now.
 func (s *Sender) sendAccountOf(ctx context.Context, vault record.Key) error {
-	var buried, live []record.Key
-	err := s.Local.View(func(view record.View) error {
+	buried, live, err := s.accountOf(vault)
+	if err != nil {
+		return err
+	}
+	for _, keys := range [][]record.Key{buried, live} {
+		for page := range slices.Chunk(keys, syncPage) {
+			if err := s.sendAll(ctx, page); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// accountOf returns the keys of what is deleted of a vault's account, and of what is not.
+func (s *Sender) accountOf(vault record.Key) (buried, live []record.Key, err error) {
+	err = s.Local.View(func(view record.View) error {
 		v, _, err := record.Load(view, record.Vaults, vault)
 		if errors.Is(err, record.ErrNotFound) {
 			return nil
@@ -152,17 +167,7 @@ func (s *Sender) sendAccountOf(ctx context.Context, vault record.Key) error {
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	for _, keys := range [][]record.Key{buried, live} {
-		for page := range slices.Chunk(keys, syncPage) {
-			if err := s.sendAll(ctx, page); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return buried, live, err
 }
 
 // identitiesOf returns the keys of an account's records, each after what it
@@ -432,14 +437,7 @@ func (s *Sender) lacking(ctx context.Context, keys []record.Key) (lacking []reco
 	}
 	err = s.Local.View(func(view record.View) error {
 		for _, key := range keys {
-			stored, ok, err := view.Get(key)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				continue
-			}
-			owner, err := record.OwnerOf(key, stored.Value)
+			ours, _, err := holding(view, key)
 			if err != nil {
 				return err
 			}
@@ -447,7 +445,7 @@ func (s *Sender) lacking(ctx context.Context, keys []record.Key) (lacking []reco
 			if err != nil {
 				return err
 			}
-			if slices.Contains(targets, s.Target) && theirs[key].order != owner.Ownership.Order.String() {
+			if slices.Contains(targets, s.Target) && theirs[key].order != ours.Order.String() {
 				lacking = append(lacking, key)
 			}
 		}

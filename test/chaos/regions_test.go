@@ -246,7 +246,7 @@ func (w *regionsWorld) check() {
 		for _, target := range v.targets {
 			found, err := w.clients(v.home, v)[0].CompareVault(w.t.Context(), &lifeboatv1.CompareVaultRequest{Vault: v.name, Region: target})
 			must(w.t, err)
-			if len(found.GetDiffering())+len(found.GetSurplus()) > 0 || int(found.GetSecrets()) < len(home) { //nolint:gosec // a count, with the graves
+			if len(found.GetDiffering())+len(found.GetSurplus())+len(found.GetDifferingIdentities()) > 0 || int(found.GetSecrets()) < len(home) { //nolint:gosec // a count, with the graves
 				w.t.Errorf("%s differs in %s by digest: %v; there are %d secrets", v.name, target, found, len(home))
 			}
 		}

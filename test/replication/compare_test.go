@@ -86,11 +86,30 @@ func TestComparisonFindsAndHealsWhatWasLost(t *testing.T) {
 			t.Errorf("%s was lost and is not among %v", key, found)
 		}
 	}
+	s.wantIdentitiesHealed(west, compare)
 	s.wantValue("west", "s0", "newer")
 	s.wantCode("west", "s1", secret.CodeNotFound)
 	s.wantValue("west", "s2", "v")
 	until(t, "the copies are equal again", func(context.Context) (bool, any) {
 		c := compare()
 		return len(c.GetDiffering())+len(c.GetSurplus()) == 0, c
+	})
+}
+
+// wantIdentitiesHealed loses a policy in west, behind the protocol's back, and wants a
+// comparison to find it.
+func (s *shop) wantIdentitiesHealed(west *store.Shard, compare func() *lifeboatv1.CompareVaultResponse) {
+	s.t.Helper()
+	account, err := s.at("east").GetAccount(s.t.Context(), connect.NewRequest(&lifeboatv1.GetAccountRequest{}))
+	must(s.t, err)
+	policy := record.PolicyKey(secret.AccountID(account.Msg.GetAccount().GetId()), "admin")
+	remove(s.t, west, policy)
+	until(s.t, "the policy is found", func(context.Context) (bool, any) {
+		found := compare().GetDifferingIdentities()
+		return slices.Equal(found, []string{string(policy)}), found
+	})
+	until(s.t, "the policy is there again", func(ctx context.Context) (bool, any) {
+		_, ok, err := west.View(ctx).Get(policy)
+		return ok, err
 	})
 }

@@ -589,9 +589,12 @@ type CompareVaultResponse struct {
 	Differing []string `protobuf:"bytes,2,rep,name=differing,proto3" json:"differing,omitempty"`
 	// IDs of those that the target holds as this region's and this region does not
 	// have; they were left alone.
-	Surplus       []string `protobuf:"bytes,3,rep,name=surplus,proto3" json:"surplus,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Surplus []string `protobuf:"bytes,3,rep,name=surplus,proto3" json:"surplus,omitempty"`
+	// Records of the vault's account, of who is in it and what they may, and of the
+	// vault itself of which the same is so as of differing; they were enqueued.
+	DifferingIdentities []string `protobuf:"bytes,4,rep,name=differing_identities,json=differingIdentities,proto3" json:"differing_identities,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
 }
 
 func (x *CompareVaultResponse) Reset() {
@@ -641,6 +644,13 @@ func (x *CompareVaultResponse) GetDiffering() []string {
 func (x *CompareVaultResponse) GetSurplus() []string {
 	if x != nil {
 		return x.Surplus
+	}
+	return nil
+}
+
+func (x *CompareVaultResponse) GetDifferingIdentities() []string {
+	if x != nil {
+		return x.DifferingIdentities
 	}
 	return nil
 }
@@ -1382,11 +1392,12 @@ const file_lifeboat_v1_replication_proto_rawDesc = "" +
 	"\atargets\x18\x03 \x03(\v2\x1e.lifeboat.v1.VaultTargetStatusR\atargets\"C\n" +
 	"\x13CompareVaultRequest\x12\x14\n" +
 	"\x05vault\x18\x01 \x01(\tR\x05vault\x12\x16\n" +
-	"\x06region\x18\x02 \x01(\tR\x06region\"h\n" +
+	"\x06region\x18\x02 \x01(\tR\x06region\"\x9b\x01\n" +
 	"\x14CompareVaultResponse\x12\x18\n" +
 	"\asecrets\x18\x01 \x01(\x04R\asecrets\x12\x1c\n" +
 	"\tdiffering\x18\x02 \x03(\tR\tdiffering\x12\x18\n" +
-	"\asurplus\x18\x03 \x03(\tR\asurplus\"\x13\n" +
+	"\asurplus\x18\x03 \x03(\tR\asurplus\x121\n" +
+	"\x14differing_identities\x18\x04 \x03(\tR\x13differingIdentities\"\x13\n" +
 	"\x11ListQueuesRequest\"\x92\x04\n" +
 	"\x05Queue\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x16\n" +
