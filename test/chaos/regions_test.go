@@ -62,8 +62,8 @@ type regionsWorld struct {
 // TestRegions kills, pauses and separates processes of regions, fills their disks and
 // changes the targets of vaults under load, and then checks what replication
 // promises: all copies become equal, no reader sees a secret go back, what was
-// acknowledged is there in every region, a region that is no target has nothing, and
-// nothing is on disk in the clear.
+// acknowledged is there in every region, whoever was deleted is let in by none, a region
+// that is no target has nothing, and nothing is on disk in the clear.
 func TestRegions(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
@@ -79,7 +79,11 @@ func TestRegions(t *testing.T) {
 	var load, readers sync.WaitGroup
 	client := uint64(0)
 	next := func() *rand.Rand { client++; return rand.New(rand.NewPCG(seed, client)) }
+	var stewards []*steward
 	for _, v := range replicatedVaults {
+		s := &steward{world: w, vault: v, r: next()}
+		stewards = append(stewards, s)
+		load.Go(func() { s.work(ctx) })
 		for range 2 {
 			r := next()
 			id := int(client) //nolint:gosec // small
@@ -100,6 +104,9 @@ func TestRegions(t *testing.T) {
 	w.quiet()
 	stop()
 	readers.Wait()
+	for _, s := range stewards {
+		s.check()
+	}
 	w.check()
 }
 
