@@ -73,6 +73,9 @@ type encoder struct {
 	scratch []byte
 	limits  [fieldCount]int
 	used    [fieldCount]int
+	// second is that of the last line, with what its time began with.
+	second      int64
+	secondBegin []byte
 }
 
 // identity returns the part of each line that says who writes.
@@ -108,7 +111,7 @@ func (c *encoder) encode(identity []byte, e *Entry) []byte {
 func (c *encoder) line(identity []byte, e *Entry) {
 	c.used = [fieldCount]int{}
 	b := append(c.buf[:0], `{"time":"`...)
-	b = appendTime(b, e.Time)
+	b = c.time(b, e.Time)
 	b = append(b, '"')
 	c.buf = append(b, identity...)
 	c.text(`,"request":"`, fieldRequest, e.RequestID)
@@ -291,6 +294,30 @@ func appendEscaped[T string | []byte](b []byte, s T) ([]byte, int) {
 		return append(b, '\\', 'u', '2', '0', '2', '8'+byte(r-'\u2028')), size
 	}
 	return utf8.AppendRune(b, r), size
+}
+
+// time is appendTime, which does the calendar once a second.
+func (c *encoder) time(b []byte, t time.Time) []byte {
+	if second := t.Unix(); second != c.second || len(c.secondBegin) == 0 {
+		c.second, c.secondBegin = second, appendTime(c.secondBegin[:0], t.Truncate(time.Second))
+	}
+	nanos := t.Nanosecond()
+	b = append(b, c.secondBegin[:len(c.secondBegin)-1]...) // but for the Z
+	if nanos == 0 {
+		return append(b, 'Z')
+	}
+	b = append(b, '.')
+	digits := 9
+	for ; nanos%10 == 0; digits-- {
+		nanos /= 10
+	}
+	at := len(b)
+	b = append(b, "000000000"[:digits]...)
+	for i := at + digits - 1; i >= at; i-- {
+		b[i] = byte('0' + nanos%10)
+		nanos /= 10
+	}
+	return append(b, 'Z')
 }
 
 // appendTime clamps years to four digits, which RFC 3339 demands.

@@ -165,3 +165,19 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Whatever the order of the lines, each has its own time as the standard library
+// writes it.
+func TestTimesAreThoseOfTheStandardLibrary(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var c encoder
+		base := rapid.Int64Range(-62135596800, 253402300799-2).Draw(t, "second") // the years 1 to 9999
+		for range rapid.IntRange(1, 10).Draw(t, "lines") {
+			nanos := rapid.OneOf(rapid.Just(int64(0)), rapid.Map(rapid.Int64Range(0, 999), func(ms int64) int64 { return ms * 1e6 }), rapid.Int64Range(0, 999_999_999)).Draw(t, "nanos")
+			at := time.Unix(base+rapid.Int64Range(0, 2).Draw(t, "later"), nanos).In(time.FixedZone("", 3600))
+			if got, want := string(c.time(nil, at)), at.UTC().Format(time.RFC3339Nano); got != want {
+				t.Fatalf("got %s, want %s", got, want)
+			}
+		}
+	})
+}

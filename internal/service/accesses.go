@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"math/bits"
 	"strings"
 	"sync"
 	"time"
@@ -45,47 +46,48 @@ type accesses struct {
 
 type accessShard struct {
 	mu sync.RWMutex
-	// noted are those that need not be told again, with their days.
-	noted   map[accessed]int64
+	// noted are those that need not be told again, by their hashes, with their days.
+	noted   map[uint64]int64
 	waiting []Access
-}
-
-type accessed struct {
-	secret  secret.ID
-	version secret.VersionID
 }
 
 func newAccesses() *accesses {
 	a := &accesses{seed: maphash.MakeSeed()}
 	for i := range a.shards {
-		a.shards[i].noted = make(map[accessed]int64)
+		a.shards[i].noted = make(map[uint64]int64)
 	}
 	return a
 }
 
 func (a *accesses) note(id secret.ID, version secret.VersionID, day int64) {
-	s := &a.shards[maphash.String(a.seed, string(id))%accessShards]
+	hash := a.hash(id, version)
+	s := &a.shards[hash%accessShards]
 	s.mu.RLock()
-	known, ok := s.noted[accessed{id, version}]
+	known, ok := s.noted[hash]
 	s.mu.RUnlock()
 	if ok && known >= day {
 		return
 	}
 	// What is kept must not keep the record alive that it was decoded from.
-	s.add(Access{Secret: secret.ID(strings.Clone(string(id))), Version: secret.VersionID(strings.Clone(string(version))), Day: day})
+	s.add(hash, Access{Secret: secret.ID(strings.Clone(string(id))), Version: secret.VersionID(strings.Clone(string(version))), Day: day})
 }
 
-func (s *accessShard) add(a Access) {
+// hash stands for a version of a secret. Of two that share one, one read goes unnoted at
+// worst.
+func (a *accesses) hash(id secret.ID, version secret.VersionID) uint64 {
+	return bits.RotateLeft64(maphash.String(a.seed, string(id)), 1) ^ maphash.String(a.seed, string(version))
+}
+
+func (s *accessShard) add(hash uint64, a Access) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := accessed{a.Secret, a.Version}
-	if known, ok := s.noted[key]; ok && known >= a.Day || len(s.waiting) >= rememberedAccesses {
+	if known, ok := s.noted[hash]; ok && known >= a.Day || len(s.waiting) >= rememberedAccesses {
 		return
 	}
 	if len(s.noted) >= rememberedAccesses {
 		clear(s.noted) // what is told again changes nothing
 	}
-	s.noted[key] = a.Day
+	s.noted[hash] = a.Day
 	s.waiting = append(s.waiting, a)
 }
 
@@ -107,11 +109,12 @@ func (a *accesses) take(n int) (taken []Access) {
 // giveBack has what was taken wait again.
 func (a *accesses) giveBack(taken []Access) {
 	for _, one := range taken {
-		s := &a.shards[maphash.String(a.seed, string(one.Secret))%accessShards]
+		hash := a.hash(one.Secret, one.Version)
+		s := &a.shards[hash%accessShards]
 		s.mu.Lock()
-		delete(s.noted, accessed{one.Secret, one.Version})
+		delete(s.noted, hash)
 		s.mu.Unlock()
-		s.add(one)
+		s.add(hash, one)
 	}
 }
 
