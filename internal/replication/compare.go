@@ -284,11 +284,15 @@ func (s *Sender) compareIdentities(ctx context.Context, vault record.Key, withAc
 		}
 		err = s.Local.View(func(view record.View) error {
 			for _, key := range lacking {
+				ours, _, err := holding(view, key)
+				if err != nil {
+					return err
+				}
 				busy, err := s.underWay(view, key)
 				if err != nil {
 					return err
 				}
-				if !busy {
+				if ours.Home == s.Region && !busy { // of others the target does not say what it has
 					differing = append(differing, key)
 				}
 			}
@@ -370,6 +374,9 @@ func (s *Sender) runComparisons(ctx context.Context) {
 		}
 		compared := make(map[secret.AccountID]bool)
 		for _, vault := range s.Routes.HeldBy(s.Target) {
+			if s.bringsAll(vault) {
+				continue // it lacks what is on its way
+			}
 			account := s.Routes.accountOf(vault)
 			c, err := s.compare(ctx, vault, !compared[account])
 			if err != nil {
@@ -380,6 +387,15 @@ func (s *Sender) runComparisons(ctx context.Context) {
 			s.Compared(c)
 		}
 	}
+}
+
+// bringsAll reports whether the target is being brought all of a vault.
+func (s *Sender) bringsAll(vault secret.VaultID) (is bool) {
+	_ = s.Local.View(func(view record.View) (err error) { // the comparison meets the same error
+		_, is, err = view.Get(record.SynchronisationKey(s.Target, vault, ""))
+		return err
+	})
+	return is || s.Queue.Status(s.Target).Resynchronisation != nil
 }
 
 // CompareDigests implements peerv1connect.ReplicationServiceHandler.
