@@ -15,6 +15,7 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
+	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/region"
 )
@@ -47,21 +48,12 @@ func listen() (net.Listener, error) {
 	return lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
 }
 
-// freePorts returns addresses that nobody uses at the moment.
-func freePorts(into ...*string) error {
-	var open []net.Listener
-	defer func() {
-		for _, l := range open {
-			_ = l.Close()
-		}
-	}()
+// freePorts returns addresses that nobody uses, nor will before a process listens there.
+func freePorts(into ...*string) (err error) {
 	for _, address := range into {
-		l, err := listen()
-		if err != nil {
+		if *address, err = localregion.FreeAddress(); err != nil {
 			return err
 		}
-		open = append(open, l)
-		*address = l.Addr().String()
 	}
 	return nil
 }

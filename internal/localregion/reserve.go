@@ -1,7 +1,9 @@
 package localregion
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"runtime"
 	"sync"
@@ -35,4 +37,22 @@ func Reserve(port int) bool {
 	defer reserved.Unlock()
 	reserved.sockets = append(reserved.sockets, reservation)
 	return true
+}
+
+// Ports of FreeAddress are below the range that systems use for outgoing connections,
+// so that a stopped process finds its own again.
+const (
+	firstFree, lastFree = 15000, 32000
+	freeTries           = 1000
+)
+
+// FreeAddress reserves any port and returns its address, host:port.
+func FreeAddress() (string, error) {
+	for range freeTries {
+		port := firstFree + rand.IntN(lastFree-firstFree) //nolint:gosec // need not be hard to guess
+		if Reserve(port) {
+			return local(port), nil
+		}
+	}
+	return "", errors.New("no free port on the loopback")
 }
