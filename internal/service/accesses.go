@@ -72,8 +72,8 @@ func (a *accesses) note(id secret.ID, version secret.VersionID, day int64) {
 	s.add(hash, Access{Secret: secret.ID(strings.Clone(string(id))), Version: secret.VersionID(strings.Clone(string(version))), Day: day})
 }
 
-// hash stands for a version of a secret. Of two that share one, one read goes unnoted at
-// worst.
+// hash stands for a version of a secret. Of two that share one, by a chance of 2⁻⁶⁴, only
+// one is noted.
 func (a *accesses) hash(id secret.ID, version secret.VersionID) uint64 {
 	return bits.RotateLeft64(maphash.String(a.seed, string(id)), 1) ^ maphash.String(a.seed, string(version))
 }

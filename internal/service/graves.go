@@ -193,6 +193,7 @@ func surroundingsOf(view record.View) (*surroundings, error) {
 	err = view.Scan(record.TombstonePrefix+record.VaultPrefix, record.PrefixEnd(record.TombstonePrefix+record.VaultPrefix), func(stored record.Stored) bool {
 		if t, err := record.Tombstones.Decode(stored.Value); err == nil {
 			a.vaults[secret.VaultID(t.Record[len(record.VaultPrefix):])] = t.Holders
+			a.accounts[t.Account] = union(a.accounts[t.Account], t.Holders)
 		}
 		return true
 	})

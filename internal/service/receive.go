@@ -476,13 +476,14 @@ func (a *arrival) masterKeys(held heldRecord) (now, before string, err error) {
 // digest key of its home. If it has them it sees to it that the right master key
 // wraps them.
 func (a *arrival) addReplicaKeys(ctx context.Context, view record.View, txn *record.Txn, scope, master, before string) error {
-	_, ok, err := view.Get(record.ActiveDataKeyKey(scope))
+	active, ok, err := view.Get(record.ActiveDataKeyKey(scope))
 	switch {
 	case err != nil:
 		return err
 	case ok && master != before:
 		return a.service.rewrapUnder(ctx, view, txn, scope, master)
 	case ok:
+		txn.Require(active.Key, active.Revision) // a release may be about to delete them
 		return nil
 	}
 	region, err := RegionRecord(view)

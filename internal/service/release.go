@@ -214,10 +214,7 @@ func (a *arrival) releaseAccount(ctx context.Context) error {
 		return err
 	}
 	account := string(incoming.account)
-	for _, prefix := range []string{
-		record.TrustPrefix, record.IssuerKeysPrefix, record.IssuerPrefix, record.BindingPrefix,
-		record.PolicyPrefix, record.CredentialOfPrefix, record.PrincipalPrefix,
-	} {
+	for _, prefix := range inAccount {
 		if err := a.dropRange(ctx, incoming.account, prefix+account+"/"); err != nil {
 			return err
 		}
@@ -235,6 +232,63 @@ func (a *arrival) releaseAccount(ctx context.Context) error {
 	})
 }
 
+// inAccount are the prefixes of what an account has besides vaults, each before what it
+// belongs to.
+var inAccount = []string{
+	record.TrustPrefix, record.IssuerKeysPrefix, record.IssuerPrefix, record.BindingPrefix,
+	record.PolicyPrefix, record.CredentialOfPrefix, record.PrincipalPrefix,
+}
+
+// keepsAccount reports whether an account stays: this region holds a vault of it, or is
+// the home of the account or of anybody in it, or will be when somebody asks.
+func (a *arrival) keepsAccount(view record.View, account *secret.Account) (bool, error) {
+	occupied, err := anyUnder(view, string(record.VaultNameKey(account.ID, "")))
+	if err != nil || occupied {
+		return occupied, err
+	}
+	own, err := a.isHomeOf(view, record.AccountKey(account.ID), account.Ownership)
+	for _, prefix := range inAccount {
+		if own || err != nil {
+			return own, err
+		}
+		prefix += string(account.ID) + "/"
+		var inner error
+		err = view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
+			own, inner = a.isHomeOfStored(view, stored)
+			return !own && inner == nil
+		})
+		err = errors.Join(err, inner)
+	}
+	return own, err
+}
+
+// isHomeOfStored is isHomeOf for a record of an account, or the entry of one in a list.
+func (a *arrival) isHomeOfStored(view record.View, stored record.Stored) (bool, error) {
+	if stored.Key.HasPrefix(record.CredentialOfPrefix) {
+		id, err := record.DecodeReference(stored.Value)
+		if err != nil {
+			return false, err
+		}
+		var there bool
+		if stored, there, err = view.Get(record.CredentialKey(secret.CredentialID(id))); err != nil || !there {
+			return false, err
+		}
+	}
+	owner, err := record.OwnerOf(stored.Key, stored.Value)
+	if err != nil {
+		return false, err
+	}
+	return a.isHomeOf(view, stored.Key, owner.Ownership)
+}
+
+// isHomeOf reports whether this region is the home of a record, or has taken it over.
+func (a *arrival) isHomeOf(view record.View, key record.Key, o secret.Ownership) (bool, error) {
+	if o.Home == a.service.Region {
+		return true, nil
+	}
+	return hasTakenOver(view, o.Home, key)
+}
+
 // dropAccount drops the record of an account that this region holds no vault of. It
 // reports whether that was so: the account may have been dropped before.
 func (a *arrival) dropAccount(ctx context.Context, id secret.AccountID) (dropped bool, err error) {
@@ -246,11 +300,11 @@ func (a *arrival) dropAccount(ctx context.Context, id secret.AccountID) (dropped
 			dropped = true
 			return nil, nil
 		}
-		if err != nil || account.Ownership.Home == a.service.Region {
+		if err != nil {
 			return nil, err
 		}
-		occupied, err := anyUnder(view, string(record.VaultNameKey(id, "")))
-		if err != nil || occupied {
+		kept, err := a.keepsAccount(view, account)
+		if err != nil || kept {
 			return nil, err
 		}
 		txn, _, err := newTxn(view)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -76,11 +77,7 @@ func TestAnAccountThatIsTakenUpWhileItIsGivenUpIsWhole(t *testing.T) {
 			}
 		}},
 		{"another vault, read at the same moment", func(p *pair) func() bool {
-			other, _, err := p.east.CreateVault(p.east.ctx(), service.NewVault{Name: "other"})
-			must(p.t, err)
-			_, err = p.east.ReplicateVault(p.east.ctx(), service.VaultReplication{Vault: "other", Targets: &[]secret.Target{{Region: "west"}}})
-			must(p.t, err)
-			shipped := p.ship(record.VaultKey(other.ID))
+			shipped := p.ship(record.VaultKey(p.addVault("other").ID))
 			return func() bool { return p.receive(shipped).Err == nil }
 		}},
 		{"a vault of the region's own", func(p *pair) func() bool {
@@ -138,4 +135,92 @@ func takeUpAtCommit(t *testing.T, n int, begin func(*pair) func() bool) (commits
 		t.Fatalf("before commit %d, received %t: west has %v, east %v", n, received, got, want)
 	}
 	return commits
+}
+
+// What comes back while it is given up has its data keys: if it was planned while those
+// were there, and they are gone, it is planned again.
+func TestWhatIsTakenUpWhileItIsGivenUpHasItsKeys(t *testing.T) {
+	for name, scopeOf := range map[string]func(p *pair) (record.Key, string){
+		"the account": func(p *pair) (record.Key, string) { return record.AccountKey(p.vault.Account), string(p.vault.Account) },
+		"the vault":   func(p *pair) (record.Key, string) { return record.VaultKey(p.vault.ID), string(p.vault.ID) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startPair(t)
+			if name == "the vault" { // or its account would go too
+				p.addVault("other")
+				p.sendIdentities()
+			}
+			key, scope := scopeOf(p)
+			active := record.ActiveDataKeyKey(scope)
+			p.replicate()
+			off := p.ship(record.VaultKey(p.vault.ID))
+			p.replicate(secret.Target{Region: "west"})
+			back := p.ship(key)
+			writes := func(txn record.Txn, key record.Key, deletes bool) bool {
+				return slices.ContainsFunc(txn.Writes, func(w record.Write) bool { return w.Key == key && (w.Value == nil) == deletes })
+			}
+			planned, released, done := make(chan struct{}), make(chan struct{}), make(chan service.Receipt)
+			begin, plan := sync.OnceFunc(func() { go func() { done <- p.receive(back) }(); <-planned }), sync.OnceFunc(func() { close(planned) })
+			p.west.shard.beforeCommit = func(txn record.Txn) {
+				switch {
+				case writes(txn, active, true):
+					begin()
+				case writes(txn, key, false):
+					plan()
+					<-released
+				}
+			}
+			p.receive(off)
+			close(released)
+			must(t, (<-done).Err)
+			p.west.shard.beforeCommit = nil
+			if _, ok, _ := p.west.shard.snapshot().Get(key); !ok {
+				t.Fatalf("west does not have %s", key)
+			}
+			if _, err := p.west.Keyring.Sealer(t.Context(), p.west.shard.snapshot(), scope); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// addVault makes another vault that west is to hold too.
+func (p *pair) addVault(name string) *secret.Vault {
+	p.t.Helper()
+	_, _, err := p.east.CreateVault(p.east.ctx(), service.NewVault{Name: name})
+	must(p.t, err)
+	vault, err := p.east.ReplicateVault(p.east.ctx(), service.VaultReplication{Vault: name, Targets: &[]secret.Target{{Region: "west"}}})
+	must(p.t, err)
+	return vault
+}
+
+// A region that gave an account up remembers a policy of it as deleted by its former
+// home. What its new home says of the policy is taken all the same, also before a vault
+// of that home is there.
+func TestADeletionIsTakenFromTheNewHomeOfWhatWasDeleted(t *testing.T) {
+	s := startTriple(t)
+	account := s.vault.Account
+	policy := record.PolicyKey(account, "x")
+	makeAndDelete := func(h *harness, hear ...*harness) {
+		_, err := h.PutPolicy(h.as(s.east.token), service.NewPolicy{Name: "x", Text: "permit(principal, action, resource);"})
+		must(t, err)
+		must(t, h.DeletePolicy(h.as(s.east.token), "", "x"))
+		for _, other := range hear {
+			must(t, deliver(t, h, other, policy).Err)
+		}
+	}
+	makeAndDelete(s.east, s.west, s.south)
+	s.replicate(secret.Target{Region: "south"})
+	must(t, deliver(t, s.east, s.west, record.VaultKey(s.vault.ID)).Err)
+	must(t, deliver(t, s.east, s.south, record.VaultKey(s.vault.ID)).Err)
+	for _, key := range s.identities(s.east) {
+		if _, err := record.OwnerOf(key, s.east.shard.snapshot().records[key].Value); err != nil {
+			continue // an entry of an index
+		}
+		must(t, s.east.HandOver(t.Context(), key, "south"))
+		must(t, deliver(t, s.east, s.south, key).Err)
+	}
+	makeAndDelete(s.south)
+	s.targetsOf(s.south, secret.Target{Region: "east"}, secret.Target{Region: "west"})
+	must(t, deliver(t, s.south, s.west, policy).Err)
 }

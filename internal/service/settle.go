@@ -105,8 +105,8 @@ func maySucceed(view record.View, held heldRecord, heir secret.RegionName) (bool
 		v, err := record.Vaults.Decode(held.stored.Value)
 		return err == nil && holds(v, heir), err
 	}
-	if held.key.HasPrefix(record.VaultPrefix) {
-		return true, nil // of a deleted vault nothing is left that could be taken
+	if held.revision == 0 {
+		return true, nil // of what is deleted nothing is left that could be taken
 	}
 	return accountHeldIn(view, held.account, heir)
 }
