@@ -423,7 +423,7 @@ func (d *drill) waitInSync(ctx context.Context, from Region, targets []Region) e
 
 func (d *drill) compare(ctx context.Context, from, to Region) (Comparison, error) {
 	found, err := from.Client.CompareVault(ctx, &lifeboatv1.CompareVaultRequest{Vault: d.vault.ID, Region: to.Name})
-	return Comparison{From: from.Name, To: to.Name, Secrets: found.GetSecrets(), Differing: len(found.GetDiffering()) + len(found.GetDifferingIdentities()), Surplus: len(found.GetSurplus())}, err
+	return Comparison{From: from.Name, To: to.Name, Secrets: found.GetSecrets(), Differing: len(found.GetDiffering()), Surplus: len(found.GetSurplus())}, err
 }
 
 // waitValues waits until a region answers the last value of secrets.

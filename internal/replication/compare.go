@@ -237,13 +237,9 @@ type Comparison struct {
 // its records, and enqueues what differs. Errors: those of the link, and of the local
 // store.
 func (s *Sender) Compare(ctx context.Context, vault secret.VaultID) (Comparison, error) {
-	return s.compare(ctx, vault, true)
-}
-
-func (s *Sender) compare(ctx context.Context, vault secret.VaultID, withAccount bool) (Comparison, error) {
 	result, err := s.compareSecrets(ctx, vault)
 	if err == nil {
-		result.Identities, err = s.compareIdentities(ctx, record.VaultKey(vault), withAccount)
+		result.Identities, err = s.compareAccount(ctx, vault)
 	}
 	return result, err
 }
@@ -266,43 +262,56 @@ func (s *Sender) compareSecrets(ctx context.Context, vault secret.VaultID) (Comp
 	return result, s.enqueueDiffering(ctx, result.Differing)
 }
 
-// compareIdentities compares a vault's record, and those of its account if that is
-// wanted, also of what is deleted, and enqueues what differs.
-func (s *Sender) compareIdentities(ctx context.Context, vault record.Key, withAccount bool) (differing []record.Key, err error) {
-	keys := []record.Key{vault}
-	if withAccount {
-		buried, live, err := s.accountOf(vault)
-		if err != nil {
-			return nil, err
-		}
-		keys = slices.Concat(buried, live, keys)
+// compareAccount compares a vault's record and those of its account, also of what is
+// deleted, and enqueues what differs.
+func (s *Sender) compareAccount(ctx context.Context, vault secret.VaultID) ([]record.Key, error) {
+	key := record.VaultKey(vault)
+	buried, live, err := s.accountOf(key)
+	if err != nil {
+		return nil, err
 	}
+	return s.compareOrders(ctx, slices.Concat(buried, live, []record.Key{key}))
+}
+
+// compareOrders compares records that are no secrets, of those whose home this region is,
+// and enqueues what differs twice: what is mutated in between looks as if it did.
+func (s *Sender) compareOrders(ctx context.Context, keys []record.Key) (differing []record.Key, err error) {
 	for page := range slices.Chunk(keys, syncPage) {
-		lacking, err := s.lacking(ctx, page)
-		if err != nil {
-			return nil, err
-		}
-		err = s.Local.View(func(view record.View) error {
-			for _, key := range lacking {
-				ours, _, err := holding(view, key)
-				if err != nil {
-					return err
-				}
-				busy, err := s.underWay(view, key)
-				if err != nil {
-					return err
-				}
-				if ours.Home == s.Region && !busy { // of others the target does not say what it has
-					differing = append(differing, key)
-				}
+		for range 2 {
+			if page, err = s.differingOf(ctx, page); err != nil {
+				return differing, err
 			}
-			return nil
-		})
-		if err != nil {
-			return nil, err
+			if len(page) == 0 {
+				break
+			}
 		}
+		differing = append(differing, page...)
 	}
 	return differing, s.enqueueDiffering(ctx, differing)
+}
+
+func (s *Sender) differingOf(ctx context.Context, keys []record.Key) (differing []record.Key, err error) {
+	lacking, err := s.lacking(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Local.View(func(view record.View) error {
+		for _, key := range lacking {
+			ours, _, err := holding(view, key)
+			if err != nil {
+				return err
+			}
+			busy, err := s.underWay(view, key)
+			if err != nil {
+				return err
+			}
+			if ours.Home == s.Region && !busy { // of others the target does not say what it has
+				differing = append(differing, key)
+			}
+		}
+		return nil
+	})
+	return differing, err
 }
 
 // underWay reports whether a record is on its way to the target.
@@ -358,7 +367,7 @@ func (s *Sender) enqueueDiffering(ctx context.Context, keys []record.Key) error 
 	return nil
 }
 
-// runComparisons compares all vaults with the target from time to time, until ctx
+// runComparisons compares everything with the target from time to time, until ctx
 // ends.
 func (s *Sender) runComparisons(ctx context.Context) {
 	if s.CompareEvery < 0 {
@@ -372,21 +381,47 @@ func (s *Sender) runComparisons(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		compared := make(map[secret.AccountID]bool)
-		for _, vault := range s.Routes.HeldBy(s.Target) {
-			if s.bringsAll(vault) {
-				continue // it lacks what is on its way
-			}
-			account := s.Routes.accountOf(vault)
-			c, err := s.compare(ctx, vault, !compared[account])
-			if err != nil {
-				s.Logger.Debug("the vault could not be compared", "target", s.Target, "vault", vault, "error", err)
-				break
-			}
-			compared[account] = true
-			s.Compared(c)
+		if err := s.compareAll(ctx); err != nil {
+			s.Logger.Debug("not everything could be compared", "target", s.Target, "error", err)
 		}
 	}
+}
+
+// compareAll compares all vaults that the target should have secrets of from here, and
+// all accounts that it holds a vault of. What it is being brought whole is left out: it
+// lacks what is on its way.
+func (s *Sender) compareAll(ctx context.Context) error {
+	for _, vault := range s.Routes.HeldBy(s.Target) {
+		if s.bringsAll(vault) {
+			continue
+		}
+		c, err := s.compareSecrets(ctx, vault)
+		if err != nil {
+			return err
+		}
+		s.Compared(c)
+	}
+	accounts := make(map[secret.AccountID]bool)
+	for _, vault := range s.Routes.SharedWith(s.Target) {
+		account := s.Routes.accountOf(vault)
+		if s.bringsAll(vault) {
+			accounts[account] = true
+			continue
+		}
+		var err error
+		c := Comparison{Vault: vault, Target: s.Target}
+		if accounts[account] {
+			c.Identities, err = s.compareOrders(ctx, []record.Key{record.VaultKey(vault)})
+		} else {
+			c.Identities, err = s.compareAccount(ctx, vault)
+		}
+		if err != nil {
+			return err
+		}
+		accounts[account] = true
+		s.Compared(c)
+	}
+	return nil
 }
 
 // bringsAll reports whether the target is being brought all of a vault.

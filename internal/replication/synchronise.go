@@ -86,6 +86,10 @@ func (s *Sender) todo() (all []*todo, err error) {
 }
 
 func (s *Sender) synchronise(ctx context.Context, t *todo) error {
+	// The routes must know as well what the local store does.
+	if err := s.Local.WaitApplied(ctx, t.revision); err != nil {
+		return err
+	}
 	vault := record.VaultKey(secret.VaultID(t.GetVault()))
 	if t.GetKind() == service.Promoted {
 		if err := s.tellPromoted(ctx, record.SecretKey(secret.ID(t.GetSecret()))); err != nil {
@@ -131,7 +135,7 @@ func (s *Sender) release(ctx context.Context, key record.Key) error {
 	if err := fates[key].err; errors.Is(err, service.ErrNotCleared) {
 		return err
 	}
-	return s.settleAll(ctx, fates)
+	return s.settleAll(ctx, fates, true)
 }
 
 // sendAccountOf sends who is in the vault's account. Who was deleted goes first: the
@@ -142,11 +146,14 @@ func (s *Sender) sendAccountOf(ctx context.Context, vault record.Key) error {
 	if err != nil {
 		return err
 	}
-	for _, keys := range [][]record.Key{buried, live} {
-		for page := range slices.Chunk(keys, syncPage) {
-			if err := s.sendAll(ctx, page); err != nil {
-				return err
-			}
+	for page := range slices.Chunk(buried, syncPage) {
+		if err := s.settleAll(ctx, s.send(ctx, parcelsOf(page...)), false); err != nil {
+			return err
+		}
+	}
+	for page := range slices.Chunk(live, syncPage) {
+		if err := s.sendAll(ctx, page); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -317,20 +324,23 @@ func (s *Sender) finish(ctx context.Context, t *todo) error {
 // too: whoever clears it may have found out before whom to tell. An error means that
 // the rest must be sent again.
 func (s *Sender) sendAll(ctx context.Context, keys []record.Key) error {
-	return s.settleAll(ctx, s.send(ctx, parcelsOf(keys...)))
+	return s.settleAll(ctx, s.send(ctx, parcelsOf(keys...)), true)
 }
 
-func (s *Sender) settleAll(ctx context.Context, fates map[record.Key]fate) error {
+// settleAll is what sendAll does with the fates of records. needed says that what is no
+// secret must be there before the rest.
+func (s *Sender) settleAll(ctx context.Context, fates map[record.Key]fate, needed bool) error {
 	var left []record.Key
 	for key, fate := range fates {
+		needed := needed && !key.HasPrefix(record.SecretPrefix)
 		switch {
 		case fate.err == nil:
-		case errors.Is(fate.err, service.ErrNotCleared) && key.HasPrefix(record.SecretPrefix):
+		case errors.Is(fate.err, service.ErrNotCleared) && !needed:
 			left = append(left, key)
 		case fate.unreachable || fate.rest > 0:
 			return fate.err
-		case secret.HasCode(fate.err, secret.CodeUnavailable), !key.HasPrefix(record.SecretPrefix):
-			return fate.err // what secrets depend on must be there before they are sent
+		case secret.HasCode(fate.err, secret.CodeUnavailable), needed:
+			return fate.err
 		default:
 			left = append(left, key)
 		}
@@ -390,9 +400,13 @@ func (s *Sender) resynchronise(ctx context.Context) error {
 // sendLacking sends everything of which the target has another order.
 func (s *Sender) sendLacking(ctx context.Context) (sent int, err error) {
 	limit := rate.NewLimiter(rate.Limit(s.SynchronisePerSecond), syncPage)
+	accounts := make(map[secret.AccountID]bool)
 	for _, vault := range s.Routes.SharedWith(s.Target) {
-		if err := s.sendAccountOf(ctx, record.VaultKey(vault)); err != nil {
-			return sent, err
+		if account := s.Routes.accountOf(vault); !accounts[account] {
+			if err := s.sendAccountOf(ctx, record.VaultKey(vault)); err != nil {
+				return sent, err
+			}
+			accounts[account] = true
 		}
 		if err := s.sendAll(ctx, []record.Key{record.VaultKey(vault)}); err != nil {
 			return sent, err

@@ -224,6 +224,17 @@ func (w *regionsWorld) quiet() {
 				return errors.Join(fmt.Errorf("%s: %d work items are open", name, status.GetOpenWorkItems()), err)
 			}
 		}
+		for _, v := range replicatedVaults {
+			at, err := w.clients(v.home, v)[0].GetVaultReplication(ctx, &lifeboatv1.GetVaultReplicationRequest{Vault: v.name})
+			for _, target := range at.GetTargets() {
+				if target.GetSynchronising() {
+					err = errors.Join(err, fmt.Errorf("%s: %v", v.name, target))
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 }
