@@ -105,24 +105,26 @@ func TestTargetsAreChangedInPlace(t *testing.T) {
 	}
 }
 
+// wantToken waits until a region accepts a token, or refuses it.
+func (s *shop) wantToken(region, token string, accepted bool) {
+	s.t.Helper()
+	r := s.regions.Region(region)
+	until(s.t, fmt.Sprintf("%s accepts the token: %t", region, accepted), func(ctx context.Context) (bool, any) {
+		_, err := r.Client(r.Control(), token).WhoAmI(ctx, connect.NewRequest(&lifeboatv1.WhoAmIRequest{}))
+		return accepted && err == nil || !accepted && err != nil && codeOf(err) == secret.CodeUnauthenticated, err
+	})
+}
+
 func TestRevocationReachesEveryRegion(t *testing.T) {
 	s := startShop(t, lifeboattest.Options{}, "east", "west")
 	s.create("east", "db", "one")
 	s.wantValue("west", "db", "one")
 	token, err := s.at("east").CreateToken(t.Context(), connect.NewRequest(&lifeboatv1.CreateTokenRequest{}))
 	must(t, err)
-	west := s.regions.Region("west")
-	who := func(ctx context.Context) error {
-		_, err := west.Client(west.Control(), token.Msg.GetToken()).WhoAmI(ctx, connect.NewRequest(&lifeboatv1.WhoAmIRequest{}))
-		return err
-	}
-	until(t, "the token works in west", func(ctx context.Context) (bool, any) { err := who(ctx); return err == nil, err })
+	s.wantToken("west", token.Msg.GetToken(), true)
 	_, err = s.at("east").RevokeCredential(t.Context(), connect.NewRequest(&lifeboatv1.RevokeCredentialRequest{CredentialId: token.Msg.GetCredential().GetId()}))
 	must(t, err)
-	until(t, "the token is refused in west", func(ctx context.Context) (bool, any) {
-		err := who(ctx)
-		return codeOf(err) == secret.CodeUnauthenticated, err
-	})
+	s.wantToken("west", token.Msg.GetToken(), false)
 }
 
 // wantCleared waits until no mutation is under way in a region.
@@ -143,12 +145,7 @@ func TestADeletionReachesATargetThatWasNoneMeanwhile(t *testing.T) {
 	must(t, err)
 	token, err := s.at("east").CreateToken(t.Context(), connect.NewRequest(&lifeboatv1.CreateTokenRequest{Principal: "till"}))
 	must(t, err)
-	west := s.regions.Region("west")
-	who := func(ctx context.Context) error {
-		_, err := west.Client(west.Control(), token.Msg.GetToken()).WhoAmI(ctx, connect.NewRequest(&lifeboatv1.WhoAmIRequest{}))
-		return err
-	}
-	until(t, "the token works in west", func(ctx context.Context) (bool, any) { err := who(ctx); return err == nil, err })
+	s.wantToken("west", token.Msg.GetToken(), true)
 	s.regions.Link("east", "west").Cut() // west does not hear that it is no target
 	s.replicate("east")
 	_, err = s.at("east").DeletePrincipal(t.Context(), connect.NewRequest(&lifeboatv1.DeletePrincipalRequest{Principal: "till"}))
@@ -156,10 +153,7 @@ func TestADeletionReachesATargetThatWasNoneMeanwhile(t *testing.T) {
 	s.wantCleared("east")
 	s.replicate("east", "west")
 	s.regions.Link("east", "west").Heal()
-	until(t, "the token is refused in west", func(ctx context.Context) (bool, any) {
-		err := who(ctx)
-		return codeOf(err) == secret.CodeUnauthenticated, err
-	})
+	s.wantToken("west", token.Msg.GetToken(), false)
 }
 
 func TestPauseResumeAndFailures(t *testing.T) {
