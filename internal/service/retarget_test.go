@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -223,4 +224,47 @@ func TestADeletionIsTakenFromTheNewHomeOfWhatWasDeleted(t *testing.T) {
 	makeAndDelete(s.south)
 	s.targetsOf(s.south, secret.Target{Region: "east"}, secret.Target{Region: "west"})
 	must(t, deliver(t, s.south, s.west, policy).Err)
+}
+
+// A region that takes over the home of an account keeps it, also when the last vault
+// that it holds of it is given up before the account has moved.
+func TestAnHeirKeepsTheAccountsThatItTakesOver(t *testing.T) {
+	s := startTriple(t)
+	vault := record.VaultKey(s.vault.ID)
+	must(t, s.east.HandOver(t.Context(), vault, "south"))
+	must(t, deliver(t, s.east, s.south, vault).Err)
+	must(t, deliver(t, s.south, s.west, vault).Err)
+	must(t, s.west.TakeOver(t.Context(), "east", false))
+	s.targetsOf(s.south, secret.Target{Region: "east"})
+	must(t, deliver(t, s.south, s.west, vault).Err)
+	view := s.west.shard.snapshot()
+	if _, ok, _ := view.Get(vault); ok {
+		t.Error("west has the vault that it gave up")
+	}
+	if _, ok, _ := view.Get(record.AccountKey(s.vault.Account)); !ok {
+		t.Error("west has dropped an account that it took over")
+	}
+}
+
+// Who held a vault that is deleted may not have heard of it, and has the account still:
+// it is asked before what is left of somebody in it is forgotten.
+func TestHoldersOfADeletedVaultAreAskedAboutItsAccount(t *testing.T) {
+	p := startPair(t)
+	made, err := p.east.CreatePrincipal(p.east.ctx(), service.NewPrincipal{Name: "gone", Kind: secret.Workload})
+	must(t, err)
+	must(t, p.east.DeleteVault(p.east.ctx(), "v"))
+	must(t, p.east.DeletePrincipal(p.east.ctx(), "", "gone"))
+	p.east.clear()
+	var synchronised record.Txn
+	synchronised.Delete(record.SynchronisationKey("west", p.vault.ID, ""))
+	_, err = p.east.shard.Commit(t.Context(), synchronised)
+	must(t, err)
+	p.east.pass(100 * 24 * time.Hour)
+	graves, err := p.east.Graves()
+	must(t, err)
+	key := record.PrincipalKey(p.vault.Account, made.ID)
+	at := slices.IndexFunc(graves.Ready, func(g service.Grave) bool { return g.Record == key })
+	if at < 0 || !slices.Equal(graves.Ready[at].Holders, []secret.RegionName{"west"}) {
+		t.Errorf("what is left of %s: %+v", key, graves)
+	}
 }
