@@ -354,17 +354,10 @@ func (s *Sender) judge(found *peerv1.CompareDigestsResponse, result *Comparison)
 }
 
 func (s *Sender) enqueueDiffering(ctx context.Context, keys []record.Key) error {
-	for batch := range slices.Chunk(keys, batchMessages/2) {
-		var txn record.Txn
-		for _, key := range batch {
-			s.Logger.Warn("the target differs although nothing was under way; it is sent again", "target", s.Target, "record", key)
-			s.Queue.Enqueue(&txn, []secret.RegionName{s.Target}, key, s.Now())
-		}
-		if _, err := s.Store.Commit(ctx, txn); err != nil {
-			return err
-		}
+	for _, key := range keys {
+		s.Logger.Warn("the target differs although nothing was under way; it is sent again", "target", s.Target, "record", key)
 	}
-	return nil
+	return s.enqueue(ctx, keys)
 }
 
 // runComparisons compares everything with the target from time to time, until ctx

@@ -345,7 +345,12 @@ func (s *Sender) settleAll(ctx context.Context, fates map[record.Key]fate, neede
 			left = append(left, key)
 		}
 	}
-	for batch := range slices.Chunk(left, batchMessages/2) {
+	return s.enqueue(ctx, left)
+}
+
+// enqueue leaves messages of records.
+func (s *Sender) enqueue(ctx context.Context, keys []record.Key) error {
+	for batch := range slices.Chunk(keys, batchMessages/2) {
 		var txn record.Txn
 		for _, key := range batch {
 			s.Queue.Enqueue(&txn, []secret.RegionName{s.Target}, key, s.Now())

@@ -391,11 +391,9 @@ func (a *arrival) putIdentity(ctx context.Context, view record.View, txn *record
 		if !ok {
 			return secret.Errorf(secret.CodeNotFound, "the record %s, which this one belongs to, is not here yet", incoming.needs)
 		}
-		txn.Require(incoming.needs, needed.Revision)
+		txn.Require(needed.Key, needed.Revision)
 		if held.revision == 0 && p.Key.HasPrefix(record.VaultPrefix) {
-			if err := keepAccount(view, txn, incoming.needs); err != nil {
-				return err
-			}
+			keepAccount(txn, needed)
 		}
 	}
 	master, before, err := a.masterKeys(held)

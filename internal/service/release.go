@@ -327,18 +327,10 @@ func (a *arrival) dropAccount(ctx context.Context, id secret.AccountID) (dropped
 	return dropped, err
 }
 
-// keepAccount adds to a transaction that adds a vault of another region's account that
-// the account is here, and writes it again as it is: whoever gives it up meanwhile, since
-// it had no vault, looks again.
-func keepAccount(view record.View, txn *record.Txn, key record.Key) error {
-	stored, ok, err := view.Get(key)
-	if err == nil && !ok {
-		err = secret.Errorf(secret.CodeUnavailable, "the account is being given up by this region")
-	}
-	txn.Require(key, stored.Revision)
-	txn.Put(key, stored.Value)
-	return err
-}
+// keepAccount has a transaction that requires an account, and adds a vault of it, write
+// the account again as it is: whoever gives it up meanwhile, since it had no vault, looks
+// again.
+func keepAccount(txn *record.Txn, account record.Stored) { txn.Put(account.Key, account.Value) }
 
 // withoutAccount begins a transaction that commits only while an account is not here.
 func withoutAccount(view record.View, id secret.AccountID) (txn *record.Txn, there bool, err error) {

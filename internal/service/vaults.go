@@ -64,7 +64,13 @@ func (s *Service) CreateVault(ctx context.Context, n NewVault) (vault *secret.Va
 		txn.Put(nameKey, record.EncodeReference(string(id)))
 		c.putVault(txn, vault, 0, mutationCreate, "vault_created")
 		if account.Ownership.Home != s.Region {
-			return txn, keepAccount(view, txn, record.AccountKey(account.ID))
+			stored, ok, err := view.Get(record.AccountKey(account.ID))
+			if err == nil && !ok {
+				err = secret.Errorf(secret.CodeUnavailable, "the account is being given up by this region")
+			}
+			txn.Require(stored.Key, stored.Revision)
+			keepAccount(txn, stored)
+			return txn, err
 		}
 		return txn, nil
 	})
