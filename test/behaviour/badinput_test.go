@@ -48,12 +48,9 @@ func state(t *testing.T, a *lifeboattest.Account) string {
 	}
 	var revision int64
 	eventually(t, "nothing is under way", func() bool {
-		if status().GetOpenWorkItems() > 0 {
-			return false
-		}
-		now := status() // with the revision of after the last item was cleared
+		now := status()
 		revision = now.GetStoreRevision()
-		return now.GetAppliedRevision() == revision
+		return now.GetOpenWorkItems() == 0 && now.GetAppliedRevision() == revision
 	})
 	c := a.Client(shared.Control())
 	list := do(t, c.ListSecrets, &lifeboatv1.ListSecretsRequest{Vault: a.Vault})

@@ -174,8 +174,8 @@ func (c *cell) settled() {
 		if err != nil {
 			return err
 		}
-		if state.GetOpenWorkItems() > 0 {
-			return fmt.Errorf("%d work items are open", state.GetOpenWorkItems())
+		if err := nothingOpen(state); err != nil {
+			return err
 		}
 		for _, p := range c.processes() {
 			here, err := p.status(ctx)
@@ -194,6 +194,14 @@ func (c *cell) settled() {
 		}
 		return nil
 	})
+}
+
+// nothingOpen returns an error if a mutation that has committed may be open still.
+func nothingOpen(s *lifeboatv1.GetStatusResponse) error {
+	if s.GetOpenWorkItems() > 0 || s.GetAppliedRevision() < s.GetStoreRevision() {
+		return fmt.Errorf("%d work items are open at revision %d of %d", s.GetOpenWorkItems(), s.GetAppliedRevision(), s.GetStoreRevision())
+	}
+	return nil
 }
 
 // list asks for a page of secrets and returns how fresh it is.

@@ -220,8 +220,11 @@ func (w *regionsWorld) quiet() {
 				}
 			}
 			status, err := operator.GetStatus(ctx, &lifeboatv1.GetStatusRequest{})
-			if err != nil || status.GetOpenWorkItems() > 0 {
-				return errors.Join(fmt.Errorf("%s: %d work items are open", name, status.GetOpenWorkItems()), err)
+			if err == nil {
+				err = nothingOpen(status)
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
 			}
 		}
 		for _, v := range replicatedVaults {

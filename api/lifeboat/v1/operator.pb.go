@@ -138,7 +138,7 @@ type GetStatusResponse struct {
 	Process string   `protobuf:"bytes,5,opt,name=process,proto3" json:"process,omitempty"`
 	Roles   []string `protobuf:"bytes,6,rep,name=roles,proto3" json:"roles,omitempty"`
 	Checks  []*Check `protobuf:"bytes,7,rep,name=checks,proto3" json:"checks,omitempty"`
-	// Mutations that not every live host has applied.
+	// Mutations that not every live host has applied, of those up to applied_revision.
 	OpenWorkItems uint64 `protobuf:"varint,8,opt,name=open_work_items,json=openWorkItems,proto3" json:"open_work_items,omitempty"`
 	// Age of the oldest of them.
 	OldestWorkItemSeconds float64 `protobuf:"fixed64,9,opt,name=oldest_work_item_seconds,json=oldestWorkItemSeconds,proto3" json:"oldest_work_item_seconds,omitempty"`
