@@ -23,7 +23,7 @@ const connections = 16
 // load is a closed loop of requests to one server.
 type load struct {
 	server  *child
-	clients []httpClient
+	clients []sender
 	tls     *tls.Config
 	header  http.Header
 	// next returns the path and the body of a client's next request.
@@ -34,10 +34,10 @@ type load struct {
 	latencies []float64
 }
 
-// httpClient is what a load needs of http.Client.
-type httpClient interface {
-	Do(*http.Request) (*http.Response, error)
-	CloseIdleConnections()
+// sender sends requests and returns the sizes of their answers.
+type sender interface {
+	post(ctx context.Context, path string, header http.Header, body []byte) (size int, err error)
+	close()
 }
 
 // rates are what a round achieved.
@@ -63,22 +63,23 @@ func newLoad(server *child, caFile string, http2 bool, header http.Header, next 
 		transport := &http.Transport{TLSClientConfig: tlsConfig.Clone(), Protocols: new(http.Protocols), DisableCompression: true}
 		transport.Protocols.SetHTTP1(!http2)
 		transport.Protocols.SetHTTP2(http2)
-		l.clients = append(l.clients, &http.Client{Transport: transport})
+		l.clients = append(l.clients, &httpClient{address: server.address, http: http.Client{Transport: transport}})
 	}
 	return l, nil
 }
 
-// direct has the clients send their requests themselves, over HTTP/1.1.
+// direct has the clients send their requests themselves, over HTTP/1.1; all have the
+// same header.
 func (l *load) direct() *load {
 	for i := range l.clients {
-		l.clients[i] = &conn{tls: tls.Dialer{Config: l.tls}}
+		l.clients[i] = &conn{address: l.server.address, tls: l.tls, header: l.header}
 	}
 	return l
 }
 
 func (l *load) close() {
 	for _, c := range l.clients {
-		c.CloseIdleConnections()
+		c.close()
 	}
 }
 
@@ -125,15 +126,27 @@ func (l *load) run(ctx context.Context, length time.Duration) (rates, error) {
 // once sends one request and returns the size of its answer.
 func (l *load) once(ctx context.Context, client int) (int, error) {
 	path, body := l.next(client)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+l.server.address+path, bytes.NewReader(body))
+	header := l.header
+	if l.headers != nil {
+		header = l.headers(body)
+	}
+	return l.clients[client].post(ctx, path, header, body)
+}
+
+// httpClient is a sender that uses net/http.
+type httpClient struct {
+	address string
+	http    http.Client
+}
+
+// post implements sender.
+func (c *httpClient) post(ctx context.Context, path string, header http.Header, body []byte) (size int, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.address+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
-	r.Header = l.header
-	if l.headers != nil {
-		r.Header = l.headers(body)
-	}
-	answer, err := l.clients[client].Do(r)
+	r.Header = header
+	answer, err := c.http.Do(r)
 	if err != nil {
 		return 0, err
 	}
@@ -145,6 +158,9 @@ func (l *load) once(ctx context.Context, client int) (int, error) {
 	n, err := io.Copy(io.Discard, answer.Body)
 	return int(n), err
 }
+
+// close implements sender.
+func (c *httpClient) close() { c.http.CloseIdleConnections() }
 
 // anyOf sends one of the bodies, at random, to a path.
 func anyOf(path string, bodies [][]byte) func(int) (string, []byte) {
