@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -158,6 +159,54 @@ func (c *cursor) request() (r secret.Request) {
 	return r
 }
 
+func decodeWorkItem(wire []byte) (*recordpb.WorkItem, error) {
+	var src source
+	c, w := src.over(wire), new(recordpb.WorkItem)
+	for c.next() {
+		switch c.tag {
+		case 1<<3 | wireBytes:
+			w.Record = c.string()
+		case 2<<3 | wireBytes:
+			if w.Order == nil {
+				w.Order = new(recordpb.Order)
+			}
+			c.orderOf(w.Order)
+		case 3<<3 | wireVarint:
+			w.CommittedAt = int64(c.uint()) //nolint:gosec // signed on the wire
+		case 4<<3 | wireBytes:
+			w.Mutation = c.string()
+		case 5<<3 | wireBytes:
+			w.Traceparent = c.string()
+		default:
+			c.skip()
+		}
+	}
+	return w, c.err
+}
+
+func decodeEvent(wire []byte) (*recordpb.Event, error) {
+	var src source
+	c, e := src.over(wire), new(recordpb.Event)
+	texts := [...]*string{1: &e.Id, &e.Type, &e.Account, &e.Vault, &e.Subject, &e.Name, &e.Version, 9: &e.Principal}
+	for c.next() {
+		number, _ := protowire.DecodeTag(c.tag)
+		switch {
+		case c.tag == 8<<3|wireBytes:
+			if e.Order == nil {
+				e.Order = new(recordpb.Order)
+			}
+			c.orderOf(e.Order)
+		case c.tag == 10<<3|wireVarint:
+			e.At = int64(c.uint()) //nolint:gosec // signed on the wire
+		case c.tag&7 == wireBytes && int(number) < len(texts) && texts[number] != nil:
+			*texts[number] = c.string()
+		default:
+			c.skip()
+		}
+	}
+	return e, c.err
+}
+
 func decodeVault(wire []byte) (*secret.Vault, error) {
 	d := new(struct {
 		secret.Vault
@@ -272,6 +321,23 @@ func (c *cursor) order(o *secret.Order) {
 		switch m.tag {
 		case 1<<3 | wireBytes:
 			m.epoch(&o.Epoch)
+		case 2<<3 | wireVarint:
+			o.Seq = m.uint()
+		default:
+			m.skip()
+		}
+	}
+	c.close(&m)
+}
+
+func (c *cursor) orderOf(o *recordpb.Order) {
+	m := c.message()
+	for m.next() {
+		switch m.tag {
+		case 1<<3 | wireBytes:
+			e := epochFromProto(o.GetEpoch())
+			m.epoch(&e)
+			o.Epoch = epochToProto(e)
 		case 2<<3 | wireVarint:
 			o.Seq = m.uint()
 		default:

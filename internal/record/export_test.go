@@ -3,6 +3,9 @@ package record
 // DecodeSlowly decodes with the protobuf library.
 func (k Kind[T]) DecodeSlowly(b []byte) (*T, error) { return k.decodeSlowly(b) }
 
+// EncodeSlowly encodes with the protobuf library.
+func (k Kind[T]) EncodeSlowly(t *T) []byte { return k.encodeSlowly(t) }
+
 // CheckSlowly checks with the protobuf library.
 func (k Kind[T]) CheckSlowly(b []byte) error { return k.checkSlowly(b) }
 

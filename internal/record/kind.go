@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"sync"
@@ -25,8 +26,9 @@ type Kind[T any] struct {
 	encode  func(*T) proto.Message
 	message func() proto.Message
 	decode  func(proto.Message) *T
-	// wire, if set, decodes without the protobuf library.
-	wire func([]byte) (*T, error)
+	// wire and appendWire, if set, decode and encode without the protobuf library.
+	wire       func([]byte) (*T, error)
+	appendWire func([]byte, *T) []byte
 	// known, if set, takes what it knows out of the unknown fields of a message.
 	known func(proto.Message)
 	// layout is that of the message.
@@ -35,13 +37,21 @@ type Kind[T any] struct {
 
 // Encode returns the stored form of t.
 func (k Kind[T]) Encode(t *T) []byte {
+	if k.appendWire == nil {
+		return k.encodeSlowly(t)
+	}
+	room := messages.Get().(*message)
+	*room = k.appendWire(append((*room)[:0], k.formatOf(t)), t)
+	b := bytes.Clone(*room)
+	messages.Put(room)
+	return b
+}
+
+func (k Kind[T]) encodeSlowly(t *T) []byte {
 	m := k.encode(t)
 	opts := proto.MarshalOptions{Deterministic: true}
 	b := make([]byte, 1, 1+opts.Size(m))
-	b[0] = 1
-	if k.lowest != nil {
-		b[0] = k.lowest(t)
-	}
+	b[0] = k.formatOf(t)
 	b, err := opts.MarshalAppend(b, m)
 	if err != nil {
 		// Only invalid UTF-8 in a string field can cause this; every string was
@@ -49,6 +59,13 @@ func (k Kind[T]) Encode(t *T) []byte {
 		panic(fmt.Sprintf("record: encode %s: %v", k.name, err))
 	}
 	return b
+}
+
+func (k Kind[T]) formatOf(t *T) byte {
+	if k.lowest == nil {
+		return 1
+	}
+	return k.lowest(t)
 }
 
 // Decode parses the stored form. Errors: CodeUnknownFormat, CodeCorrupt.
@@ -164,9 +181,10 @@ func newKind[T any, M any, PM interface {
 	}
 }
 
-// by returns a kind that is decoded by a function of its own.
-func (k Kind[T]) by(wire func([]byte) (*T, error)) Kind[T] {
-	k.wire = wire
+// by returns a kind that is decoded and encoded by functions of its own; nil is the
+// protobuf library.
+func (k Kind[T]) by(wire func([]byte) (*T, error), appendWire func([]byte, *T) []byte) Kind[T] {
+	k.wire, k.appendWire = wire, appendWire
 	return k
 }
 
@@ -178,14 +196,14 @@ var (
 	Principals         = newKind("principal", 1, principalToProto, principalFromProto)
 	Credentials        = newKind("credential", 1, credentialToProto, credentialFromProto)
 	Policies           = newKind("policy", 1, policyToProto, policyFromProto)
-	Vaults             = newKind("vault", 1, vaultToProto, vaultFromProto).by(decodeVault)
-	Versions           = newKind("version", 1, versionToProto, versionFromProto)
+	Vaults             = newKind("vault", 1, vaultToProto, vaultFromProto).by(decodeVault, nil)
+	Versions           = newKind("version", 1, versionToProto, versionFromProto).by(nil, appendVersion)
 	DataKeys           = newKind("data-key", 1, own[recordpb.DataKey], own[recordpb.DataKey])
 	ActiveDataKeys     = newKind("active-data-key", 1, own[recordpb.ActiveDataKey], own[recordpb.ActiveDataKey])
 	Regions            = newKind("region", 1, own[recordpb.Region], own[recordpb.Region])
 	Fences             = newKind("fence", 1, own[recordpb.Fence], own[recordpb.Fence])
-	WorkItems          = newKind("work", 1, own[recordpb.WorkItem], own[recordpb.WorkItem])
-	Events             = newKind("outbox", 1, own[recordpb.Event], own[recordpb.Event])
+	WorkItems          = newKind("work", 1, own[recordpb.WorkItem], own[recordpb.WorkItem]).by(decodeWorkItem, appendWorkItem)
+	Events             = newKind("outbox", 1, own[recordpb.Event], own[recordpb.Event]).by(decodeEvent, appendEvent)
 	Hosts              = newKind("host", 1, own[recordpb.Host], own[recordpb.Host])
 	Tombstones         = newKind("tombstone", 1, tombstoneToProto, tombstoneFromProto)
 	Synchronisations   = newKind("synchronisation", 1, own[recordpb.Synchronisation], own[recordpb.Synchronisation])
@@ -194,7 +212,7 @@ var (
 	Messages           = newKind("message", 1, own[recordpb.Message], own[recordpb.Message])
 	Queues             = newKind("queue", 1, own[recordpb.Queue], own[recordpb.Queue])
 	Resynchronisations = newKind("resynchronisation", 1, own[recordpb.Resynchronisation], own[recordpb.Resynchronisation])
-	Secrets            = next(newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret))
+	Secrets            = next(newKind("secret", 1, secretToProto, secretFromProto).by(decodeSecret, appendSecret))
 	Accesses           = newKind("access", 1, own[recordpb.Access], own[recordpb.Access])
 	Controls           = newKind("control", 1, own[recordpb.Control], own[recordpb.Control])
 	Clocks             = newKind("clock", 1, own[recordpb.Clock], own[recordpb.Clock])

@@ -15,7 +15,7 @@ const nextField protowire.Number = 1000
 
 // next returns the kind with a field more, which takes format 2.
 func next(k Kind[secret.Secret]) Kind[secret.Secret] {
-	encode, decode, wire := k.encode, k.decode, k.wire
+	encode, decode, wire, appendWire := k.encode, k.decode, k.wire, k.appendWire
 	k.reads = 2
 	k.lowest = func(s *secret.Secret) byte {
 		if s.Next.Mutations > 0 {
@@ -42,6 +42,11 @@ func next(k Kind[secret.Secret]) Kind[secret.Secret] {
 			s.Next.Mutations, _ = takeNext(b)
 		}
 		return s, err
+	}
+	k.appendWire = func(b []byte, s *secret.Secret) []byte {
+		m := message(appendWire(b, s))
+		m.uint(nextField, s.Next.Mutations)
+		return m
 	}
 	k.known = func(m proto.Message) {
 		_, rest := takeNext(m.ProtoReflect().GetUnknown())

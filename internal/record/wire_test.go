@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
+	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
@@ -70,9 +71,30 @@ func TestDecodingByHandIsAsWithTheLibrary(t *testing.T) {
 		for _, b := range awkward(record.Vaults.Encode(vaults.Draw(t, "vault"))) {
 			sameAsLibrary(t, record.Vaults, b)
 		}
+		for _, b := range awkward(record.WorkItems.Encode(workItems.Draw(t, "work item"))) {
+			sameAsLibrary(t, record.WorkItems, b)
+		}
+		for _, b := range awkward(record.Events.Encode(events.Draw(t, "event"))) {
+			sameAsLibrary(t, record.Events, b)
+		}
 		for _, b := range awkward(record.Versions.Encode(versions.Draw(t, "version"))) {
 			sameValue(t, b)
 		}
+	})
+}
+
+func encodesAsLibrary[T any](t interface{ Fatalf(string, ...any) }, kind record.Kind[T], r *T) {
+	if got, want := kind.Encode(r), kind.EncodeSlowly(r); !bytes.Equal(got, want) {
+		t.Fatalf("%+v: encoded\n%x, with the library\n%x", r, got, want)
+	}
+}
+
+func TestEncodingByHandIsAsWithTheLibrary(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		encodesAsLibrary(t, record.Secrets, secrets.Draw(t, "secret"))
+		encodesAsLibrary(t, record.Versions, versions.Draw(t, "version"))
+		encodesAsLibrary(t, record.WorkItems, workItems.Draw(t, "work item"))
+		encodesAsLibrary(t, record.Events, events.Draw(t, "event"))
 	})
 }
 
@@ -91,11 +113,15 @@ func TestHasRotation(t *testing.T) {
 func FuzzDecodeByHand(f *testing.F) {
 	f.Add(record.Secrets.Encode(benchSecret(3)))
 	f.Add(record.Vaults.Encode(&secret.Vault{ID: "01J00000000000000000000000", Name: "app", Tags: map[string]string{"a": "b"}}))
+	f.Add(record.WorkItems.Encode(&recordpb.WorkItem{Record: "secret/a", Order: record.OrderToProto(secret.Order{Seq: 1}), CommittedAt: 2, Mutation: "CREATE"}))
+	f.Add(record.Events.Encode(&recordpb.Event{Id: "01J00000000000000000000000", Type: "SECRET_CREATED", Order: record.OrderToProto(secret.Order{Seq: 1}), At: 2}))
 	f.Add(record.Versions.Encode(&secret.Version{ID: "01J00000000000000000000000", Value: make(secret.Sealed, 40)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sameAsLibrary(t, record.Secrets, b)
 		sameRotation(t, b)
 		sameAsLibrary(t, record.Vaults, b)
+		sameAsLibrary(t, record.WorkItems, b)
+		sameAsLibrary(t, record.Events, b)
 		sameValue(t, b)
 	})
 }
