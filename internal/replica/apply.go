@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -15,7 +16,10 @@ type txn struct {
 	local      *Local
 	records    *bolt.Bucket
 	quarantine *bolt.Bucket
-	suspects   *bolt.Bucket
+	// inRecords and inQuarantine look up in the two.
+	inRecords    *bolt.Cursor
+	inQuarantine *bolt.Cursor
+	suspects     *bolt.Bucket
 	// meta is written when the transaction commits.
 	meta meta
 	// mark is what a crash in this transaction leaves behind, without the record.
@@ -37,6 +41,7 @@ func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 	t := &txn{local: l, meta: l.meta, mark: m, alone: alone}
 	err := f.update(func(tx *bolt.Tx) error {
 		t.records, t.quarantine, t.suspects = tx.Bucket(recordsBucket), tx.Bucket(quarantineBucket), tx.Bucket(suspectsBucket)
+		t.inRecords, t.inQuarantine = t.records.Cursor(), t.quarantine.Cursor()
 		t.records.FillPercent = 0.9 // most new records follow the others of their kind; half full the file is twice as large
 		if err := fn(t); err != nil {
 			return err
@@ -85,9 +90,17 @@ func (t *txn) lookup(key []byte) (v localValue, ok, exists bool) {
 	if !ok {
 		return v, false, false
 	}
-	b := t.records.Get(at)
+	b := get(t.inRecords, at)
 	v, err := decodeValue(at, b)
 	return v, err == nil && v.generation == t.meta.Generation, b != nil
+}
+
+// get is Get of the bucket, which needs a new cursor each time.
+func get(c *bolt.Cursor, key []byte) []byte {
+	if at, b := c.Seek(key); bytes.Equal(at, key) {
+		return b
+	}
+	return nil
 }
 
 // place is where a record is stored, valid until the next call.

@@ -112,7 +112,8 @@ func open(path string, noSync bool) (f *file, err error) {
 	}()
 	space := mappedFor(path)
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: time.Second, NoSync: noSync, InitialMmapSize: int(space), NoStatistics: true,
+		// A file that grows is synced as a whole otherwise, also without fsync of commits.
+		Timeout: time.Second, NoSync: noSync, NoGrowSync: noSync, InitialMmapSize: int(space), NoStatistics: true,
 		// A synced free list makes opening independent of the file's size.
 		FreelistType: bolt.FreelistMapType, NoFreelistSync: false,
 	})

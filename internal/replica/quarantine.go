@@ -41,7 +41,7 @@ func decodeQuarantined(key, b []byte) (*Quarantined, error) {
 
 // quarantineOf returns the entry of a record, nil if it has none.
 func (t *txn) quarantineOf(key []byte) (*Quarantined, error) {
-	if b := t.quarantine.Get(key); b != nil {
+	if b := get(t.inQuarantine, key); b != nil {
 		return decodeQuarantined(key, b)
 	}
 	return nil, nil
