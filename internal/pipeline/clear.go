@@ -8,9 +8,10 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 )
 
-// batch bounds the work items finished at once. While one batch commits the
-// next one gathers, so that under load clearing costs little per mutation.
-const batch = 60
+// batch bounds the work items finished at once, so that they are one transaction of
+// etcd. While one batch commits the next one gathers, so that under load clearing costs
+// little per mutation.
+const batch = 120
 
 // clearBatch finishes one batch of work items, but those that are delivered to other
 // regions first. An item that was put again meanwhile is left alone.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
@@ -127,22 +128,26 @@ func (g *group) board(f *flight) (batch []*waiter) {
 // await waits for the result of a transaction that waits or is under way with
 // others, until ctx ends or the time for one operation has passed.
 func (s *Shard) await(ctx context.Context, w *waiter) (int64, error) {
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
+	limit := time.NewTimer(s.timeout)
+	defer limit.Stop()
+	var err error
 	select {
 	case <-w.done:
 		runtime.Gosched() // first the next flight, for which others wait
 	case <-ctx.Done():
-		if err := s.group.leave(ctx, w); err != nil {
-			return 0, err
-		}
+		err = s.group.leave(ctx.Err(), w)
+	case <-limit.C:
+		err = s.group.leave(context.DeadlineExceeded, w)
+	}
+	if err != nil {
+		return 0, err
 	}
 	return w.result.Revision, w.result.Err
 }
 
-// leave has a caller give up, without harm to the others. It returns nil if there
-// is a result after all.
-func (g *group) leave(ctx context.Context, w *waiter) error {
+// leave has a caller give up for a cause, without harm to the others. It returns nil
+// if there is a result after all.
+func (g *group) leave(cause error, w *waiter) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	select {
@@ -157,12 +162,12 @@ func (g *group) leave(ctx context.Context, w *waiter) error {
 				break
 			}
 		}
-		return secret.Wrap(secret.CodeUnavailable, ctx.Err(), "the request ended before its transaction was sent")
+		return secret.Wrap(secret.CodeUnavailable, cause, "the request ended before its transaction was sent")
 	}
 	if w.sent.callers--; w.sent.callers == 0 {
 		w.sent.cancel() // nobody waits for it any more
 	}
-	return secret.Wrap(secret.CodeOutcomeUnknown, ctx.Err(), "the store did not answer in time; the transaction may have committed")
+	return secret.Wrap(secret.CodeOutcomeUnknown, cause, "the store did not answer in time; the transaction may have committed")
 }
 
 // close waits for the flights; from then on every caller commits by itself.

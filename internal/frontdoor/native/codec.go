@@ -3,6 +3,7 @@ package native
 import (
 	"fmt"
 	"regexp"
+	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -76,49 +77,52 @@ func message(m any) (proto.Message, error) {
 
 // refuseUnknown walks a message and refuses fields and enum values that this
 // release does not know.
-func refuseUnknown(m protoreflect.Message) *secret.Error {
+func refuseUnknown(m protoreflect.Message) (err *secret.Error) {
 	if unknown := m.GetUnknown(); len(unknown) > 0 {
 		number, _, _ := protowire.ConsumeTag(unknown)
 		return secret.Invalid("", "%s has a field that this release does not know, number %d", m.Descriptor().FullName(), number)
 	}
-	if !nests(m.Descriptor().Fields()) {
-		return nil
-	}
-	return refuseUnknownInside(m)
-}
-
-// nests reports whether one of the fields is of a kind that can hold something
-// unknown.
-func nests(fields protoreflect.FieldDescriptors) bool {
-	for i := range fields.Len() {
-		switch fields.Get(i).Kind() {
-		case protoreflect.MessageKind, protoreflect.GroupKind, protoreflect.EnumKind:
-			return true
+	for _, f := range openFields(m.Descriptor()) {
+		if !m.Has(f) {
+			continue
 		}
-	}
-	return false
-}
-
-func refuseUnknownInside(m protoreflect.Message) (err *secret.Error) {
-	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		switch {
+		switch v := m.Get(f); {
 		case f.IsMap():
-			if f.MapValue().Message() != nil {
-				v.Map().Range(func(_ protoreflect.MapKey, e protoreflect.Value) bool {
-					err = refuseUnknown(e.Message())
-					return err == nil
-				})
-			}
+			v.Map().Range(func(_ protoreflect.MapKey, e protoreflect.Value) bool {
+				err = refuseUnknown(e.Message())
+				return err == nil
+			})
 		case f.IsList():
 			err = refuseUnknownList(f, v.List())
 		case f.Message() != nil:
 			err = refuseUnknown(v.Message())
-		case f.Enum() != nil:
+		default:
 			err = refuseUnknownEnum(f, v.Enum())
 		}
-		return err == nil
-	})
-	return err
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openFieldsOf holds the fields of each type of message that can hold something unknown:
+// to walk over all that a request has costs several times as much.
+var openFieldsOf sync.Map // protoreflect.MessageDescriptor to []protoreflect.FieldDescriptor
+
+func openFields(d protoreflect.MessageDescriptor) (fields []protoreflect.FieldDescriptor) {
+	if known, ok := openFieldsOf.Load(d); ok {
+		return known.([]protoreflect.FieldDescriptor)
+	}
+	for i := range d.Fields().Len() {
+		switch f := d.Fields().Get(i); {
+		case f.IsMap() && f.MapValue().Message() == nil:
+		case f.Message() != nil, f.Enum() != nil:
+			fields = append(fields, f)
+		}
+	}
+	openFieldsOf.Store(d, fields)
+	return fields
 }
 
 func refuseUnknownList(f protoreflect.FieldDescriptor, list protoreflect.List) *secret.Error {
