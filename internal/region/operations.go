@@ -29,15 +29,14 @@ func (o operations) Status(ctx context.Context) (*lifeboatv1.GetStatusResponse, 
 	for _, c := range p.checks(ctx) {
 		status.Checks = append(status.Checks, &lifeboatv1.Check{Name: c.name, Healthy: c.err == nil, Warning: c.warning, Detail: c.detail()})
 	}
-	if s, err := p.store.get(); err == nil {
-		if revision, err := s.Revision(ctx); err == nil {
-			status.StoreRevision = revision
-		}
-	}
 	if p.pipeline == nil {
+		status.StoreRevision = o.storeRevision(ctx)
 		return status, o.addRegistered(status)
 	}
+	// The revision is asked for last: if it is the applied one, nothing has happened
+	// since, and the open work items are all there are.
 	state := p.pipeline.Status()
+	status.StoreRevision = o.storeRevision(ctx)
 	status.OpenWorkItems, status.OldestWorkItemSeconds = uint64(state.Open), state.OldestAge.Seconds() //nolint:gosec // a count
 	status.FailedMutations = uint64(state.Failed)                                                      //nolint:gosec // a count
 	for _, h := range state.Hosts {
@@ -49,6 +48,16 @@ func (o operations) Status(ctx context.Context) (*lifeboatv1.GetStatusResponse, 
 		status.Hosts = append(status.Hosts, host)
 	}
 	return status, nil
+}
+
+// storeRevision returns 0 if the store does not answer.
+func (o operations) storeRevision(ctx context.Context) int64 {
+	s, err := o.p.store.get()
+	if err != nil {
+		return 0
+	}
+	revision, _ := s.Revision(ctx)
+	return revision
 }
 
 // addRegistered lists the registered hosts as the local store knows them; which

@@ -198,7 +198,7 @@ func (c *cell) settled() {
 
 // nothingOpen returns an error if a mutation that has committed may be open still.
 func nothingOpen(s *lifeboatv1.GetStatusResponse) error {
-	if s.GetOpenWorkItems() > 0 || s.GetAppliedRevision() < s.GetStoreRevision() {
+	if s.GetOpenWorkItems() > 0 || s.GetAppliedRevision() != s.GetStoreRevision() {
 		return fmt.Errorf("%d work items are open at revision %d of %d", s.GetOpenWorkItems(), s.GetAppliedRevision(), s.GetStoreRevision())
 	}
 	return nil

@@ -142,7 +142,7 @@ func (s *source) cleared() {
 	s.t.Helper()
 	until(s.t, "all mutations are cleared", func(ctx context.Context) (bool, any, error) {
 		status, err := statusOf(ctx, s.region)
-		return status.GetOpenWorkItems() == 0 && status.GetAppliedRevision() >= status.GetStoreRevision(), status, err
+		return status.GetOpenWorkItems() == 0 && status.GetAppliedRevision() == status.GetStoreRevision(), status, err
 	})
 }
 

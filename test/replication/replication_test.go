@@ -135,7 +135,7 @@ func (s *shop) wantCleared(region string) {
 		if err != nil {
 			return false, err
 		}
-		return status.Msg.GetOpenWorkItems() == 0 && status.Msg.GetAppliedRevision() >= status.Msg.GetStoreRevision(), status.Msg
+		return status.Msg.GetOpenWorkItems() == 0 && status.Msg.GetAppliedRevision() == status.Msg.GetStoreRevision(), status.Msg
 	})
 }
 

@@ -143,7 +143,8 @@ type GetStatusResponse struct {
 	// Age of the oldest of them.
 	OldestWorkItemSeconds float64 `protobuf:"fixed64,9,opt,name=oldest_work_item_seconds,json=oldestWorkItemSeconds,proto3" json:"oldest_work_item_seconds,omitempty"`
 	FailedMutations       uint64  `protobuf:"varint,10,opt,name=failed_mutations,json=failedMutations,proto3" json:"failed_mutations,omitempty"`
-	// Revision of the store, and the one this process has applied.
+	// Revision of the store, 0 if it does not answer, and the one this process has
+	// applied. If they are the same there are no other open work items.
 	StoreRevision   int64   `protobuf:"varint,11,opt,name=store_revision,json=storeRevision,proto3" json:"store_revision,omitempty"`
 	AppliedRevision int64   `protobuf:"varint,12,opt,name=applied_revision,json=appliedRevision,proto3" json:"applied_revision,omitempty"`
 	Hosts           []*Host `protobuf:"bytes,13,rep,name=hosts,proto3" json:"hosts,omitempty"`
