@@ -9,9 +9,9 @@ import (
 )
 
 // batch bounds the work items finished at once, so that they are one transaction of
-// etcd. While one batch commits the next one gathers, so that under load clearing costs
-// little per mutation.
-const batch = 120
+// etcd, also if there is a message for each of secret.MaxTargets regions. While one batch
+// commits the next one gathers, so that under load clearing costs little per mutation.
+const batch = 116
 
 // clearBatch finishes one batch of work items, but those that are delivered to other
 // regions first. An item that was put again meanwhile is left alone.

@@ -185,8 +185,11 @@ var (
 )
 
 var (
-	protoOrders = rapid.Map(orders, record.OrderToProto)
-	dataKeys    = rapid.Custom(func(t *rapid.T) *recordpb.DataKey {
+	protoOrders = rapid.OneOf(
+		rapid.Map(orders, record.OrderToProto), rapid.Just((*recordpb.Order)(nil)),
+		rapid.Map(count, func(seq uint64) *recordpb.Order { return &recordpb.Order{Seq: seq} }),
+	)
+	dataKeys = rapid.Custom(func(t *rapid.T) *recordpb.DataKey {
 		return &recordpb.DataKey{
 			Scope: text[string]().Draw(t, "scope"), Generation: rapid.Uint32().Draw(t, "generation"), Purpose: text[string]().Draw(t, "purpose"),
 			Wrapped: content[[]byte]().Draw(t, "wrapped"), MasterKey: text[string]().Draw(t, "master"), CreatedAt: rapid.Int64().Draw(t, "created"),

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/replica"
 	"github.com/lifeboat-secrets/lifeboat/internal/skiptest"
@@ -86,4 +88,54 @@ func TestAFullDisk(t *testing.T) {
 		t.Errorf("it was rebuilt: %+v", p)
 	}
 	h.mustEqual(m)
+}
+
+// A host whose file has reached the limit of its process goes on serving what it has, and
+// catches up when there is none.
+func TestAFileThatMayNotGrow(t *testing.T) {
+	for _, noSync := range []bool{true, false} {
+		t.Run(fmt.Sprint("without fsync: ", noSync), func(t *testing.T) {
+			m := newMemory()
+			opts := options(t, m)
+			opts.NoSync = noSync
+			h := start(t, opts)
+			h.wait(m.put(name(1), ref(1)))
+			unlimited := limitFiles(t, 24<<20)
+			last := int64(0)
+			for n := range 1200 {
+				key := record.Key(fmt.Sprintf("%sv/large%d", record.SecretNamePrefix, n))
+				last = m.put(key, append([]byte{1}, bytes.Repeat([]byte{'x'}, 32<<10)...))
+			}
+			h.until("beyond the limit", func(p replica.Position) bool { return p.Err != nil })
+			h.mustHave(name(1), ref(1))
+			if p := h.Position(); !p.Synced || p.Rebuilds > 0 {
+				t.Errorf("beyond the limit: %+v", p)
+			}
+			unlimited()
+			h.wait(last)
+			if p := h.Position(); p.Rebuilds > 0 {
+				t.Errorf("it was rebuilt: %+v", p)
+			}
+			h.mustEqual(m)
+		})
+	}
+}
+
+// limitFiles has this process write no larger files; the returned function ends that.
+func limitFiles(t *testing.T, size uint64) (end func()) {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(unix.RLIMIT_FSIZE, &syscall.Rlimit{Cur: size, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	end = func() {
+		if err := syscall.Setrlimit(unix.RLIMIT_FSIZE, &before); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(end)
+	return end
 }

@@ -187,7 +187,7 @@ func (f *file) update(fn func(*bolt.Tx) error) (err error) {
 		return errors.Join(err, tx.Rollback())
 	}
 	err = tx.Commit()
-	if errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EINVAL) {
+	if (errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EINVAL)) && !f.mayNotGrow() {
 		f.isBad.Store(true) // a page number beyond what any file can have
 		return damage(err)
 	}
@@ -195,6 +195,19 @@ func (f *file) update(fn func(*bolt.Tx) error) (err error) {
 		return secret.Wrap(secret.CodeUnavailable, err, "cannot write the local store")
 	}
 	return nil
+}
+
+// mayNotGrow reports whether the process or the file system allows no larger file.
+func (f *file) mayNotGrow() bool {
+	info, err := os.Stat(f.db.Path())
+	if err != nil {
+		return false
+	}
+	if err := os.Truncate(f.db.Path(), info.Size()+int64(f.db.AllocSize)); err != nil {
+		return errors.Is(err, syscall.EFBIG)
+	}
+	_ = os.Truncate(f.db.Path(), info.Size()) // else it is longer than it need be
+	return false
 }
 
 // abandon ends a write transaction that panicked; if that panics too, bbolt's
