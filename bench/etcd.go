@@ -68,9 +68,9 @@ func serveEtcd(args []string) (err error) {
 type etcdWriter struct {
 	client      *clientv3.Client
 	create, put shape
-	// fixed are the keys that every transaction compares.
-	fixed     [2]string
-	revisions [2]int64
+	// fixed are the keys that many transactions compare.
+	fixed     [3]string
+	revisions [3]int64
 	made      atomic.Int64
 }
 
@@ -99,7 +99,7 @@ func (w *etcdWriter) pair(ctx context.Context, n *atomic.Int64) error {
 	for _, s := range []shape{w.create, w.put} {
 		var cmps []clientv3.Cmp
 		var puts []clientv3.Op
-		for i, key := range w.fixed {
+		for i, key := range w.fixed[:s.Fixed] {
 			cmps = append(cmps, clientv3.Compare(clientv3.ModRevision(key), "=", w.revisions[i]))
 		}
 		for i, write := range s.Writes {

@@ -103,9 +103,10 @@ func measureWrites(ctx context.Context, b *bench) (err error) {
 
 // shape is what a transaction looks like to the store.
 type shape struct {
-	// Conditions is how many of them it has.
-	Conditions int
-	Writes     []writeShape
+	// Fixed is how many conditions it has on records that others have them on too, and
+	// Conditions how many in all.
+	Fixed, Conditions int
+	Writes            []writeShape
 }
 
 type writeShape struct {
@@ -115,11 +116,11 @@ type writeShape struct {
 	Same int
 }
 
-// Conditions of the transactions: the fence, the active data key, the record,
-// and for a creation the name.
-const (
-	createConditions = 4
-	putConditions    = 3
+// Conditions of the transactions: the fence, the active data key and for a creation the
+// vault, which are fixed; the record, and for a creation the name.
+var (
+	createShape = shape{Fixed: 3, Conditions: 5}
+	putShape    = shape{Fixed: 2, Conditions: 3}
 )
 
 // shapes makes a secret, puts to it, and looks at what came of it in the store.
@@ -156,9 +157,9 @@ func (c *cluster) shapes(ctx context.Context) ([]shape, error) {
 			case !touches(changes, record.VersionPrefix):
 			case created == nil:
 				created = changes
-				shapes[0] = shapeOf(createConditions, changes, nil)
+				shapes[0] = createShape.of(changes, nil)
 			case !touches(changes, record.SecretNamePrefix):
-				shapes[1] = shapeOf(putConditions, changes, created)
+				shapes[1] = putShape.of(changes, created)
 				return errSeen
 			}
 		}
@@ -174,8 +175,8 @@ func touches(changes []record.Change, prefix string) bool {
 	return slices.ContainsFunc(changes, func(c record.Change) bool { return c.Key.HasPrefix(prefix) })
 }
 
-func shapeOf(conditions int, changes, created []record.Change) shape {
-	s := shape{Conditions: conditions}
+// of returns the shape with the writes that made the changes.
+func (s shape) of(changes, created []record.Change) shape {
 	for _, change := range changes {
 		same := slices.IndexFunc(created, func(c record.Change) bool { return c.Key == change.Key })
 		s.Writes = append(s.Writes, writeShape{KeyBytes: len(change.Key), ValueBytes: len(change.Value), Same: same})
