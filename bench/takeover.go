@@ -221,10 +221,10 @@ func (r *replicated) lacksNothing(ctx context.Context, from string) error {
 	if err != nil {
 		return err
 	}
-	if status.Msg.GetAppliedRevision() != status.Msg.GetStoreRevision() {
-		return errors.New("it is not known yet what waits")
+	if err := lifeboattest.Cleared(status.Msg); err != nil {
+		return err
 	}
-	waiting := status.Msg.GetOpenWorkItems() + uint64(len(takeovers.Msg.GetTakeovers()))
+	waiting := uint64(len(takeovers.Msg.GetTakeovers()))
 	for _, q := range queues.Msg.GetQueues() {
 		waiting += q.GetDepth()
 	}

@@ -50,7 +50,7 @@ func state(t *testing.T, a *lifeboattest.Account) string {
 	eventually(t, "nothing is under way", func() bool {
 		now := status()
 		revision = now.GetStoreRevision()
-		return now.GetOpenWorkItems() == 0 && now.GetAppliedRevision() == revision
+		return lifeboattest.Cleared(now) == nil
 	})
 	c := a.Client(shared.Control())
 	list := do(t, c.ListSecrets, &lifeboatv1.ListSecretsRequest{Vault: a.Vault})

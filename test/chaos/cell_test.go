@@ -18,6 +18,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/controlsocket"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
+	"github.com/lifeboat-secrets/lifeboat/lifeboattest"
 )
 
 // cell is a region of real processes on this machine.
@@ -174,7 +175,7 @@ func (c *cell) settled() {
 		if err != nil {
 			return err
 		}
-		if err := nothingOpen(state); err != nil {
+		if err := lifeboattest.Cleared(state); err != nil {
 			return err
 		}
 		for _, p := range c.processes() {
@@ -194,14 +195,6 @@ func (c *cell) settled() {
 		}
 		return nil
 	})
-}
-
-// nothingOpen returns an error if a mutation that has committed may be open still.
-func nothingOpen(s *lifeboatv1.GetStatusResponse) error {
-	if s.GetOpenWorkItems() > 0 || s.GetAppliedRevision() != s.GetStoreRevision() {
-		return fmt.Errorf("%d work items are open at revision %d of %d", s.GetOpenWorkItems(), s.GetAppliedRevision(), s.GetStoreRevision())
-	}
-	return nil
 }
 
 // list asks for a page of secrets and returns how fresh it is.

@@ -221,7 +221,7 @@ func (w *regionsWorld) quiet() {
 			}
 			status, err := operator.GetStatus(ctx, &lifeboatv1.GetStatusRequest{})
 			if err == nil {
-				err = nothingOpen(status)
+				err = lifeboattest.Cleared(status)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)

@@ -142,7 +142,8 @@ func (s *source) cleared() {
 	s.t.Helper()
 	until(s.t, "all mutations are cleared", func(ctx context.Context) (bool, any, error) {
 		status, err := statusOf(ctx, s.region)
-		return status.GetOpenWorkItems() == 0 && status.GetAppliedRevision() == status.GetStoreRevision(), status, err
+		open := lifeboattest.Cleared(status)
+		return open == nil, fmt.Sprint(open), err // text, which is the same while nothing changes
 	})
 }
 

@@ -132,10 +132,10 @@ func (s *shop) wantCleared(region string) {
 	s.t.Helper()
 	until(s.t, region+" has cleared everything", func(ctx context.Context) (bool, any) {
 		status, err := s.regions.Region(region).Operator().GetStatus(ctx, connect.NewRequest(&lifeboatv1.GetStatusRequest{}))
-		if err != nil {
-			return false, err
+		if err == nil {
+			err = lifeboattest.Cleared(status.Msg)
 		}
-		return status.Msg.GetOpenWorkItems() == 0 && status.Msg.GetAppliedRevision() == status.Msg.GetStoreRevision(), status.Msg
+		return err == nil, err
 	})
 }
 
