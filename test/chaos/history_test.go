@@ -190,9 +190,23 @@ func checkRegister(name string, ops []operation, final map[uint64]string) []erro
 	}
 	switch porcupine.CheckOperationsTimeout(register, history, registerTimeout) {
 	case porcupine.Illegal:
-		return []error{fmt.Errorf("%s: the %d operations are not those of a register", name, len(history))}
+		return []error{fmt.Errorf("%s: the %d operations are not those of a register; %s", name, len(history), overtaken(ops))}
 	case porcupine.Unknown:
 		return []error{fmt.Errorf("%s: no order of the %d operations was found in %s", name, len(history), registerTimeout)}
 	}
 	return nil
+}
+
+// overtaken names an operation on a newer state that had ended before a read of
+// an older one began: what most breaches of a register come down to.
+func overtaken(ops []operation) string {
+	for _, read := range ops {
+		for _, newer := range ops {
+			if !read.put && read.latest && read.known() && newer.known() && (newer.put || newer.latest) &&
+				newer.ended < read.began && newer.seq > read.seq {
+				return fmt.Sprintf("after %s, %s", newer, read)
+			}
+		}
+	}
+	return "no read is older than what ended before it"
 }

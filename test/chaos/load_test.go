@@ -243,7 +243,7 @@ func (l *load) readInSession(ctx context.Context, client int, p *process, regist
 	if t, ok := sessions.Load(sessionKey{client, register}); ok {
 		mine = t.(token)
 	}
-	state, ok := l.read(ctx, p, operation{secret: register, client: client, session: true}, mine)
+	state, ok := l.read(ctx, p, operation{secret: register, client: client, session: true, began: l.now()}, mine)
 	if ok {
 		sessions.Store(sessionKey{client, register}, state)
 	}
@@ -251,23 +251,24 @@ func (l *load) readInSession(ctx context.Context, client int, p *process, regist
 
 // readLatest reads with the newest token that any client has.
 func (l *load) readLatest(ctx context.Context, client int, r *rand.Rand) {
-	register := pick(r, l.registers)
+	// It begins before the token is looked up: what ends in between may be newer.
+	o := operation{secret: pick(r, l.registers), client: client, latest: true, began: l.now()}
 	l.mu.Lock()
-	newest := l.latest[register]
+	newest := l.latest[o.secret]
 	l.mu.Unlock()
-	l.read(ctx, l.process(r), operation{secret: register, client: client, latest: true}, newest)
+	l.read(ctx, l.process(r), o, newest)
 }
 
 // readAny reads without a token.
 func (l *load) readAny(ctx context.Context, client int, r *rand.Rand) {
-	l.read(ctx, l.process(r), operation{secret: pick(r, l.registers), client: client}, token{})
+	l.read(ctx, l.process(r), operation{secret: pick(r, l.registers), client: client, began: l.now()}, token{})
 }
 
 func (l *load) read(ctx context.Context, p *process, o operation, needs token) (token, bool) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	c := p.client(l.cell.admin)
-	o.began, o.needs = l.now(), needs.seq
+	o.needs = needs.seq
 	answer, _, err := invoke(ctx, c.secrets.GetSecretValue, c, &lifeboatv1.GetSecretValueRequest{
 		Vault: vaultName, Secret: o.secret, RevisionToken: needs.text,
 	})

@@ -55,7 +55,7 @@ func TestCheckerFindsBreaches(t *testing.T) {
 		{name: "older than the token", bad: []operation{read(5, "c", 3, 4, 120, 130)}, want: "older than the token"},
 		{name: "a session goes back", bad: []operation{read(2, "a", 1, 0, 45, 48)}, want: "went back"},
 		{name: "a session misses its own put", bad: []operation{read(1, "c", 3, 0, 120, 130)}, want: "went back"},
-		{name: "a register goes back for another client", bad: []operation{read(6, "c", 3, 0, 120, 130)}, want: "not those of a register"},
+		{name: "a register goes back for another client", bad: []operation{read(6, "c", 3, 0, 120, 130)}, want: "not those of a register; after client 1 puts d"},
 		{name: "a register shows what came later", bad: []operation{read(6, "c", 3, 0, 11, 12)}, want: "not those of a register"},
 		{name: "an unanswered put comes and goes", bad: []operation{read(7, "c", 3, 0, 51, 53)}, want: "not those of a register"},
 	} {
