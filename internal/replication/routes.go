@@ -223,7 +223,7 @@ func (r *Routes) Concerns(view record.View, region secret.RegionName, key record
 		if errors.Is(err, record.ErrNotFound) {
 			return false, nil
 		}
-		return err == nil && (v.Ownership.Home == region || slices.Contains(v.Replication.Holders(), region)), err
+		return err == nil && v.HeldBy(region), err
 	}
 	if key.HasPrefix(record.VaultPrefix) {
 		return true, nil

@@ -169,68 +169,13 @@ func (s *Sender) accountOf(vault record.Key) (buried, live []record.Key, err err
 		if err != nil {
 			return err
 		}
-		if buried, err = buriedIdentitiesOf(view, v.Account); err == nil {
-			live, err = identitiesOf(view, v.Account)
+		if buried, err = record.BuriedIdentityKeys(view, v.Account); err == nil {
+			live, err = record.IdentityKeys(view, v.Account)
 		}
+		live = append([]record.Key{record.AccountKey(v.Account)}, live...)
 		return err
 	})
 	return buried, live, err
-}
-
-// identitiesOf returns the keys of an account's records, each after what it
-// belongs to.
-func identitiesOf(view record.View, account secret.AccountID) ([]record.Key, error) {
-	keys := []record.Key{record.AccountKey(account)}
-	for _, prefix := range []string{
-		record.PrincipalPrefix, record.CredentialOfPrefix, record.PolicyPrefix,
-		record.TrustPrefix, record.BindingPrefix, record.IssuerPrefix, record.IssuerKeysPrefix,
-	} {
-		prefix += string(account) + "/"
-		var decodeErr error
-		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-			key := stored.Key
-			if key.HasPrefix(record.CredentialOfPrefix) {
-				var id string
-				if id, decodeErr = record.DecodeReference(stored.Value); decodeErr != nil {
-					return false
-				}
-				key = record.CredentialKey(secret.CredentialID(id))
-			}
-			keys = append(keys, key)
-			return true
-		})
-		if err = errors.Join(err, decodeErr); err != nil {
-			return nil, err
-		}
-	}
-	return keys, nil
-}
-
-// buriedIdentitiesOf returns the keys of an account's records that are deleted and not
-// forgotten yet.
-func buriedIdentitiesOf(view record.View, account secret.AccountID) (keys []record.Key, err error) {
-	for _, prefix := range []string{
-		record.PrincipalPrefix + string(account) + "/", record.CredentialPrefix, record.PolicyPrefix + string(account) + "/",
-		record.TrustPrefix + string(account) + "/", record.BindingPrefix + string(account) + "/",
-		record.IssuerPrefix + string(account) + "/", record.IssuerKeysPrefix + string(account) + "/",
-	} {
-		prefix = string(record.TombstoneKey(record.Key(prefix)))
-		var decodeErr error
-		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-			var grave *secret.Tombstone
-			if grave, decodeErr = record.Tombstones.Decode(stored.Value); decodeErr != nil {
-				return false
-			}
-			if grave.Account == account {
-				keys = append(keys, record.Key(grave.Record))
-			}
-			return true
-		})
-		if err = errors.Join(err, decodeErr); err != nil {
-			return nil, err
-		}
-	}
-	return keys, nil
 }
 
 // sendSecrets sends the secrets of a vault from the bookmark on.

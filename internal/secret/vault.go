@@ -65,6 +65,12 @@ func (v *Vault) Update(m Mutation, description *string, setTags map[string]strin
 	return nil
 }
 
+// HeldBy reports whether a region holds the vault's record: its home, and those that
+// hold its secrets or some of them.
+func (v *Vault) HeldBy(region RegionName) bool {
+	return v.Ownership.Home == region || slices.Contains(v.Replication.Holders(), region)
+}
+
 // MoveHome moves the vault's home, as its ownership has moved, to a region that is a target of it; the former
 // home becomes a target, under the key that it has there. Errors: CodeInvalid if
 // the region is not a target of the whole vault.

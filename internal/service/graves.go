@@ -479,7 +479,7 @@ func meantForPeer(view record.View, key record.Key, peer secret.RegionName) (her
 		return true, sec.State == secret.Deleted || meantFor(vault, sec, peer), nil
 	case key.HasPrefix(record.VaultPrefix):
 		v, err := record.Vaults.Decode(stored.Value)
-		return true, err != nil || holds(v, peer), err
+		return true, err != nil || v.HeldBy(peer), err
 	}
 	return true, true, nil
 }

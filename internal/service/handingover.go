@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -298,38 +297,4 @@ func Moves(view record.View) (all []*recordpb.Move, err error) {
 		return true
 	})
 	return all, err
-}
-
-// identitiesOf are the prefixes of the keys of who may do what in an account.
-func identitiesOf(account secret.AccountID) (prefixes []string) {
-	for _, prefix := range []string{
-		record.PrincipalPrefix, record.CredentialOfPrefix, record.PolicyPrefix, record.TrustPrefix, record.BindingPrefix,
-		record.IssuerPrefix, record.IssuerKeysPrefix,
-	} {
-		prefixes = append(prefixes, prefix+string(account)+"/")
-	}
-	return prefixes
-}
-
-// identityKeys returns the keys of who may do what in an account.
-func identityKeys(view record.View, account secret.AccountID) (keys []record.Key, err error) {
-	for _, prefix := range identitiesOf(account) {
-		var inner error
-		err := view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
-			key := stored.Key
-			if strings.HasPrefix(prefix, record.CredentialOfPrefix) {
-				var id string
-				if id, inner = record.DecodeReference(stored.Value); inner != nil {
-					return false
-				}
-				key = record.CredentialKey(secret.CredentialID(id))
-			}
-			keys = append(keys, key)
-			return true
-		})
-		if err = errors.Join(err, inner); err != nil {
-			return nil, err
-		}
-	}
-	return keys, nil
 }

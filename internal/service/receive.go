@@ -309,7 +309,7 @@ func (a *arrival) meantForUs() bool {
 		return true
 	}
 	v, err := record.Vaults.Decode(a.shipment.State)
-	return err == nil && holds(v, a.service.Region)
+	return err == nil && v.HeldBy(a.service.Region)
 }
 
 // mayHold refuses a vault whose allowed regions do not have this one, whatever its

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"slices"
 
 	"github.com/oklog/ulid/v2"
 
@@ -14,11 +13,6 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
-
-// holds reports whether a vault's record names the region as one that holds it.
-func holds(v *secret.Vault, region secret.RegionName) bool {
-	return v.Ownership.Home == region || slices.Contains(v.Replication.Holders(), region)
-}
 
 // meantFor reports whether a secret of the vault is meant for the region.
 func meantFor(v *secret.Vault, sec *secret.Secret, region secret.RegionName) bool {

@@ -60,7 +60,7 @@ func (m *MoveScope) add(view record.View, h *handingOver, stored record.Stored) 
 	case !moves:
 	case stored.Key.HasPrefix(record.AccountPrefix):
 		m.Accounts++
-		keys, err := identityKeys(view, secret.AccountID(stored.Key[len(record.AccountPrefix):]))
+		keys, err := record.IdentityKeys(view, secret.AccountID(stored.Key[len(record.AccountPrefix):]))
 		m.Identities += uint64(len(keys))
 		return err
 	case stored.Key.HasPrefix(record.VaultPrefix):
@@ -124,7 +124,7 @@ func (h *handingOver) accountStays(view record.View, id secret.AccountID) (*Unmo
 	}
 	stays := &Unmovable{Kind: "ACCOUNT", ID: string(id), Name: account.Name, Reason: fmt.Sprintf("it has no vault, so %s does not hold it", h.to)}
 	err = scanVaultsOf(view, id, func(v *secret.Vault) bool {
-		if !holds(v, h.to) {
+		if !v.HeldBy(h.to) {
 			stays = &Unmovable{Kind: "ACCOUNT", ID: string(id), Name: account.Name, Reason: fmt.Sprintf("%s does not hold its vault %s", h.to, v.Name)}
 			return false
 		}
@@ -186,7 +186,7 @@ func (h *handingOver) account(ctx context.Context, key record.Key) error {
 	}
 	wave.unit = true
 	// The account's home is elsewhere now, so that nothing is made in it any more.
-	keys, err := identityKeys(h.service.Store.View(ctx), owner.Account)
+	keys, err := record.IdentityKeys(h.service.Store.View(ctx), owner.Account)
 	if err != nil {
 		return err
 	}

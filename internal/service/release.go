@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/record/recordpb"
@@ -214,8 +215,8 @@ func (a *arrival) releaseAccount(ctx context.Context) error {
 		return err
 	}
 	account := string(incoming.account)
-	for _, prefix := range inAccount {
-		if err := a.dropRange(ctx, incoming.account, prefix+account+"/"); err != nil {
+	for _, prefix := range slices.Backward(record.IdentityPrefixes(incoming.account)) {
+		if err := a.dropRange(ctx, incoming.account, prefix); err != nil {
 			return err
 		}
 	}
@@ -232,13 +233,6 @@ func (a *arrival) releaseAccount(ctx context.Context) error {
 	})
 }
 
-// inAccount are the prefixes of what an account has besides vaults, each before what it
-// belongs to.
-var inAccount = []string{
-	record.TrustPrefix, record.IssuerKeysPrefix, record.IssuerPrefix, record.BindingPrefix,
-	record.PolicyPrefix, record.CredentialOfPrefix, record.PrincipalPrefix,
-}
-
 // keepsAccount reports whether an account stays: this region holds a vault of it, or is
 // the home of the account or of anybody in it, or will be when somebody asks.
 func (a *arrival) keepsAccount(view record.View, account *secret.Account) (bool, error) {
@@ -247,11 +241,10 @@ func (a *arrival) keepsAccount(view record.View, account *secret.Account) (bool,
 		return occupied, err
 	}
 	own, err := a.isHomeOf(view, record.AccountKey(account.ID), account.Ownership)
-	for _, prefix := range inAccount {
+	for _, prefix := range record.IdentityPrefixes(account.ID) {
 		if own || err != nil {
 			return own, err
 		}
-		prefix += string(account.ID) + "/"
 		var inner error
 		err = view.Scan(record.Key(prefix), record.PrefixEnd(prefix), func(stored record.Stored) bool {
 			own, inner = a.isHomeOfStored(view, stored)

@@ -31,7 +31,7 @@ var errListFull = errors.New("the list is full")
 func (s *Service) ListReplicas(view record.View, lost, heir secret.RegionName, start record.Key) (found []Replica, next record.Key, err error) {
 	l := &replicaList{lost: lost, heir: heir, accounts: map[secret.AccountID]bool{}}
 	err = scanAll(view, record.Vaults, record.VaultPrefix, func(v *secret.Vault) bool {
-		l.accounts[v.Account] = l.accounts[v.Account] || holds(v, heir)
+		l.accounts[v.Account] = l.accounts[v.Account] || v.HeldBy(heir)
 		return true
 	})
 	if err != nil {
@@ -78,7 +78,7 @@ func (l *replicaList) add(stored record.Stored) error {
 		return err
 	case stored.Key.HasPrefix(record.VaultPrefix):
 		v, err := record.Vaults.Decode(stored.Value)
-		if err != nil || !holds(v, l.lost) {
+		if err != nil || !v.HeldBy(l.lost) {
 			return err
 		}
 		r := Replica{Key: stored.Key, Withheld: !secret.MeantFor(v.Ownership.Home, v.Replication, v.Ownership.Home, nil, l.heir)}

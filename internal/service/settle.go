@@ -103,7 +103,7 @@ func hasTakenOver(view record.View, region secret.RegionName, key record.Key) (b
 func maySucceed(view record.View, held heldRecord, heir secret.RegionName) (bool, error) {
 	if held.revision > 0 && held.key.HasPrefix(record.VaultPrefix) {
 		v, err := record.Vaults.Decode(held.stored.Value)
-		return err == nil && holds(v, heir), err
+		return err == nil && v.HeldBy(heir), err
 	}
 	if held.revision == 0 {
 		return true, nil // of what is deleted nothing is left that could be taken
@@ -114,7 +114,7 @@ func maySucceed(view record.View, held heldRecord, heir secret.RegionName) (bool
 // accountHeldIn reports whether a region holds a vault of the account.
 func accountHeldIn(view record.View, account secret.AccountID, region secret.RegionName) (found bool, err error) {
 	err = scanVaultsOf(view, account, func(v *secret.Vault) bool {
-		found = holds(v, region)
+		found = v.HeldBy(region)
 		return !found
 	})
 	return found, err
