@@ -197,9 +197,7 @@ func (c *Canary) get(ctx context.Context, r Reader, token string) (*lifeboatv1.G
 // judge notes what an answer means and reports whether it is right.
 func (c *Canary) judge(read *Read, got *lifeboatv1.GetSecretValueResponse, err error) bool {
 	if err != nil {
-		if client.CodeOf(err) != client.CodeCanceled || read.Result == "" {
-			read.Result = resultOf(err) // else what was found before says more than that the time is over
-		}
+		read.Result = read.afterError(err)
 		return false
 	}
 	read.AgeSeconds, read.FromStore = got.GetFreshness().GetAgeSeconds(), got.GetFreshness().GetFromStore()

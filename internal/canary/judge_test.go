@@ -32,7 +32,8 @@ func TestJudge(t *testing.T) {
 		{"no answer", "", 4, nil, failed(client.CodeUnavailable), "unavailable", true},
 		{"denied", "", 4, nil, failed(client.CodeDenied), "permission_denied", false},
 		{"the time is over while it is late", Late, 4, nil, failed(client.CodeCanceled), Late, true},
-		{"the time is over before any answer", "", 4, nil, failed(client.CodeCanceled), "canceled", true},
+		{"the time is over before any answer", "", 4, nil, failed(client.CodeCanceled), NoAnswer, true},
+		{"the time is over before the answer with the token", OK, 4, nil, failed(client.CodeCanceled), NoAnswer, true},
 		{"an error of another kind", "", 4, nil, errors.New("x"), "internal", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

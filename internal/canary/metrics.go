@@ -36,7 +36,7 @@ func NewMetrics() *Metrics {
 		registry:    prometheus.NewRegistry(),
 		rounds:      counters("rounds_total", "Rounds by result: ok, or failed in part.", "result"),
 		writes:      counters("writes_total", "Writes by result: ok or the code of the error.", "result"),
-		reads:       counters("reads_total", "Reads by host and result: ok, late, went_back, wrong_value or the code of the error.", "host", "result"),
+		reads:       counters("reads_total", "Reads by host and result: ok, late, no_answer, went_back, wrong_value or the code of the error.", "host", "result"),
 		write:       prometheus.NewHistogram(histogram("write_duration_seconds", "Time of a write until it was acknowledged.")),
 		visible:     prometheus.NewHistogramVec(histogram("visible_duration_seconds", "Time from the acknowledgement of a write until the host showed it."), []string{"host"}),
 		read:        prometheus.NewHistogramVec(histogram("read_duration_seconds", "Time of a read with a revision token."), []string{"host"}),

@@ -14,6 +14,8 @@ const (
 	Late = "late"
 	// WentBack means that a host showed an older version than before.
 	WentBack = "went_back"
+	// NoAnswer means that a host did not answer within the time allowed.
+	NoAnswer = "no_answer"
 	// WrongValue means that a host showed a value that was not written.
 	WrongValue = "wrong_value"
 )
@@ -41,7 +43,7 @@ func (w Write) OK() bool { return w.Result == OK }
 // Read is what one host answered.
 type Read struct {
 	Host string `json:"host"`
-	// Result is OK, Late, WentBack, WrongValue or the code of an error.
+	// Result is OK, Late, NoAnswer, WentBack, WrongValue or the code of an error.
 	Result string `json:"result"`
 	// VisibleMilliseconds is the time from the acknowledgement of the write until
 	// the host showed it; 0 if it did not.
@@ -65,6 +67,18 @@ func (r Read) mayStillCome() bool {
 		return false
 	}
 	return true
+}
+
+// afterError is the result after an error. That the time is over says less than what
+// was found before.
+func (r Read) afterError(err error) string {
+	switch {
+	case client.CodeOf(err) != client.CodeCanceled:
+		return resultOf(err)
+	case r.Result == "" || r.Result == OK:
+		return NoAnswer
+	}
+	return r.Result
 }
 
 func resultOf(err error) string {

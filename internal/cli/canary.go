@@ -49,8 +49,9 @@ the acknowledgement does each host show it?
 The value is in a secret of its own, in a vault of its own unless --in-vault names
 one; both are removed in the end. The token needs to be one that may do that.
 
-Results: ok; late, if a host does not show the value within --within; went_back,
-if it shows an older version than before; wrong_value; or the code of an error.
+Results: ok; late, if a host does not show the value within --within; no_answer,
+if it does not answer by then; went_back, if it shows an older version than
+before; wrong_value; or the code of an error.
 The exit code is 1 if any round of --once or --rounds failed.`,
 		Example: `  lifeboat canary https://host-1:8200 https://host-2:8200
   lifeboat canary --once && echo healthy
