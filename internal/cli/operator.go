@@ -22,7 +22,7 @@ func (a *app) operatorCommand() *cobra.Command {
 		Use: "operator", Short: "Run a region: initialise it, look after hosts and failures",
 		Example: "  lifeboat operator init --data-dir /var/lib/lifeboat --to-file operator.token\n  lifeboat operator status",
 	}
-	c.AddCommand(a.operatorInit(), a.operatorStatus(), a.operatorHosts(), a.operatorRemoveHost(), a.operatorFailed("failed"), a.operatorRetry(),
+	c.AddCommand(a.operatorInit(), a.operatorRecover(), a.operatorStatus(), a.operatorHosts(), a.operatorRemoveHost(), a.operatorFailed("failed"), a.operatorRetry(),
 		a.operatorBreakGlass(), a.operatorReopenAudit(), a.operatorBackup(), a.operatorVerify(), a.operatorRestore(), a.operatorRebuild(), a.operatorSupportBundle(), a.operatorCheckStart(),
 		a.operatorFormats(), a.operatorKey())
 	return c
@@ -89,6 +89,46 @@ output. A region that was initialised before is refused and stays as it is.`,
 	}
 	s.add(c)
 	once.add(c, "token")
+	return c
+}
+
+func (a *app) operatorRecover() *cobra.Command {
+	var s socketFlag
+	var once onceFlag
+	var expires time.Duration
+	c := &cobra.Command{
+		Use: "recover", Short: "Make an operator's token for a region whose operators have lost theirs", Args: args(),
+		Long: `Make a token that may do what operators may, over the control socket of a control
+process: who may run as the process's user may do that. The token is of an
+operator called recovery and is printed once, alone on standard output. It stops
+working after --expires, and when the command is run again. What the operators
+made stays as it is; use the token to make them new tokens of their own.`,
+		Example: `  lifeboat operator recover --data-dir /var/lib/lifeboat --to-file recovery.token
+  LIFEBOAT_TOKEN=$(lifeboat operator recover --data-dir /var/lib/lifeboat) \
+    lifeboat token create operator`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			socket, err := s.open()
+			if err != nil {
+				return err
+			}
+			defer socket.Close()
+			if err := once.check(); err != nil {
+				return err
+			}
+			made, err := socket.Recover(c.Context(), expires)
+			if err != nil {
+				return err
+			}
+			token, until := string(made.Token.Reveal()), made.ExpiresAt.UTC().Format(time.RFC3339)
+			if a.flags.output == outputJSON && once.file == "" {
+				return writeJSON(a.Stdout, map[string]string{"operator": made.Operator, "token": token, "expires_at": until})
+			}
+			return a.showOnce(once, token, "token of the operator recovery, until "+until)
+		},
+	}
+	s.add(c)
+	once.add(c, "token")
+	c.Flags().DurationVar(&expires, "expires", time.Hour, "when the token stops working, from now: 1m to 24h")
 	return c
 }
 

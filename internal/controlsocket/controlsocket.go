@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -59,6 +60,29 @@ func (c *Client) Initialize(ctx context.Context) (Initialized, error) {
 	return Initialized{
 		Region: answer.Region, Incarnation: answer.Incarnation, Operator: answer.Operator, Token: secret.NewPlaintext([]byte(answer.Token)),
 	}, nil
+}
+
+// Recovered is what Recover made.
+type Recovered struct {
+	// Operator is the ID of the principal that the token is of.
+	Operator  string
+	Token     secret.Plaintext
+	ExpiresAt time.Time
+}
+
+// Recover makes a token that may do what operators may, for who has none any more. It
+// works for expiresIn, 1 min to 24 h, and no longer than until the next one is made.
+// secret.CodeOutcomeUnknown says that it may have been made: ask for another one.
+func (c *Client) Recover(ctx context.Context, expiresIn time.Duration) (Recovered, error) {
+	var answer struct {
+		Operator, Token string
+		ExpiresAt       time.Time `json:"expires_at"`
+	}
+	body := map[string]int64{"expires_in_seconds": int64(expiresIn / time.Second)}
+	if err := c.call(ctx, http.MethodPost, "/v1/recover", body, &answer); err != nil {
+		return Recovered{}, err
+	}
+	return Recovered{Operator: answer.Operator, Token: secret.NewPlaintext([]byte(answer.Token)), ExpiresAt: answer.ExpiresAt}, nil
 }
 
 // ReopenAudit makes the process open its audit files again.

@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	actionBackup  = "OperatorBackup"
-	actionRestore = "OperatorRestore"
+	actionInitialize = "OperatorInitialize"
+	actionBreakGlass = "OperatorBreakGlass"
+	actionBackup     = "OperatorBackup"
+	actionRestore    = "OperatorRestore"
 	// socketPrincipal is who acts over the control socket: whoever may run as the
 	// process's user.
 	socketPrincipal = "control-socket"

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/lifeboat-secrets/lifeboat/internal/frontdoor"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
@@ -38,6 +39,7 @@ func (p *Process) startControlSocket(ctx context.Context) error {
 	mux := http.NewServeMux()
 	p.addHealth(mux)
 	mux.HandleFunc("POST /v1/initialize", p.answerInitialize)
+	mux.HandleFunc("POST /v1/recover", p.answerRecover)
 	mux.HandleFunc("POST /v1/audit/reopen", func(w http.ResponseWriter, _ *http.Request) {
 		answerJSON(w, struct{}{}, p.Reopen())
 	})
@@ -62,14 +64,55 @@ func (p *Process) answerInitialize(w http.ResponseWriter, r *http.Request) {
 			WithHint("use the socket of a control process"))
 		return
 	}
+	start := time.Now()
+	if err := p.audit.Ready(); err != nil {
+		answerJSON(w, nil, err)
+		return
+	}
 	made, err := p.Initialize(r.Context())
-	if err == nil {
+	if err = p.auditOperator(actionInitialize, start, string(made.Incarnation), err); err == nil {
 		p.log.Warn("region initialized", "incarnation", made.Incarnation)
 		p.waitInitialized(r.Context())
 	}
 	answerJSON(w, initializeAnswer{
 		Region: string(made.Region), Incarnation: string(made.Incarnation), Operator: string(made.Operator), Token: string(made.Token.Reveal()),
 	}, err)
+}
+
+type recoverRequest struct {
+	ExpiresInSeconds int64 `json:"expires_in_seconds"`
+}
+
+type recoverAnswer struct {
+	Operator  string    `json:"operator"`
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// answerRecover makes an operator's token for who has lost all of them.
+func (p *Process) answerRecover(w http.ResponseWriter, r *http.Request) {
+	var request recoverRequest
+	decoder := json.NewDecoder(io.LimitReader(r.Body, 1<<10))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&request); err != nil {
+		answerJSON(w, nil, secret.Invalid("body", `must be like {"expires_in_seconds": 3600}`))
+		return
+	}
+	if !p.isControl() {
+		answerJSON(w, nil, secret.Errorf(secret.CodeWrongState, "this process has no role control").
+			WithHint("use the socket of a control process"))
+		return
+	}
+	seconds := min(max(request.ExpiresInSeconds, 0), int64(service.MaxRecovery/time.Second)+1) // no overflow
+	credential, token, err := p.service.RecoverOperator(r.Context(), socketPrincipal, time.Duration(seconds)*time.Second)
+	if err != nil {
+		answerJSON(w, nil, err)
+		return
+	}
+	p.log.Warn("an operator's token was made over the control socket", "credential", credential.ID, "expires_at", credential.ExpiresAt)
+	answerJSON(w, recoverAnswer{
+		Operator: string(credential.Principal), Token: string(token.Reveal()), ExpiresAt: credential.ExpiresAt,
+	}, nil)
 }
 
 // waitInitialized waits, within bounds, until this process itself has what
@@ -98,11 +141,16 @@ type breakGlassRequest struct {
 // honour what it knows of credentials all the same; each request is marked so in
 // the audit log. It ends when the process does.
 func (p *Process) answerBreakGlass(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
 	var request breakGlassRequest
 	decoder := json.NewDecoder(io.LimitReader(r.Body, 1<<10))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&request); err != nil {
 		answerJSON(w, nil, secret.Invalid("body", `must be {"on": true} or {"on": false}`))
+		return
+	}
+	if err := p.auditOperator(actionBreakGlass, start, string(p.local.Position().Incarnation), nil); err != nil {
+		answerJSON(w, nil, err)
 		return
 	}
 	p.breakGlass.Store(request.On)

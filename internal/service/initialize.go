@@ -98,7 +98,7 @@ func Initialize(ctx context.Context, store Store, keys *keyring.Keyring, region 
 	if _, err := store.Commit(ctx, txn); err != nil {
 		if secret.HasCode(err, secret.CodeStale) {
 			return Initialized{}, secret.Errorf(secret.CodeExists, "the store holds an initialized region already, or what an interrupted restore left").
-				WithHint("if a restore was interrupted, run it again")
+				WithHint("if a restore was interrupted, run it again; if the operators' tokens are lost: lifeboat operator recover")
 		}
 		return Initialized{}, err
 	}
