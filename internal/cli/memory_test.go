@@ -5,7 +5,6 @@ import (
 	"math"
 	"os"
 	"os/exec"
-	"runtime"
 	"runtime/metrics"
 	"slices"
 	"strings"
@@ -16,21 +15,24 @@ import (
 // TestMemoryGrowsBeforeItIsCollected shows what a process of its own is told to do with
 // garbage while little is in use, then much, and little again.
 func TestMemoryGrowsBeforeItIsCollected(t *testing.T) {
-	const off, unbounded = math.MaxUint64, math.MaxInt64
-	grow, usual := collection{percent: off, limit: 100e6}, collection{percent: 100, limit: unbounded}
-	bounded := collection{percent: 100, limit: 40 << 20}
-	untouched := collection{percent: 50, limit: unbounded}
+	const unbounded = math.MaxInt64
+	grow, usual := collection{never, 100e6}, collection{100, unbounded}
+	bounded, growBounded := collection{100, 40 << 20}, collection{never, 40 << 20}
+	untouched := collection{50, unbounded}
 	for _, tt := range []struct {
 		name, env string
 		want      []collection
 	}{
 		{"by default", "", []collection{grow, usual, grow}},
-		{"with GOMEMLIMIT", "GOMEMLIMIT=40MiB", []collection{{percent: off, limit: 40 << 20}, bounded, {percent: off, limit: 40 << 20}}},
+		{"with GOMEMLIMIT", "GOMEMLIMIT=40MiB", []collection{growBounded, bounded, growBounded}},
 		{"with GOGC", "GOGC=50", []collection{untouched, untouched, untouched}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			child := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^TestUsesMemory$")
-			child.Env = append(os.Environ(), tt.env, "WANTED_COLLECTIONS="+strings.Join(texts(tt.want), " "))
+			child.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+				return strings.HasPrefix(v, "GOGC=") || strings.HasPrefix(v, "GOMEMLIMIT=")
+			})
+			child.Env = append(child.Env, tt.env, "WANTED_COLLECTIONS="+strings.Trim(fmt.Sprint(tt.want), "[]"))
 			if out, err := child.CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
@@ -43,13 +45,6 @@ type collection struct{ percent, limit uint64 }
 
 func (c collection) String() string { return fmt.Sprintf("%d,%d", c.percent, c.limit) }
 
-func texts(of []collection) (all []string) {
-	for _, c := range of {
-		all = append(all, c.String())
-	}
-	return all
-}
-
 // TestUsesMemory is that process.
 func TestUsesMemory(t *testing.T) {
 	wanted := strings.Fields(os.Getenv("WANTED_COLLECTIONS"))
@@ -57,19 +52,19 @@ func TestUsesMemory(t *testing.T) {
 		return
 	}
 	growMemory(100e6)
-	var used []byte
 	for i, mb := range []int{2, 150, 2} {
-		used = slices.Repeat([]byte{1}, mb<<20)
+		inUse := make([][]byte, mb)
 		var now string
-		for end := time.Now().Add(20 * time.Second); now != wanted[i] && time.Now().Before(end); {
-			runtime.GC()
+		end := time.Now().Add(20 * time.Second)
+		for n := 0; now != wanted[i] && time.Now().Before(end); n++ {
+			inUse[n%mb] = make([]byte, 1<<20) // and the one that was there is garbage
 			s := []metrics.Sample{{Name: "/gc/gogc:percent"}, {Name: "/gc/gomemlimit:bytes"}}
-			metrics.Read(s)
-			now = collection{s[0].Value.Uint64(), s[1].Value.Uint64()}.String()
+			if metrics.Read(s); n >= mb {
+				now = collection{s[0].Value.Uint64(), s[1].Value.Uint64()}.String()
+			}
 		}
 		if now != wanted[i] {
 			t.Errorf("with %d MB in use: %s, want %s", mb, now, wanted[i])
 		}
 	}
-	runtime.KeepAlive(used)
 }
