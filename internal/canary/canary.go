@@ -38,7 +38,8 @@ type Options struct {
 	// Vault is one that exists; empty means one of the canary's own, which Close
 	// removes.
 	Vault string
-	// Within bounds how long a host may take to show a value; default 5 s.
+	// Within bounds how long a host may take to show a value, and then to show it to who
+	// has the revision token; default 5 s.
 	Within time.Duration
 }
 
@@ -122,7 +123,7 @@ func (c *Canary) Close(ctx context.Context) error {
 func newValue(round uint64) string { return fmt.Sprintf("canary %d %s", round, rand.Text()) }
 
 // Round writes a new value and reads it through every host. It takes at most the
-// time that the clients allow a call, and Within.
+// time that the clients allow a call, and Within twice.
 func (c *Canary) Round(ctx context.Context) Round {
 	c.round++
 	r := Round{At: time.Now().UTC(), Round: c.round}
@@ -166,10 +167,10 @@ func (c *Canary) write(ctx context.Context) (w Write) {
 // revision token.
 func (c *Canary) readThrough(ctx context.Context, r Reader, acknowledged time.Time) Read {
 	read := Read{Host: r.Host}
-	ctx, cancel := context.WithTimeout(ctx, c.Within)
+	within, cancel := context.WithTimeout(ctx, c.Within)
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		got, err := c.get(ctx, r, "")
+		got, err := c.get(within, r, "")
 		if c.judge(&read, got, err) {
 			read.VisibleMilliseconds = milliseconds(acknowledged)
 			break
@@ -178,11 +179,13 @@ func (c *Canary) readThrough(ctx context.Context, r Reader, acknowledged time.Ti
 			return read
 		}
 		select {
-		case <-ctx.Done():
+		case <-within.Done():
 			return read
 		case <-time.After(pause):
 		}
 	}
+	ctx, cancel = context.WithTimeout(ctx, c.Within)
+	defer cancel()
 	began := time.Now()
 	got, err := c.get(ctx, r, c.token)
 	c.judge(&read, got, err)
