@@ -96,13 +96,18 @@ func (a *app) operatorRecover() *cobra.Command {
 	var s socketFlag
 	var once onceFlag
 	var expires time.Duration
+	var deletePolicies []string
 	c := &cobra.Command{
 		Use: "recover", Short: "Make an operator's token for a region whose operators have lost theirs", Args: args(),
 		Long: `Make a token that may do what operators may, over the control socket of a control
 process: who may run as the process's user may do that. The token is of an
-operator called recovery and is printed once, alone on standard output. It stops
-working after --expires, and when the command is run again. What the operators
-made stays as it is; use the token to make them new tokens of their own.`,
+operator that is made for it, called operator:recovery, and is printed once, alone
+on standard output. It stops working after --expires, and when the command is run
+again. What the operators made stays as it is; use the token to make them new
+tokens of their own.
+
+A policy of the account system that forbids something forbids it to this operator
+too; the command says so, and --delete-policy deletes such a policy.`,
 		Example: `  lifeboat operator recover --data-dir /var/lib/lifeboat --to-file recovery.token
   LIFEBOAT_TOKEN=$(lifeboat operator recover --data-dir /var/lib/lifeboat) \
     lifeboat token create operator`,
@@ -115,21 +120,34 @@ made stays as it is; use the token to make them new tokens of their own.`,
 			if err := once.check(); err != nil {
 				return err
 			}
-			made, err := socket.Recover(c.Context(), expires)
+			made, err := socket.Recover(c.Context(), expires, deletePolicies...)
 			if err != nil {
 				return err
 			}
-			token, until := string(made.Token.Reveal()), made.ExpiresAt.UTC().Format(time.RFC3339)
-			if a.flags.output == outputJSON && once.file == "" {
-				return writeJSON(a.Stdout, map[string]string{"operator": made.Operator, "token": token, "expires_at": until})
-			}
-			return a.showOnce(once, token, "token of the operator recovery, until "+until)
+			return a.showRecovered(once, made)
 		},
 	}
 	s.add(c)
 	once.add(c, "token")
 	c.Flags().DurationVar(&expires, "expires", time.Hour, "when the token stops working, from now: 1m to 24h")
+	c.Flags().StringArrayVar(&deletePolicies, "delete-policy", nil, "policy of the account system to delete; may be repeated")
 	return c
+}
+
+func (a *app) showRecovered(once onceFlag, made controlsocket.Recovered) error {
+	token, until := string(made.Token.Reveal()), made.ExpiresAt.UTC().Format(time.RFC3339)
+	if a.flags.output == outputJSON && once.file == "" {
+		return writeJSON(a.Stdout, map[string]any{
+			"operator": made.Operator, "token": token, "expires_at": until, "cleared": made.Cleared, "forbidden_by": made.ForbiddenBy,
+		})
+	}
+	if len(made.ForbiddenBy) > 0 {
+		a.note("warning: the token may not change policies, because these forbid it: %s; --delete-policy deletes one", strings.Join(made.ForbiddenBy, ", "))
+	}
+	if !made.Cleared {
+		a.note("warning: not every host knows of the token yet")
+	}
+	return a.showOnce(once, token, "token of operator:recovery, until "+until)
 }
 
 func (a *app) operatorStatus() *cobra.Command {

@@ -68,21 +68,31 @@ type Recovered struct {
 	Operator  string
 	Token     secret.Plaintext
 	ExpiresAt time.Time
+	// Cleared says that every live host knows of it, ForbiddenBy which policies forbid it
+	// to change policies.
+	Cleared     bool
+	ForbiddenBy []string
 }
 
 // Recover makes a token that may do what operators may, for who has none any more. It
-// works for expiresIn, 1 min to 24 h, and no longer than until the next one is made.
-// secret.CodeOutcomeUnknown says that it may have been made: ask for another one.
-func (c *Client) Recover(ctx context.Context, expiresIn time.Duration) (Recovered, error) {
+// works for expiresIn, 1 min to 24 h, and no longer than until the next one is made. The
+// policies of the system account that are named are deleted. After any error it can be
+// asked again; secret.CodeOutcomeUnknown says that a token may have been made.
+func (c *Client) Recover(ctx context.Context, expiresIn time.Duration, deletePolicies ...string) (Recovered, error) {
 	var answer struct {
 		Operator, Token string
 		ExpiresAt       time.Time `json:"expires_at"`
+		Cleared         bool
+		ForbiddenBy     []string `json:"forbidden_by"`
 	}
-	body := map[string]int64{"expires_in_seconds": int64(expiresIn / time.Second)}
+	body := map[string]any{"expires_in_seconds": int64(expiresIn / time.Second), "delete_policies": deletePolicies}
 	if err := c.call(ctx, http.MethodPost, "/v1/recover", body, &answer); err != nil {
 		return Recovered{}, err
 	}
-	return Recovered{Operator: answer.Operator, Token: secret.NewPlaintext([]byte(answer.Token)), ExpiresAt: answer.ExpiresAt}, nil
+	return Recovered{
+		Operator: answer.Operator, Token: secret.NewPlaintext([]byte(answer.Token)), ExpiresAt: answer.ExpiresAt,
+		Cleared: answer.Cleared, ForbiddenBy: answer.ForbiddenBy,
+	}, nil
 }
 
 // ReopenAudit makes the process open its audit files again.

@@ -18,10 +18,12 @@ import (
 )
 
 const (
-	actionInitialize = "OperatorInitialize"
-	actionBreakGlass = "OperatorBreakGlass"
-	actionBackup     = "OperatorBackup"
-	actionRestore    = "OperatorRestore"
+	actionInitialize    = "OperatorInitialize"
+	actionBreakGlassOn  = "OperatorBreakGlassOn"
+	actionBreakGlassOff = "OperatorBreakGlassOff"
+	actionReopenAudit   = "OperatorReopenAudit"
+	actionBackup        = "OperatorBackup"
+	actionRestore       = "OperatorRestore"
 	// socketPrincipal is who acts over the control socket: whoever may run as the
 	// process's user.
 	socketPrincipal = "control-socket"

@@ -18,7 +18,7 @@ import (
 
 // SocketName is the name of a control process's socket in its data directory.
 // Who may open it, that is who may run as the process's user, may initialise the
-// region and override its rules in an emergency.
+// region, act as an operator of it, and override its rules in an emergency.
 const SocketName = "control.sock"
 
 // startControlSocket serves what needs no credential because it comes before the
@@ -41,7 +41,8 @@ func (p *Process) startControlSocket(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/initialize", p.answerInitialize)
 	mux.HandleFunc("POST /v1/recover", p.answerRecover)
 	mux.HandleFunc("POST /v1/audit/reopen", func(w http.ResponseWriter, _ *http.Request) {
-		answerJSON(w, struct{}{}, p.Reopen())
+		start, err := time.Now(), p.Reopen()
+		answerJSON(w, struct{}{}, p.auditOperator(actionReopenAudit, start, string(p.local.Position().Incarnation), err))
 	})
 	mux.HandleFunc("POST /v1/break-glass", p.answerBreakGlass)
 	mux.HandleFunc("POST /v1/backup", p.answerBackup)
@@ -70,7 +71,11 @@ func (p *Process) answerInitialize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	made, err := p.Initialize(r.Context())
-	if err = p.auditOperator(actionInitialize, start, string(made.Incarnation), err); err == nil {
+	if auditErr := p.auditOperator(actionInitialize, start, string(made.Incarnation), err); err == nil && auditErr != nil {
+		err = secret.Wrap(secret.CodeOutcomeUnknown, auditErr, "the region was made, but that cannot be audited now").
+			WithHint("mend the audit log; then lifeboat operator recover makes a token")
+	}
+	if err == nil {
 		p.log.Warn("region initialized", "incarnation", made.Incarnation)
 		p.waitInitialized(r.Context())
 	}
@@ -80,22 +85,22 @@ func (p *Process) answerInitialize(w http.ResponseWriter, r *http.Request) {
 }
 
 type recoverRequest struct {
-	ExpiresInSeconds int64 `json:"expires_in_seconds"`
+	ExpiresInSeconds int64    `json:"expires_in_seconds"`
+	DeletePolicies   []string `json:"delete_policies"`
 }
 
 type recoverAnswer struct {
-	Operator  string    `json:"operator"`
-	Token     string    `json:"token"`
-	ExpiresAt time.Time `json:"expires_at"`
+	Operator    string    `json:"operator"`
+	Token       string    `json:"token"`
+	ExpiresAt   time.Time `json:"expires_at"`
+	Cleared     bool      `json:"cleared"`
+	ForbiddenBy []string  `json:"forbidden_by"`
 }
 
 // answerRecover makes an operator's token for who has lost all of them.
 func (p *Process) answerRecover(w http.ResponseWriter, r *http.Request) {
 	var request recoverRequest
-	decoder := json.NewDecoder(io.LimitReader(r.Body, 1<<10))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&request); err != nil {
-		answerJSON(w, nil, secret.Invalid("body", `must be like {"expires_in_seconds": 3600}`))
+	if !decodeRequest(w, r, &request, `{"expires_in_seconds": 3600, "delete_policies": []}`) {
 		return
 	}
 	if !p.isControl() {
@@ -104,15 +109,30 @@ func (p *Process) answerRecover(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	seconds := min(max(request.ExpiresInSeconds, 0), int64(service.MaxRecovery/time.Second)+1) // no overflow
-	credential, token, err := p.service.RecoverOperator(r.Context(), socketPrincipal, time.Duration(seconds)*time.Second)
+	made, err := p.service.RecoverOperator(r.Context(), service.Recovery{
+		By: socketPrincipal, Lasts: time.Duration(seconds) * time.Second, DeletePolicies: request.DeletePolicies,
+	})
 	if err != nil {
 		answerJSON(w, nil, err)
 		return
 	}
-	p.log.Warn("an operator's token was made over the control socket", "credential", credential.ID, "expires_at", credential.ExpiresAt)
+	p.log.Warn("an operator's token was made over the control socket", "credential", made.Credential.ID, "expires_at", made.Credential.ExpiresAt)
 	answerJSON(w, recoverAnswer{
-		Operator: string(credential.Principal), Token: string(token.Reveal()), ExpiresAt: credential.ExpiresAt,
+		Operator: string(made.Credential.Principal), Token: string(made.Token.Reveal()), ExpiresAt: made.Credential.ExpiresAt,
+		Cleared: made.Cleared, ForbiddenBy: made.ForbiddenBy,
 	}, nil)
+}
+
+// decodeRequest reads the body of a request, or answers that it must be like the
+// example.
+func decodeRequest(w http.ResponseWriter, r *http.Request, into any, example string) bool {
+	decoder := json.NewDecoder(io.LimitReader(r.Body, 4<<10))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(into)
+	if err != nil {
+		answerJSON(w, nil, secret.Invalid("body", "must be like %s", example))
+	}
+	return err == nil
 }
 
 // waitInitialized waits, within bounds, until this process itself has what
@@ -141,21 +161,21 @@ type breakGlassRequest struct {
 // honour what it knows of credentials all the same; each request is marked so in
 // the audit log. It ends when the process does.
 func (p *Process) answerBreakGlass(w http.ResponseWriter, r *http.Request) {
-	start := time.Now()
+	start, action := time.Now(), actionBreakGlassOff
 	var request breakGlassRequest
-	decoder := json.NewDecoder(io.LimitReader(r.Body, 1<<10))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&request); err != nil {
-		answerJSON(w, nil, secret.Invalid("body", `must be {"on": true} or {"on": false}`))
+	if !decodeRequest(w, r, &request, `{"on": true}`) {
 		return
 	}
-	if err := p.auditOperator(actionBreakGlass, start, string(p.local.Position().Incarnation), nil); err != nil {
-		answerJSON(w, nil, err)
-		return
+	if request.On {
+		action = actionBreakGlassOn
+		if err := p.audit.Ready(); err != nil {
+			answerJSON(w, nil, err)
+			return
+		}
 	}
 	p.breakGlass.Store(request.On)
 	p.log.Warn("break-glass", "on", request.On)
-	answerJSON(w, request, nil)
+	answerJSON(w, request, p.auditOperator(action, start, string(p.local.Position().Incarnation), nil))
 }
 
 type errorAnswer struct {

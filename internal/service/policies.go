@@ -33,7 +33,7 @@ func (c *call) permittedPolicy(view record.View, accountRef, name string) (*secr
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	if err := secret.CheckContainerName("name", name); err != nil {
+	if err := secret.CheckContainerName("name", name); err != nil && name != recoveryName {
 		return nil, nil, 0, err
 	}
 	if err := c.authorize(view, policyResource(account.ID, name)); err != nil {
@@ -157,7 +157,7 @@ func (s *Service) ListPolicies(ctx context.Context, accountRef string, size int,
 // DeletePolicy deletes a policy.
 func (s *Service) DeletePolicy(ctx context.Context, account, name string) error {
 	_, err := s.administer(ctx, authz.DeletePolicy, func(c *call, view record.View) (*record.Txn, error) {
-		owner, p, revision, err := c.permittedPolicy(view, account, name)
+		_, p, revision, err := c.permittedPolicy(view, account, name)
 		if err != nil {
 			return nil, err
 		}
@@ -168,16 +168,19 @@ func (s *Service) DeletePolicy(ctx context.Context, account, name string) error 
 		if err != nil {
 			return nil, err
 		}
-		key := record.PolicyKey(owner.ID, name)
-		txn.Require(key, revision)
-		txn.Delete(key)
-		ownership := p.Ownership
-		ownership.Advance(c.mutationIn(region).Incarnation)
-		c.bury(txn, key, owner.ID, ownership, nil)
-		c.track(txn, key, mutationDelete, &recordpb.Event{
-			Type: "policy_deleted", Account: string(owner.ID), Subject: name, Name: name,
-		}, ownership)
+		c.removePolicy(txn, p, revision, c.mutationIn(region))
 		return txn, nil
 	})
 	return err
+}
+
+func (c *call) removePolicy(txn *record.Txn, p *secret.Policy, revision int64, m secret.Mutation) {
+	key, ownership := record.PolicyKey(p.Account, p.Name), p.Ownership
+	ownership.Advance(m.Incarnation)
+	txn.Require(key, revision)
+	txn.Delete(key)
+	c.bury(txn, key, p.Account, ownership, nil)
+	c.track(txn, key, mutationDelete, &recordpb.Event{
+		Type: "policy_deleted", Account: string(p.Account), Subject: p.Name, Name: p.Name,
+	}, ownership)
 }

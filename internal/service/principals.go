@@ -197,32 +197,37 @@ func (s *Service) DeletePrincipal(ctx context.Context, account, ref string) erro
 		if p.ID == c.caller.Principal.ID {
 			return nil, secret.Errorf(secret.CodeWrongState, "a principal cannot delete itself")
 		}
-		txn, region, err := newTxnAt(view, record.PrincipalKey(p.Account, p.ID), p.Ownership)
-		if err != nil {
-			return nil, err
-		}
-		ids, err := credentialsOf(view, p)
-		if err != nil {
-			return nil, err
-		}
-		for _, id := range ids {
-			txn.Delete(record.CredentialKey(id))
-			txn.Delete(record.CredentialOfKey(p.Account, p.ID, id))
-		}
-		if err := removeBindings(view, txn, p); err != nil {
-			return nil, err
-		}
-		key := record.PrincipalKey(p.Account, p.ID)
-		txn.Require(key, revision)
-		txn.Delete(key)
-		txn.Delete(record.PrincipalNameKey(p.Account, p.Name))
-		ownership := p.Ownership
-		ownership.Advance(c.mutationIn(region).Incarnation)
-		c.bury(txn, key, p.Account, ownership, nil)
-		c.track(txn, key, mutationDelete, principalEvent(p, "principal_deleted"), ownership)
-		return txn, nil
+		return c.removePrincipal(view, p, revision)
 	})
 	return err
+}
+
+// removePrincipal plans to delete a principal with its credentials and bindings.
+func (c *call) removePrincipal(view record.View, p *secret.Principal, revision int64) (*record.Txn, error) {
+	key := record.PrincipalKey(p.Account, p.ID)
+	txn, region, err := newTxnAt(view, key, p.Ownership)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := credentialsOf(view, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		txn.Delete(record.CredentialKey(id))
+		txn.Delete(record.CredentialOfKey(p.Account, p.ID, id))
+	}
+	if err := removeBindings(view, txn, p); err != nil {
+		return nil, err
+	}
+	txn.Require(key, revision)
+	txn.Delete(key)
+	txn.Delete(record.PrincipalNameKey(p.Account, p.Name))
+	ownership := p.Ownership
+	ownership.Advance(c.mutationIn(region).Incarnation)
+	c.bury(txn, key, p.Account, ownership, nil)
+	c.track(txn, key, mutationDelete, principalEvent(p, "principal_deleted"), ownership)
+	return txn, nil
 }
 
 // credentialsOf returns the IDs of a principal's credentials.

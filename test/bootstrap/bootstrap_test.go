@@ -27,6 +27,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/controlsocket"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
+	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
 
 // TestMain lets the test binary be the processes of the fleet too.
@@ -239,6 +240,13 @@ func (f *fleet) furnish() {
 	t, control := f.t, f.processes[1]
 	socket := controlsocket.New(f.path(control.id, "data", "control.sock"))
 	defer socket.Close()
+	f.eventually("there is no region to recover", func() error {
+		_, err := socket.Recover(t.Context(), time.Hour)
+		if secret.HasCode(err, secret.CodeUnavailable) && strings.Contains(err.Error(), "not initialized") {
+			return nil
+		}
+		return fmt.Errorf("answers %w", err)
+	})
 	f.eventually("the region is initialised", func() error {
 		made, err := socket.Initialize(t.Context())
 		if err == nil {
