@@ -60,8 +60,9 @@ const (
 	// never is a GOGC that leaves it to the limit, and keeps the collection that an idle
 	// process does every two minutes.
 	never = 1_000_000
-	// leftAlone is for how many collections the runtime's own rule counts after the limit
-	// was the tighter one: what is in use is then scattered over more memory than it needs.
+	// leftAlone is for how many collections the runtime's own rule counts after one that it
+	// would not have made yet. The limit was tighter then, because what is in use is
+	// scattered over more memory than it needs, or the process is idle.
 	leftAlone = 16
 )
 

@@ -107,7 +107,8 @@ again. What the operators made stays as it is; use the token to make them new
 tokens of their own.
 
 A policy of the account system that forbids something forbids it to this operator
-too; the command says so, and --delete-policy deletes such a policy.`,
+too. The command names those that forbid to delete a policy, and --delete-policy
+deletes one.`,
 		Example: `  lifeboat operator recover --data-dir /var/lib/lifeboat --to-file recovery.token
   LIFEBOAT_TOKEN=$(lifeboat operator recover --data-dir /var/lib/lifeboat) \
     lifeboat token create operator`,
@@ -142,7 +143,7 @@ func (a *app) showRecovered(once onceFlag, made controlsocket.Recovered) error {
 		})
 	}
 	if len(made.ForbiddenBy) > 0 {
-		a.note("warning: the token may not change policies, because these forbid it: %s; --delete-policy deletes one", strings.Join(made.ForbiddenBy, ", "))
+		a.note("warning: these policies forbid the token to delete a policy, or may by the address that it is used from: %s; --delete-policy deletes one", strings.Join(made.ForbiddenBy, ", "))
 	}
 	if !made.Cleared {
 		a.note("warning: not every host knows of the token yet")

@@ -69,7 +69,7 @@ type Recovered struct {
 	Token     secret.Plaintext
 	ExpiresAt time.Time
 	// Cleared says that every live host knows of it, ForbiddenBy which policies forbid it
-	// to change policies.
+	// to delete a policy, or may by the address that it is used from.
 	Cleared     bool
 	ForbiddenBy []string
 }

@@ -137,12 +137,22 @@ func (p *Process) operatorMayAct(path string) error {
 func (p *Process) auditOperator(action string, start time.Time, incarnation string, err error) error {
 	entry := audit.Entry{
 		Time: start, Duration: time.Since(start), PrincipalName: socketPrincipal, Action: action, Outcome: secret.CodeOf(err),
-		Resource: audit.Resource{Kind: "Region", ID: incarnation, Name: string(p.config.Region.Name)}, Committed: true,
+		Resource:  audit.Resource{Kind: "Region", ID: incarnation, Name: string(p.config.Region.Name)},
+		Committed: action != actionBreakGlassOn, // which is done only when the line is written
 	}
 	if auditErr := p.audit.Write(&entry); err == nil {
 		return auditErr
 	}
 	return err
+}
+
+// auditDone is auditOperator for what was done, whether or not it can be audited.
+func (p *Process) auditDone(action string, start time.Time, err error) error {
+	auditErr := p.auditOperator(action, start, string(p.local.Position().Incarnation), err)
+	if err != nil || auditErr == nil {
+		return err
+	}
+	return secret.Wrap(secret.CodeOutcomeUnknown, auditErr, "it was done, but cannot be audited now").WithHint("mend the audit log")
 }
 
 type fileRequest struct {

@@ -41,8 +41,8 @@ func (p *Process) startControlSocket(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/initialize", p.answerInitialize)
 	mux.HandleFunc("POST /v1/recover", p.answerRecover)
 	mux.HandleFunc("POST /v1/audit/reopen", func(w http.ResponseWriter, _ *http.Request) {
-		start, err := time.Now(), p.Reopen()
-		answerJSON(w, struct{}{}, p.auditOperator(actionReopenAudit, start, string(p.local.Position().Incarnation), err))
+		start := time.Now()
+		answerJSON(w, struct{}{}, p.auditDone(actionReopenAudit, start, p.Reopen()))
 	})
 	mux.HandleFunc("POST /v1/break-glass", p.answerBreakGlass)
 	mux.HandleFunc("POST /v1/backup", p.answerBackup)
@@ -119,7 +119,7 @@ func (p *Process) answerRecover(w http.ResponseWriter, r *http.Request) {
 	p.log.Warn("an operator's token was made over the control socket", "credential", made.Credential.ID, "expires_at", made.Credential.ExpiresAt)
 	answerJSON(w, recoverAnswer{
 		Operator: string(made.Credential.Principal), Token: string(made.Token.Reveal()), ExpiresAt: made.Credential.ExpiresAt,
-		Cleared: made.Cleared, ForbiddenBy: made.ForbiddenBy,
+		Cleared: made.Cleared, ForbiddenBy: append([]string{}, made.ForbiddenBy...), // not null
 	}, nil)
 }
 
@@ -161,21 +161,23 @@ type breakGlassRequest struct {
 // honour what it knows of credentials all the same; each request is marked so in
 // the audit log. It ends when the process does.
 func (p *Process) answerBreakGlass(w http.ResponseWriter, r *http.Request) {
-	start, action := time.Now(), actionBreakGlassOff
+	start := time.Now()
 	var request breakGlassRequest
 	if !decodeRequest(w, r, &request, `{"on": true}`) {
 		return
 	}
-	if request.On {
-		action = actionBreakGlassOn
-		if err := p.audit.Ready(); err != nil {
-			answerJSON(w, nil, err)
-			return
-		}
+	var err error
+	if request.On { // not before it is audited
+		err = p.auditOperator(actionBreakGlassOn, start, string(p.local.Position().Incarnation), nil)
 	}
-	p.breakGlass.Store(request.On)
-	p.log.Warn("break-glass", "on", request.On)
-	answerJSON(w, request, p.auditOperator(action, start, string(p.local.Position().Incarnation), nil))
+	if err == nil {
+		p.breakGlass.Store(request.On)
+		p.log.Warn("break-glass", "on", request.On)
+	}
+	if !request.On {
+		err = p.auditDone(actionBreakGlassOff, start, nil)
+	}
+	answerJSON(w, request, err)
 }
 
 type errorAnswer struct {

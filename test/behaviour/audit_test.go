@@ -54,7 +54,7 @@ func TestNothingHappensThatCannotBeAudited(t *testing.T) {
 		return socket.ReopenAudit(t.Context())
 	}
 	point("/dev/full")
-	if err := reopen(); !secret.HasCode(err, secret.CodeAuditUnavailable) {
+	if err := reopen(); !secret.HasCode(err, secret.CodeOutcomeUnknown) {
 		t.Errorf("opening a file that is full answers %v", err)
 	}
 	eventually(t, "the audit log is full", func() bool {
@@ -72,6 +72,11 @@ func TestNothingHappensThatCannotBeAudited(t *testing.T) {
 	fails(t, c.DeleteVault, &lifeboatv1.DeleteVaultRequest{Vault: v}, secret.CodeAuditUnavailable)
 	if _, err := tryRecover(t, r.Control(), time.Hour); !secret.HasCode(err, secret.CodeAuditUnavailable) {
 		t.Errorf("recovery answers %v", err)
+	}
+	socket := controlsocket.New(r.Control().SocketPath())
+	defer socket.Close()
+	if err := socket.BreakGlass(t.Context(), true); !secret.HasCode(err, secret.CodeAuditUnavailable) {
+		t.Errorf("break-glass answers %v", err)
 	}
 	fails(t, r.Client(r.Control(), "").WhoAmI, &lifeboatv1.WhoAmIRequest{}, secret.CodeAuditUnavailable)
 	stream, err := c.WatchSecrets(t.Context(), ask(&lifeboatv1.WatchSecretsRequest{Vault: v}))
