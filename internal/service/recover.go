@@ -61,7 +61,7 @@ type Recovered struct {
 // error. Errors: CodeInvalid, and CodeNotFound for a policy, when nothing was done;
 // CodeUnavailable; CodeOutcomeUnknown.
 func (s *Service) RecoverOperator(ctx context.Context, r Recovery) (Recovered, error) {
-	named, c, err := s.systemCall(ctx, actionOperatorRecover, r.By)
+	ctx, c, err := s.systemCall(ctx, actionOperatorRecover, r.By)
 	if err == nil {
 		err = r.check(s.Store.View(ctx))
 	}
@@ -74,12 +74,12 @@ func (s *Service) RecoverOperator(ctx context.Context, r Recovery) (Recovered, e
 			return Recovered{}, againAfter(c.end(err))
 		}
 	}
-	made, revision, err := c.recover(named, r.Lasts)
+	made, revision, err := c.recover(ctx, r.Lasts)
 	if err := c.end(err); err != nil {
 		return Recovered{}, againAfter(err)
 	}
-	made.Cleared = s.cleared(named, "", revision)
-	made.ForbiddenBy, err = c.forbiddenBy(s.Store.View(named), made.Credential.Principal)
+	made.Cleared = s.cleared(ctx, "", revision)
+	made.ForbiddenBy, err = c.forbiddenBy(s.Store.View(ctx), made.Credential.Principal)
 	if err != nil {
 		s.Logger.Warn("it is not known what policies forbid the token of a recovery", "error", err)
 	}
