@@ -4,15 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
-	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 	"github.com/lifeboat-secrets/lifeboat/internal/record"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 	"github.com/lifeboat-secrets/lifeboat/internal/store"
@@ -65,25 +62,15 @@ func open(t testing.TB, client *clientv3.Client) *store.Shard {
 	})
 }
 
-// addresses are those that freeAddress has given out.
-var addresses sync.Map
-
-// freeAddress returns a loopback address that nothing else in this process gets.
-// Its port is below those that the system picks by itself (32768 and up), so it
-// stays free while a server is restarted.
+// freeAddress returns a loopback address that nothing else gets, also while a server is
+// restarted.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	for {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(10000+rand.IntN(20000)))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		if _, taken := addresses.LoadOrStore(address, true); !taken {
-			return address
-		}
+	address, err := localregion.FreeAddress()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return address
 }
 
 // txn shortens the literals of tests.

@@ -26,6 +26,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/controlsocket"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
+	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/secret"
 )
@@ -106,17 +107,12 @@ func newFleet(t *testing.T) *fleet {
 }
 
 func (f *fleet) chooseAddresses() {
-	var open []net.Listener
 	for _, p := range f.processes {
 		for _, address := range []*string{&p.door, &p.admin, &p.peer, &p.store, &p.members} {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
+			var err error
+			*address, err = localregion.FreeAddress()
 			must(f.t, err)
-			open = append(open, l)
-			*address = l.Addr().String()
 		}
-	}
-	for _, l := range open {
-		must(f.t, l.Close())
 	}
 }
 

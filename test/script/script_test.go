@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log"
-	"net"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -152,18 +151,13 @@ func setup(env *testscript.Env) error {
 	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	env.Setenv("HOME", env.WorkDir)
 	for _, name := range []string{"FREE", "FREE_STORE", "FREE_STORE_PEER"} {
-		env.Setenv(name, freeAddress())
+		address, err := localregion.FreeAddress()
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, address)
 	}
 	return nil
-}
-
-func freeAddress() string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return ""
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // exits runs a command that must end with an exit code: exits CODE COMMAND...
