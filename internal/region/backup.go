@@ -3,7 +3,6 @@ package region
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -121,10 +120,17 @@ func (p *Process) waitLife(ctx context.Context, incarnation secret.Incarnation) 
 	}
 }
 
+// hasControl refuses what only a control process does.
+func (p *Process) hasControl() error {
+	if p.isControl() {
+		return nil
+	}
+	return secret.Errorf(secret.CodeWrongState, "this process has no role control").WithHint("use the socket of a control process")
+}
+
 func (p *Process) operatorMayAct(path string) error {
-	if !p.isControl() {
-		return secret.Errorf(secret.CodeWrongState, "this process has no role control").
-			WithHint("use the socket of a control process")
+	if err := p.hasControl(); err != nil {
+		return err
 	}
 	if !filepath.IsAbs(path) {
 		return secret.Invalid("file", "must be an absolute path, as the process has its own working directory")
@@ -135,15 +141,19 @@ func (p *Process) operatorMayAct(path string) error {
 // auditOperator writes the line of what was asked for over the control socket. It
 // returns the error of the action, or else that of the audit log.
 func (p *Process) auditOperator(action string, start time.Time, incarnation string, err error) error {
-	entry := audit.Entry{
-		Time: start, Duration: time.Since(start), PrincipalName: socketPrincipal, Action: action, Outcome: secret.CodeOf(err),
-		Resource:  audit.Resource{Kind: "Region", ID: incarnation, Name: string(p.config.Region.Name)},
-		Committed: action != actionBreakGlassOn, // which is done only when the line is written
-	}
+	entry := p.operatorEntry(action, start, incarnation, err)
+	entry.Committed = true
 	if auditErr := p.audit.Write(&entry); err == nil {
 		return auditErr
 	}
 	return err
+}
+
+func (p *Process) operatorEntry(action string, start time.Time, incarnation string, err error) audit.Entry {
+	return audit.Entry{
+		Time: start, Duration: time.Since(start), PrincipalName: socketPrincipal, Action: action, Outcome: secret.CodeOf(err),
+		Resource: audit.Resource{Kind: "Region", ID: incarnation, Name: string(p.config.Region.Name)},
+	}
 }
 
 // auditDone is auditOperator for what was done, whether or not it can be audited.
@@ -182,9 +192,7 @@ func (p *Process) answerRestore(w http.ResponseWriter, r *http.Request) {
 // answerStream does what a request for a file asks for and tells how far it is.
 func answerStream(w http.ResponseWriter, r *http.Request, do func(path string, progress func(backup.Progress)) (any, error)) {
 	var request fileRequest
-	decoder := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&request); err != nil || request.File == "" {
+	if err := decodeRequest(r, 64<<10, &request); err != nil || request.File == "" {
 		answerJSON(w, nil, secret.Invalid("body", `must be {"file": "PATH"}`))
 		return
 	}

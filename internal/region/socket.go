@@ -60,9 +60,8 @@ type initializeAnswer struct {
 }
 
 func (p *Process) answerInitialize(w http.ResponseWriter, r *http.Request) {
-	if !p.isControl() {
-		answerJSON(w, nil, secret.Errorf(secret.CodeWrongState, "this process has no role control").
-			WithHint("use the socket of a control process"))
+	if err := p.hasControl(); err != nil {
+		answerJSON(w, nil, err)
 		return
 	}
 	start := time.Now()
@@ -100,12 +99,12 @@ type recoverAnswer struct {
 // answerRecover makes an operator's token for who has lost all of them.
 func (p *Process) answerRecover(w http.ResponseWriter, r *http.Request) {
 	var request recoverRequest
-	if !decodeRequest(w, r, &request, `{"expires_in_seconds": 3600, "delete_policies": []}`) {
+	if err := decodeRequest(r, 4<<10, &request); err != nil {
+		answerJSON(w, nil, secret.Invalid("body", `must be like {"expires_in_seconds": 3600, "delete_policies": []}`))
 		return
 	}
-	if !p.isControl() {
-		answerJSON(w, nil, secret.Errorf(secret.CodeWrongState, "this process has no role control").
-			WithHint("use the socket of a control process"))
+	if err := p.hasControl(); err != nil {
+		answerJSON(w, nil, err)
 		return
 	}
 	seconds := min(max(request.ExpiresInSeconds, 0), int64(service.MaxRecovery/time.Second)+1) // no overflow
@@ -123,16 +122,11 @@ func (p *Process) answerRecover(w http.ResponseWriter, r *http.Request) {
 	}, nil)
 }
 
-// decodeRequest reads the body of a request, or answers that it must be like the
-// example.
-func decodeRequest(w http.ResponseWriter, r *http.Request, into any, example string) bool {
-	decoder := json.NewDecoder(io.LimitReader(r.Body, 4<<10))
+// decodeRequest reads the body of a request, of at most limit bytes.
+func decodeRequest(r *http.Request, limit int64, into any) error {
+	decoder := json.NewDecoder(io.LimitReader(r.Body, limit))
 	decoder.DisallowUnknownFields()
-	err := decoder.Decode(into)
-	if err != nil {
-		answerJSON(w, nil, secret.Invalid("body", "must be like %s", example))
-	}
-	return err == nil
+	return decoder.Decode(into)
 }
 
 // waitInitialized waits, within bounds, until this process itself has what
@@ -163,17 +157,20 @@ type breakGlassRequest struct {
 func (p *Process) answerBreakGlass(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	var request breakGlassRequest
-	if !decodeRequest(w, r, &request, `{"on": true}`) {
+	if err := decodeRequest(r, 1<<10, &request); err != nil {
+		answerJSON(w, nil, secret.Invalid("body", `must be {"on": true} or {"on": false}`))
 		return
 	}
-	var err error
 	if request.On { // not before it is audited
-		err = p.auditOperator(actionBreakGlassOn, start, string(p.local.Position().Incarnation), nil)
+		entry := p.operatorEntry(actionBreakGlassOn, start, string(p.local.Position().Incarnation), nil)
+		if err := p.audit.Write(&entry); err != nil {
+			answerJSON(w, nil, err)
+			return
+		}
 	}
-	if err == nil {
-		p.breakGlass.Store(request.On)
-		p.log.Warn("break-glass", "on", request.On)
-	}
+	p.breakGlass.Store(request.On)
+	p.log.Warn("break-glass", "on", request.On)
+	var err error
 	if !request.On {
 		err = p.auditDone(actionBreakGlassOff, start, nil)
 	}

@@ -74,21 +74,12 @@ func (s *Service) PutPolicy(ctx context.Context, n NewPolicy) (p *secret.Policy,
 		if err != nil {
 			return nil, err
 		}
-		m, key := c.mutationIn(region), record.PolicyKey(account.ID, n.Name)
+		m := c.mutationIn(region)
 		p = &secret.Policy{
 			Account: account.ID, Name: n.Name, Text: n.Text, Description: n.Description,
 			Ownership: secret.NewOwnership(s.Region, m.Incarnation), CreatedAt: m.At, UpdatedAt: m.At,
 		}
-		mutation := mutationCreate
-		if old != nil {
-			mutation = mutationUpdate
-			p.CreatedAt, p.Ownership = old.CreatedAt, old.Ownership
-			p.Ownership.Advance(m.Incarnation)
-		} else if err := continueOrder(view, txn, key, &p.Ownership); err != nil {
-			return nil, err
-		}
-		c.putPolicy(txn, p, revision, mutation)
-		return txn, nil
+		return txn, c.replacePolicy(view, txn, p, old, revision)
 	})
 	return p, err
 }
@@ -111,6 +102,22 @@ func continueOrder(view record.View, txn *record.Txn, of record.Key, o *secret.O
 	incarnation, home := o.Incarnation, o.Home
 	*o = grave.Ownership
 	advance(o, home, incarnation)
+	return nil
+}
+
+// replacePolicy puts a policy in place of the old one, if there is one.
+func (c *call) replacePolicy(view record.View, txn *record.Txn, p, old *secret.Policy, revision int64) error {
+	if old == nil {
+		if err := continueOrder(view, txn, record.PolicyKey(p.Account, p.Name), &p.Ownership); err != nil {
+			return err
+		}
+		c.putPolicy(txn, p, 0, mutationCreate)
+		return nil
+	}
+	incarnation := p.Ownership.Incarnation
+	p.CreatedAt, p.Ownership = old.CreatedAt, old.Ownership
+	p.Ownership.Advance(incarnation)
+	c.putPolicy(txn, p, revision, mutationUpdate)
 	return nil
 }
 

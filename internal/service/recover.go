@@ -206,28 +206,17 @@ func (c *call) makeRecovered(view record.View, lasts time.Duration) (made Recove
 
 // permitRecovered puts the policy for the operator that was made.
 func (c *call) permitRecovered(view record.View, txn *record.Txn, m secret.Mutation, operator secret.PrincipalID) error {
-	key := record.PolicyKey(secret.SystemAccount, recoveryName)
 	p := &secret.Policy{
 		Account: secret.SystemAccount, Name: recoveryName,
 		Text:        fmt.Sprintf("permit (\n  principal == Operator::%q,\n  action,\n  resource in Account::%q\n);\n", operator, secret.SystemAccount),
 		Description: "permits the operator whom the last recovery made to run the region",
 		Ownership:   secret.NewOwnership(c.service.Region, m.Incarnation), CreatedAt: m.At, UpdatedAt: m.At,
 	}
-	old, revision, err := record.Load(view, record.Policies, key)
-	if errors.Is(err, record.ErrNotFound) {
-		if err := continueOrder(view, txn, key, &p.Ownership); err != nil {
-			return err
-		}
-		c.putPolicy(txn, p, 0, mutationCreate)
-		return nil
-	}
-	if err != nil {
+	old, revision, err := record.Load(view, record.Policies, record.PolicyKey(p.Account, p.Name))
+	if err != nil && !errors.Is(err, record.ErrNotFound) {
 		return err
 	}
-	p.CreatedAt, p.Ownership = old.CreatedAt, old.Ownership
-	p.Ownership.Advance(m.Incarnation)
-	c.putPolicy(txn, p, revision, mutationUpdate)
-	return nil
+	return c.replacePolicy(view, txn, p, old, revision)
 }
 
 // forbiddenBy returns the names of the policies that forbid an operator to delete a policy
