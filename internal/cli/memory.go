@@ -10,21 +10,22 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 )
 
-// What the memory of a process may grow to before its garbage is collected, if less is
-// in use. Little is, because records are in mapped files: the garbage of requests would
-// be collected dozens of times a second, which measured a quarter of a read's CPU time
-// and a fifth of a write's. With 100,000 secrets a host has 60 MB of anonymous memory
-// then, and a process with all roles 400 MB, of which its store uses 110.
+// How much garbage a process lets gather at least before it is collected. By the runtime's own
+// rule it is as much as what is in use, which is little, because records are in mapped
+// files: the garbage of requests would be collected dozens of times a second, which
+// measured a quarter of a read's CPU time and a fifth of a write's. With 100,000 secrets a
+// host has 60 MB of anonymous memory so, and a process with all roles 400 MB, of which the
+// index of its store uses 110.
 const (
-	hostMemoryBytes    = 58e6
-	controlMemoryBytes = 400e6
+	hostGarbageBytes    = 43e6
+	controlGarbageBytes = 255e6
 )
 
-func leastMemory(c *config.Config) int64 {
+func leastGarbage(c *config.Config) int64 {
 	if c.Process.Has(config.Control) || c.Process.Has(config.Store) {
-		return controlMemoryBytes
+		return controlGarbageBytes
 	}
-	return hostMemoryBytes
+	return hostGarbageBytes
 }
 
 // collected is an object that a collection of garbage finds unused.
@@ -49,52 +50,57 @@ func readMemory() ofMemory {
 	return ofMemory{inUse: of(0), allocated: of(1), scanned: of(2) + of(3), beside: of(4) - of(5) - of(6) - of(7) - of(8)}
 }
 
-// garbage is how much of it the runtime's own rule, GOGC=100, lets be before the next
+// garbage is how much of it the runtime's own rule, GOGC=100, lets gather before the next
 // collection.
 func (m ofMemory) garbage() int64 { return m.inUse + m.scanned }
 
-// usual is what the memory of the process grows to by that rule.
-func (m ofMemory) usual() int64 { return m.inUse + m.garbage() + m.beside }
+// with is what the memory of the process grows to with so much garbage.
+func (m ofMemory) with(garbage int64) int64 { return m.inUse + m.beside + garbage }
 
 const (
 	// never is a GOGC that leaves it to the limit, and keeps the collection that an idle
 	// process does every two minutes.
 	never = 1_000_000
-	// leftAlone is for how many collections the runtime's own rule counts after one that it
-	// would not have made yet. The limit was tighter then, because what is in use is
-	// scattered over more memory than it needs, or the process is idle.
+	// leftAlone is for how many collections the runtime's own rule counts after one that came
+	// much earlier than it would have come by that. The limit was too tight then, because what
+	// is in use is scattered over more memory than it needs, or the process is idle.
 	leftAlone = 16
 )
 
-// growMemory lets the memory of the process grow to least bytes before garbage is
-// collected, or as the runtime would have it, whichever is more. GOMEMLIMIT bounds both,
-// and with GOGC set nothing is done.
-func growMemory(least int64) {
+// letGarbageGather lets at least so many bytes of garbage gather before it is collected, or
+// as many as by the runtime's own rule, whichever is more. GOMEMLIMIT bounds the memory in
+// both cases, and with GOGC set nothing is done.
+func letGarbageGather(least int64) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
 	most := debug.SetMemoryLimit(-1)
-	least = min(least, most)
-	growing, alone, before := false, 0, ofMemory{}
+	limit, alone, before := int64(0), 0, ofMemory{} // a limit of 0 is none of ours
 	var collect func(*collected)
 	collect = func(*collected) {
 		now := readMemory()
 		alone--
-		if growing && now.allocated-before.allocated < now.garbage() {
+		// By its own rule the runtime begins with a collection before all of that is there.
+		if limit != 0 && now.allocated-before.allocated < now.garbage()/2 {
 			alone = leftAlone
 		}
 		before = now
-		// By the limit and not by a percentage: what is in use changes between two
+		// By a limit and not by a percentage: what is in use changes between two
 		// collections, when the store reads its index a hundredfold.
-		if wanted := alone <= 0 && now.usual() < least; wanted != growing {
-			growing = wanted
-			if growing {
-				debug.SetMemoryLimit(least)
-				debug.SetGCPercent(never)
-			} else {
+		switch wanted := min(most, now.with(least)); {
+		case alone > 0 || now.garbage() >= least:
+			if limit != 0 {
 				debug.SetGCPercent(100)
 				debug.SetMemoryLimit(most)
 			}
+			limit = 0
+		case limit == 0:
+			debug.SetMemoryLimit(wanted)
+			debug.SetGCPercent(never)
+			limit = wanted
+		case math.Abs(float64(wanted-limit)) > 0.02*float64(limit): // setting it stops the process for a moment
+			debug.SetMemoryLimit(wanted)
+			limit = wanted
 		}
 		runtime.SetFinalizer(new(collected), collect)
 	}

@@ -43,7 +43,7 @@ func (a *app) runServer(ctx context.Context, file string) error {
 	if err != nil {
 		return withHint(err, "\"lifeboat config reference\" shows every field")
 	}
-	growMemory(leastMemory(configuration))
+	letGarbageGather(leastGarbage(configuration))
 	spareProcessor(configuration, a.LookupEnv)
 	logger := newLogger(a.Stderr, configuration.Log)
 	process, err := region.Start(ctx, region.Options{Config: configuration, Release: a.Release, Logger: logger})
