@@ -10,7 +10,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 )
 
-// How much garbage a process lets gather at least before it is collected. By the runtime's own
+// How much garbage a process lets gather, about, before it is collected. By the runtime's own
 // rule it is as much as what is in use, which is little, because records are in mapped
 // files: the garbage of requests would be collected dozens of times a second, which
 // measured a quarter of a read's CPU time and a fifth of a write's. With 100,000 secrets a
@@ -67,8 +67,8 @@ const (
 	leftAlone = 16
 )
 
-// letGarbageGather lets at least so many bytes of garbage gather before it is collected, or
-// as many as by the runtime's own rule, whichever is more. GOMEMLIMIT bounds the memory in
+// letGarbageGather lets about so many bytes of garbage gather before it is collected, or
+// as many as by the runtime's own rule if that is more. GOMEMLIMIT bounds the memory in
 // both cases, and with GOGC set nothing is done.
 func letGarbageGather(least int64) {
 	if os.Getenv("GOGC") != "" {
