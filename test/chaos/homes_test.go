@@ -133,7 +133,7 @@ func (w *homesWorld) lose(ctx context.Context, r *rand.Rand, lost, heir string, 
 }
 
 // takeOver asks for a takeover until it is one, for a few seconds. A region that says it
-// is one already, after an attempt that it did not answer, has made that attempt's.
+// is one already, after an attempt that it did not answer, counts as having made it then.
 func (w *homesWorld) takeOver(ctx context.Context, heir, lost string, unfenced bool) {
 	var err error
 	unanswered := false
@@ -145,7 +145,7 @@ func (w *homesWorld) takeOver(ctx context.Context, heir, lost string, unfenced b
 		if err == nil || code == client.CodeExists {
 			break
 		}
-		unanswered = unanswered || code == client.CodeUnreachable || code == client.CodeCanceled
+		unanswered = unanswered || client.MayBeDone(err)
 		rest(ctx, 300*time.Millisecond)
 	}
 	w.t.Logf("%s takes %s over: %v", heir, lost, err)
