@@ -197,6 +197,16 @@ func (a *Authenticator) load(view record.View, id secret.CredentialID) (*entry, 
 	if m, ok := view.(record.Memory); ok {
 		if e, ok := m.Recall(key).(*entry); ok {
 			a.hits.Add(1)
+			p, ok := m.Recall(e.principalKey).(*decodedPrincipal)
+			if !ok {
+				return e, older, nil
+			}
+			if p.principal != e.principal { // decoded for another credential
+				full := *e
+				full.principal, full.principalValue = p.principal, p.value
+				e = &full
+				m.Keep(key, e)
+			}
 			return e, present, nil
 		}
 	}
@@ -231,6 +241,7 @@ func (a *Authenticator) admit(view record.View, e *entry, state knowledge, now t
 		}
 		if m, ok := view.(record.Memory); ok {
 			m.Keep(e.credentialKey, e)
+			m.Keep(e.principalKey, &decodedPrincipal{e.principal, e.principalValue})
 		}
 	}
 	if e.principal.Disabled {

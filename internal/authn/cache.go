@@ -20,6 +20,12 @@ type entry struct {
 	principalValue  []byte
 }
 
+// decodedPrincipal is a principal, and from which bytes it was decoded.
+type decodedPrincipal struct {
+	principal *secret.Principal
+	value     []byte
+}
+
 func (e *entry) cacheKey() secret.CredentialID { return e.credential.ID }
 
 const ways = 4

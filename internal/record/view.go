@@ -85,13 +85,13 @@ func Load[T any](v View, kind Kind[T], key Key) (*T, int64, error) {
 	return t, stored.Revision, nil
 }
 
-// Memory is a View that keeps what was made of its records, for all who see the
-// same state.
+// Memory is a View that keeps what was made of single records, for all who see the same
+// state of them.
 type Memory interface {
-	// Recall returns what was kept for a key, nil if nothing is.
+	// Recall returns what was kept for a record, nil if nothing is.
 	Recall(key Key) any
-	// Keep keeps a value that follows from what the view shows alone, does not
-	// alias it, and is never changed.
+	// Keep keeps a value that follows from one record alone as the view shows it, does
+	// not alias it, and is never changed.
 	Keep(key Key, value any)
 }
 

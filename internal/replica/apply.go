@@ -29,6 +29,9 @@ type txn struct {
 	alone bool
 	// at is the buffer of place.
 	at []byte
+	// memory is of the file, commit what this transaction is if it is one.
+	memory *memory
+	commit uint64
 
 	changes     []record.Change
 	quarantined int64
@@ -38,7 +41,7 @@ type txn struct {
 // write runs fn in a transaction, commits, tells OnApply and then those who wait.
 func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 	f := l.file.Load()
-	t := &txn{local: l, meta: l.meta, mark: m, alone: alone}
+	t := &txn{local: l, meta: l.meta, mark: m, alone: alone, memory: &f.memory, commit: f.commits.Load() + 1}
 	err := f.update(func(tx *bolt.Tx) error {
 		t.records, t.quarantine, t.suspects = tx.Bucket(recordsBucket), tx.Bucket(quarantineBucket), tx.Bucket(suspectsBucket)
 		t.inRecords, t.inQuarantine = t.records.Cursor(), t.quarantine.Cursor()
@@ -66,6 +69,7 @@ func (l *Local) write(m mark, alone bool, fn func(*txn) error) error {
 func (l *Local) committed(f *file, t *txn) error {
 	resynced := l.meta.Resync && !t.meta.Resync
 	l.meta = t.meta
+	f.commits.Store(t.commit)
 	if err := f.renew(); err != nil {
 		return err // the file is damaged: OnApply gets everything when it is rebuilt
 	}
@@ -176,6 +180,7 @@ func (t *txn) put(key []byte, r record.Stored, exists bool) error {
 	if !ok {
 		return checkPlace(r.Key) // which was asked before
 	}
+	t.memory.change(r.Key, t.commit)
 	return t.records.Put(at, encodeValue(at, localValue{
 		generation: t.meta.Generation, revision: r.Revision, value: r.Value,
 	}))
@@ -190,6 +195,7 @@ func (t *txn) delete(key []byte, exists bool) error {
 		return nil // then there is none
 	}
 	t.meta.Records--
+	t.memory.change(record.Key(key), t.commit)
 	return t.records.Delete(at)
 }
 

@@ -51,7 +51,9 @@ type file struct {
 	// mapped is how much address space the file is mapped into.
 	mapped  int64
 	closing sync.Mutex
-	seed    maphash.Seed // of the snapshots' memories
+	memory  memory
+	// commits counts those that are done, by one goroutine; snapshots those that were begun.
+	commits, snapshots atomic.Uint64
 }
 
 // errDamaged is the cause of every failure that a damaged file explains.
@@ -120,7 +122,7 @@ func open(path string, noSync bool) (f *file, err error) {
 	if err != nil {
 		return nil, openError(err)
 	}
-	f = &file{db: db, mapped: space, seed: maphash.MakeSeed()}
+	f = &file{db: db, mapped: space, memory: memory{seed: maphash.MakeSeed()}}
 	err = f.update(func(tx *bolt.Tx) error {
 		for _, name := range [][]byte{recordsBucket, metaBucket, quarantineBucket, suspectsBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {

@@ -8,49 +8,100 @@ import (
 )
 
 const (
-	memoryBuckets = 64
+	memoryBuckets = 128
 	memoryWays    = 4
 )
 
-// memory keeps what readers of a snapshot made of its records, for those that come
-// after them: it is right for as long as the snapshot is what is read, and ends
-// with it. Its size is fixed, since each commit begins a new one; who finds a
-// bucket full takes the place of another. Readers take no lock.
-type memory [memoryBuckets][memoryWays]atomic.Pointer[memo]
+// memory keeps what readers made of single records, for those that come after them. Its
+// size is fixed: who finds a bucket full takes the place of another. Readers take no lock.
+//
+// A commit counts for a bucket from before it is visible. What a snapshot made of a record
+// is right for another snapshot if both hold the last commit that counts: the record did
+// not change between them, nor has it since.
+type memory struct {
+	seed    maphash.Seed
+	buckets [memoryBuckets]memoryBucket
+}
 
+type memoryBucket struct {
+	// changed is the last commit that wrote a record of the bucket, or is about to.
+	changed atomic.Uint64
+	memos   [memoryWays]atomic.Pointer[memo]
+}
+
+// memo is what was made of a record.
 type memo struct {
 	key   record.Key
 	value any
+	// snapshot is that which it was made of, seen the last commit that this is sure to hold.
+	snapshot, seen uint64
 }
 
-// Recall returns what Keep was given for a key in this state of the copy, nil if
-// nothing was or it is forgotten.
+// keeps reports whether anything is kept of a record: not of those that most mutations
+// write, which would end what is kept in most buckets with each commit.
+func keeps(key record.Key) bool {
+	for _, prefix := range [...]string{
+		record.SecretPrefix, record.SecretNamePrefix, record.VersionPrefix, record.WorkPrefix,
+		record.MessagePrefix, record.AccessPrefix, record.ControlPrefix,
+	} {
+		if key.HasPrefix(prefix) {
+			return false
+		}
+	}
+	return true
+}
+
+// Recall returns what Keep was given for a record as it is in this view, nil if nothing
+// was or it is forgotten.
 func (v *view) Recall(key record.Key) any {
-	bucket, _ := v.snapshot.remember(key)
-	for i := range bucket {
-		if m := bucket[i].Load(); m != nil && m.key == key {
+	b, _ := v.file.memory.of(key)
+	for i := range b.memos {
+		m := b.memos[i].Load()
+		if m == nil || m.key != key {
+			continue
+		}
+		if m.snapshot == v.snapshot.id {
+			return m.value // also while a commit is under way
+		}
+		// After the memo: a commit counts before anything is made of what it wrote.
+		if changed := b.changed.Load(); m.seen >= changed && v.snapshot.commit >= changed {
 			return m.value
 		}
+		return nil
 	}
 	return nil
 }
 
-// Keep has Recall return value for a key. It must follow from what the view shows
-// alone, must not alias it, and must never be changed.
+// Keep has Recall return value for a record. It must follow from that record alone as it
+// is in this view, must not alias it, and must never be changed.
 func (v *view) Keep(key record.Key, value any) {
-	bucket, victim := v.snapshot.remember(key)
-	m := &memo{key: key, value: value}
-	for i := range bucket {
-		if old := bucket[i].Load(); old == nil || old.key == key {
-			bucket[i].Store(m)
-			return
+	if !keeps(key) {
+		return
+	}
+	b, at := v.file.memory.of(key)
+	for i := range b.memos {
+		old := b.memos[i].Load()
+		if old != nil && old.key == key && old.seen > v.snapshot.commit {
+			return // it is of a newer view
+		}
+		if old == nil || old.key == key {
+			at = i
+			break
 		}
 	}
-	bucket[victim].Store(m)
+	b.memos[at].Store(&memo{key: key, value: value, snapshot: v.snapshot.id, seen: v.snapshot.commit})
 }
 
-// remember returns where a key is kept, and whose place it takes there.
-func (s *snapshot) remember(key record.Key) (bucket *[memoryWays]atomic.Pointer[memo], victim int) {
-	h := maphash.String(s.seed, string(key))
-	return &s.memory[h%memoryBuckets], int(h / memoryBuckets % memoryWays)
+// of returns where what is made of a record is kept, and whose place it takes there.
+func (m *memory) of(key record.Key) (b *memoryBucket, victim int) {
+	h := maphash.String(m.seed, string(key))
+	return &m.buckets[h%memoryBuckets], int(h / memoryBuckets % memoryWays)
+}
+
+// change has a commit count for a record that it writes, or has withheld.
+func (m *memory) change(key record.Key, commit uint64) {
+	if keeps(key) {
+		b, _ := m.of(key)
+		b.changed.Store(commit)
+	}
 }

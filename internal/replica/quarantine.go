@@ -58,10 +58,11 @@ func (t *txn) hold(key []byte, q Quarantined) error {
 		t.quarantined++
 	}
 	t.reports = append(t.reports, q)
+	t.memory.change(record.Key(key), t.commit) // it may be withheld from now on
 	return t.quarantine.Put(key, encodeValue(key, localValue{revision: q.Revision, value: b}))
 }
 
-// lift ends the quarantine of a record.
+// lift ends the quarantine of a record. Nothing is remembered of it that was withheld.
 func (t *txn) lift(key []byte) error {
 	if t.quarantine.Get(key) == nil {
 		return nil

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -22,21 +21,23 @@ type snapshot struct {
 	tx      *bolt.Tx
 	records *bolt.Bucket
 	applied int64
+	// id tells it from all others of the file. commit is the last one that it is sure to
+	// hold.
+	id, commit uint64
 	// quarantine is asked only if there is anything in it.
 	quarantine  *bolt.Bucket
 	quarantines bool
 	refs        atomic.Int64 // 1 for being current, 1 for each view
 	views       sync.Pool    // of *view
-	memory      memory
-	seed        maphash.Seed
 }
 
 func (f *file) newSnapshot() (*snapshot, error) {
+	commit := f.commits.Load()
 	tx, err := f.db.Begin(false)
 	if err != nil {
 		return nil, err
 	}
-	s := &snapshot{tx: tx, records: tx.Bucket(recordsBucket), seed: f.seed}
+	s := &snapshot{tx: tx, records: tx.Bucket(recordsBucket), id: f.snapshots.Add(1), commit: commit}
 	if s.records == nil {
 		return nil, errors.Join(damage("no records bucket"), tx.Rollback())
 	}
