@@ -247,10 +247,7 @@ func appendText[T string | []byte](b []byte, s T, limit int) []byte {
 	start := len(b)
 	cut := start // as far as the mark still fits
 	for i := 0; i < len(s); {
-		run := i
-		for run < len(s) && run-i < limit && plain(s[run]) {
-			run++
-		}
+		run := i + plainRun(s[i:], limit)
 		if run > i {
 			before := len(b)
 			b = append(b, s[i:run]...)
@@ -272,6 +269,29 @@ func appendText[T string | []byte](b []byte, s T, limit int) []byte {
 		}
 	}
 	return b
+}
+
+// plainRun returns how many characters at the beginning of s, at most limit, stand for
+// themselves in JSON. It looks at eight at a time.
+func plainRun[T string | []byte](s T, limit int) (n int) {
+	s = s[:min(len(s), limit)]
+	for ; n+8 <= len(s) && plainWord(s[n:n+8]); n += 8 {
+	}
+	for n < len(s) && plain(s[n]) {
+		n++
+	}
+	return n
+}
+
+// plainWord reports whether eight bytes are plain.
+func plainWord[T string | []byte](s T) bool {
+	_ = s[7]
+	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	// The lowest byte that is not plain sets its highest bit in one of these: itself, what
+	// is less than a blank and so borrows, what is no more than 0 less than 1, and 0x7f.
+	const each, highest = 0x0101010101010101, 0x8080808080808080
+	return (w|(w-each*' ')|((w^each*'"')-each)|((w^each*'\\')-each)|(w+each))&highest == 0
 }
 
 func plain(c byte) bool {

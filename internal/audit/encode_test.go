@@ -181,3 +181,23 @@ func TestTimesAreThoseOfTheStandardLibrary(t *testing.T) {
 		}
 	})
 }
+
+// Eight bytes are looked at together: each may stand at any place among them.
+func TestEachByteIsPlainOrEscaped(t *testing.T) {
+	for c := range 256 {
+		for at := range 16 {
+			text := []byte("abcdefghijklmnop")
+			text[at] = byte(c)
+			run := len(text)
+			if !plain(byte(c)) {
+				run = at
+			}
+			if got := plainRun(text, len(text)); got != run {
+				t.Errorf("byte %#x at %d: a run of %d, want %d", c, at, got, run)
+			}
+			if got := plainRun(string(text), at); got != min(run, at) {
+				t.Errorf("byte %#x at %d: a run of %d within %d", c, at, got, at)
+			}
+		}
+	}
+}

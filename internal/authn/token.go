@@ -40,6 +40,14 @@ const (
 	base32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 )
 
+// isBase58 is of each byte whether it is a character of base58.
+var isBase58 = func() (is [256]bool) {
+	for _, c := range []byte(base58) {
+		is[c] = true
+	}
+	return is
+}()
+
 // NewToken makes a bearer token. The hash, SHA-256 of the secret half, is what
 // is stored of it.
 func NewToken() (id secret.CredentialID, token secret.Plaintext, hash []byte) {
@@ -106,7 +114,7 @@ func parseToken(token string) (id secret.CredentialID, half string, ok bool) {
 	}
 	half = token[secretStart : secretStart+secretLength]
 	for i := range len(half) {
-		if strings.IndexByte(base58, half[i]) < 0 {
+		if !isBase58[half[i]] {
 			return "", "", false
 		}
 	}

@@ -1,7 +1,6 @@
 package frontdoor
 
 import (
-	"io"
 	"net/http"
 	"time"
 )
@@ -11,37 +10,16 @@ import (
 const ioTimeout = 30 * time.Second
 
 // limitBody has the reading of the body fail after a while, so that who sends it
-// slowly holds nothing for long.
+// slowly holds nothing for long. The server takes the limit away from a connection when it has
+// read the body to its end: from then on it waits there for the caller to go away.
 func (x *exchange) limitBody(r *http.Request, after time.Duration) {
-	if r.ContentLength == 0 {
-		return
-	}
-	_ = x.deadlines.SetReadDeadline(time.Now().Add(after))
-	if r.ProtoMajor == 1 {
-		// There the deadline is one of the connection, on which the server waits
-		// for the caller to go away once the body is read.
-		x.body = timedBody{ReadCloser: r.Body, exchange: x}
-		r.Body = &x.body
+	if r.ContentLength != 0 {
+		_ = x.deadlines.SetReadDeadline(time.Now().Add(after))
 	}
 }
 
-// timedBody takes the limit away when it has been read to its end.
-type timedBody struct {
-	io.ReadCloser
-	exchange *exchange // nil once it is taken away
-}
-
-// Read implements io.Reader.
-func (b *timedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && b.exchange != nil {
-		_ = b.exchange.deadlines.SetReadDeadline(time.Time{})
-		b.exchange = nil
-	}
-	return n, err
-}
-
-// limitWrite has the writing of this part of the answer fail after a while.
+// limitWrite has the writing of this part of the answer fail after a while. The server
+// takes the limit away after each request.
 func (x *exchange) limitWrite() {
 	if !x.limited {
 		x.limited = true

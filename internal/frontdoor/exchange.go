@@ -43,7 +43,6 @@ type exchange struct {
 	withholds    bool
 	withheld     *withheld
 	writeTimeout time.Duration
-	body         timedBody
 }
 
 // Unwrap lets http.ResponseController reach the connection.

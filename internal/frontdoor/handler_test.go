@@ -2,12 +2,14 @@ package frontdoor_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,20 +115,23 @@ func TestASlowBodyIsNotWaitedFor(t *testing.T) {
 	})
 }
 
+// takeTime takes longer than any deadline, which must not end the request.
+func takeTime(t *testing.T, r *http.Request) {
+	select {
+	case <-r.Context().Done():
+		t.Error("the request was ended")
+	case <-time.After(300 * time.Millisecond):
+	}
+}
+
 func TestARequestMayTakeLongerThanItsBody(t *testing.T) {
 	protocols(t, func(t *testing.T, http2 bool) {
 		server := serve(t, http2, throttle.Options{}, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.ReadAll(r.Body)
-			select {
-			case <-r.Context().Done():
-			case <-time.After(300 * time.Millisecond):
-			}
+			takeTime(t, r)
 			_, _ = w.Write([]byte("part"))
 			w.(http.Flusher).Flush()
-			select {
-			case <-r.Context().Done():
-			case <-time.After(300 * time.Millisecond):
-			}
+			takeTime(t, r)
 			_, _ = w.Write([]byte("s"))
 		})
 		response, err := server.Client().Post(server.URL, "", strings.NewReader("body"))
@@ -141,26 +146,44 @@ func TestARequestMayTakeLongerThanItsBody(t *testing.T) {
 }
 
 func TestWhoDoesNotTakeInAnAnswerIsGivenUp(t *testing.T) {
-	protocols(t, func(t *testing.T, http2 bool) {
-		ended := make(chan error, 1)
-		server := serve(t, http2, throttle.Options{}, func(w http.ResponseWriter, _ *http.Request) {
-			for chunk := make([]byte, 1<<20); ; {
-				if _, err := w.Write(chunk); err != nil {
-					ended <- err
-					return
-				}
+	for _, flushes := range []bool{false, true} {
+		t.Run(fmt.Sprintf("flushes=%t", flushes), func(t *testing.T) {
+			protocols(t, func(t *testing.T, http2 bool) { givesUp(t, http2, flushes) })
+		})
+	}
+}
+
+func givesUp(t *testing.T, http2, flushes bool) {
+	ended := make(chan error, 1)
+	var begun atomic.Int64
+	server := serve(t, http2, throttle.Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		if begun.Add(1) == 1 { // the next request comes on the same connection
+			_, _ = w.Write([]byte("all"))
+			return
+		}
+		for chunk := make([]byte, 1<<20); ; {
+			if _, err := w.Write(chunk); err != nil {
+				ended <- err
+				return
+			}
+			if flushes {
 				w.(http.Flusher).Flush()
 			}
-		})
+		}
+	})
+	for range 2 {
 		response, err := server.Client().Get(server.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
-		if err := <-ended; err == nil {
-			t.Error("no error")
+		if begun.Load() == 1 {
+			_, _ = io.Copy(io.Discard, response.Body)
 		}
-	})
+	}
+	if err := <-ended; err == nil {
+		t.Error("no error")
+	}
 }
 
 func TestWatchesLeaveRequestsTheirSlots(t *testing.T) {

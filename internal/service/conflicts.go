@@ -111,7 +111,7 @@ func (c *call) conflictsOfAccount(view record.View, ref string) (func(*Conflict)
 // permitted was another one.
 func (c *call) act(action authz.Action) {
 	if action != c.action {
-		c.action, c.entry.Action, c.permitted = action, string(action), nil
+		c.action, c.entry.Action, c.permitted = action, string(action), authz.Resource{}
 	}
 }
 

@@ -144,23 +144,32 @@ func (s *Service) value(ctx context.Context, c *call, ref ValueRef) (Value, erro
 	if err := ref.check(); err != nil {
 		return Value{}, err
 	}
-	var value Value
-	fresh, err := s.read(ctx, func(view record.View) error {
-		if err := c.authenticate(view); err != nil {
-			return err
-		}
-		var err error
-		value, err = c.openValue(ctx, view, ref)
-		return err
-	})
-	if value.Secret != nil {
-		fresh = s.freshnessOf(fresh, value.Secret.Ownership)
+	r := &valueRead{call: c, ref: ref}
+	fresh, err := s.read(ctx, func(view record.View) error { return r.open(ctx, view) })
+	if r.value.Secret != nil {
+		fresh = s.freshnessOf(fresh, r.value.Secret.Ownership)
 	}
-	value.Freshness = fresh
-	return value, err
+	r.value.Freshness = fresh
+	return r.value, err
 }
 
-func (ref ValueRef) check() error {
+// valueRead is the read of one value. What it asks for and what it finds are one
+// allocation so.
+type valueRead struct {
+	call  *call
+	ref   ValueRef
+	value Value
+}
+
+func (r *valueRead) open(ctx context.Context, view record.View) (err error) {
+	if err := r.call.authenticate(view); err != nil {
+		return err
+	}
+	r.value, err = r.call.openValue(ctx, view, &r.ref)
+	return err
+}
+
+func (ref *ValueRef) check() error {
 	named := 0
 	for _, set := range []bool{ref.VersionID != "", ref.VersionNumber != 0, ref.Stage != ""} {
 		if set {
@@ -173,7 +182,7 @@ func (ref ValueRef) check() error {
 	return nil
 }
 
-func (c *call) openValue(ctx context.Context, view record.View, ref ValueRef) (Value, error) {
+func (c *call) openValue(ctx context.Context, view record.View, ref *ValueRef) (Value, error) {
 	t, err := c.target(view, ref.SecretRef)
 	if err != nil {
 		return Value{}, err
@@ -226,7 +235,7 @@ func (s *Service) openVersion(ctx context.Context, view record.View, sec *secret
 	return s.Keyring.Open(ctx, view, string(sec.ID.Vault()), sealed, associatedData(sec, id, keyring.Value))
 }
 
-func (ref ValueRef) version(s *secret.Secret) (*secret.VersionInfo, error) {
+func (ref *ValueRef) version(s *secret.Secret) (*secret.VersionInfo, error) {
 	var info *secret.VersionInfo
 	switch {
 	case ref.VersionID != "":

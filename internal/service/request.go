@@ -73,8 +73,8 @@ type call struct {
 	action  authz.Action
 	now     time.Time
 	entry   audit.Entry
-	// permitted is what the caller was last permitted to act on.
-	permitted *authz.Resource
+	// permitted is what the caller was last permitted to act on; zero is nothing.
+	permitted authz.Resource
 	// traceparent is what the work item carries of the request's trace, ended tells
 	// the tracer what came of the request; "" and nil if it is not traced.
 	traceparent string
@@ -131,7 +131,7 @@ func (c *call) authorize(view record.View, resource authz.Resource) error {
 	// A mutation that is planned again, now on the store itself, keeps the
 	// decision of its first plan: reading all policies from the store each time
 	// would make a contended record slower still.
-	if c.entry.Decision == audit.Allow && c.permitted != nil && same(c.permitted, &resource) {
+	if c.entry.Decision == audit.Allow && same(&c.permitted, &resource) {
 		return nil
 	}
 	decision, err := c.service.Authorizer.Decide(view, authz.Request{
@@ -152,7 +152,7 @@ func (c *call) authorize(view record.View, resource authz.Resource) error {
 		return err
 	}
 	c.entry.Decision = audit.Allow
-	c.permitted = &resource
+	c.permitted = resource
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (s *Service) WatchSecrets(ctx context.Context, vaultRef, resumeToken string
 	var vault *secret.Vault
 	var incarnation secret.Incarnation
 	permitted := func(view record.View) error {
-		c.now, c.caller.Principal, c.permitted = s.Now(), nil, nil
+		c.now, c.caller.Principal, c.permitted = s.Now(), nil, authz.Resource{}
 		if err := c.authenticate(view); err != nil {
 			return err
 		}
