@@ -14,11 +14,11 @@ import (
 // rule it is as much as what is in use, which is little, because records are in mapped
 // files: the garbage of requests would be collected dozens of times a second, which
 // measured a quarter of a read's CPU time and a fifth of a write's. With 100,000 secrets a
-// host has 60 MB of anonymous memory so, and a process with all roles 400 MB, of which the
+// host has 55 MB of anonymous memory so, and a process with all roles some 350 MB, of which the
 // index of its store uses 110.
 const (
 	hostGarbageBytes    = 43e6
-	controlGarbageBytes = 255e6
+	controlGarbageBytes = 220e6
 )
 
 func leastGarbage(c *config.Config) int64 {
@@ -54,9 +54,6 @@ func readMemory() ofMemory {
 // collection.
 func (m ofMemory) garbage() int64 { return m.inUse + m.scanned }
 
-// with is what the memory of the process grows to with so much garbage.
-func (m ofMemory) with(garbage int64) int64 { return m.inUse + m.beside + garbage }
-
 const (
 	// never is a GOGC that leaves it to the limit, and keeps the collection that an idle
 	// process does every two minutes.
@@ -84,10 +81,11 @@ func letGarbageGather(least int64) {
 		if limit != 0 && now.allocated-before.allocated < now.garbage()/2 {
 			alone = leftAlone
 		}
+		inUse := min(before.inUse, now.inUse) // the last may have come amidst something large
 		before = now
 		// By a limit and not by a percentage: what is in use changes between two
 		// collections, when the store reads its index a hundredfold.
-		switch wanted := min(most, now.with(least)); {
+		switch wanted := min(most, inUse+now.beside+least); {
 		case alone > 0 || now.garbage() >= least:
 			if limit != 0 {
 				debug.SetGCPercent(100)
