@@ -201,9 +201,9 @@ func (a *Authenticator) load(view record.View, id secret.CredentialID) (*entry, 
 			if !ok {
 				return e, older, nil
 			}
-			if p.principal != e.principal { // decoded for another credential
+			if p != e.decodedPrincipal { // decoded for another credential
 				full := *e
-				full.principal, full.principalValue = p.principal, p.value
+				full.decodedPrincipal = p
 				e = &full
 				m.Keep(key, e)
 			}
@@ -241,7 +241,7 @@ func (a *Authenticator) admit(view record.View, e *entry, state knowledge, now t
 		}
 		if m, ok := view.(record.Memory); ok {
 			m.Keep(e.credentialKey, e)
-			m.Keep(e.principalKey, &decodedPrincipal{e.principal, e.principalValue})
+			m.Keep(e.principalKey, e.decodedPrincipal)
 		}
 	}
 	if e.principal.Disabled {
@@ -259,8 +259,10 @@ func (a *Authenticator) admit(view record.View, e *entry, state knowledge, now t
 
 // withPrincipal returns an entry with the principal that the view holds.
 func (a *Authenticator) withPrincipal(view record.View, e *entry, cached bool) (*entry, error) {
-	key := e.principalKey
-	if !cached {
+	var key record.Key
+	if cached {
+		key = e.principalKey
+	} else {
 		key = record.PrincipalKey(e.credential.Account, e.credential.Principal)
 	}
 	stored, ok, err := view.Get(key)
@@ -280,7 +282,7 @@ func (a *Authenticator) withPrincipal(view record.View, e *entry, cached bool) (
 		return nil, secret.Errorf(secret.CodeCorrupt, "record %s holds principal %s of account %s", key, p.ID, p.Account)
 	}
 	full := *e
-	full.principal, full.principalKey, full.principalValue = p, key, bytes.Clone(stored.Value)
+	full.decodedPrincipal = &decodedPrincipal{principal: p, principalKey: key, principalValue: bytes.Clone(stored.Value)}
 	a.cache.put(&full)
 	return &full, nil
 }

@@ -15,15 +15,15 @@ type entry struct {
 	credential      *secret.Credential
 	credentialKey   record.Key
 	credentialValue []byte
-	principal       *secret.Principal
-	principalKey    record.Key
-	principalValue  []byte
+	// decodedPrincipal is nil until the principal was looked at.
+	*decodedPrincipal
 }
 
-// decodedPrincipal is a principal, and from which bytes it was decoded.
+// decodedPrincipal is what was decoded of a principal, and from which bytes.
 type decodedPrincipal struct {
-	principal *secret.Principal
-	value     []byte
+	principal      *secret.Principal
+	principalKey   record.Key
+	principalValue []byte
 }
 
 func (e *entry) cacheKey() secret.CredentialID { return e.credential.ID }
