@@ -288,8 +288,9 @@ func plainWord[T string | []byte](s T) bool {
 	_ = s[7]
 	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	// The lowest byte that is not plain sets its highest bit in one of these: itself, what
-	// is less than a blank and so borrows, what is no more than 0 less than 1, and 0x7f.
+	// The lowest byte that is not plain sets its highest bit in one of these: as it is if it
+	// is not ASCII; less a blank if it is below one, and less 1 if it is a quote or a
+	// backslash, which are 0 there, as both borrow; and 0x7f with 1 added.
 	const each, highest = 0x0101010101010101, 0x8080808080808080
 	return (w|(w-each*' ')|((w^each*'"')-each)|((w^each*'\\')-each)|(w+each))&highest == 0
 }

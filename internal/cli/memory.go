@@ -92,12 +92,9 @@ func letGarbageGather(least int64) {
 				debug.SetMemoryLimit(most)
 			}
 			limit = 0
-		case limit == 0:
-			debug.SetMemoryLimit(wanted)
-			debug.SetGCPercent(never)
-			limit = wanted
 		case math.Abs(float64(wanted-limit)) > 0.02*float64(limit): // setting it stops the process for a moment
 			debug.SetMemoryLimit(wanted)
+			debug.SetGCPercent(never)
 			limit = wanted
 		}
 		runtime.SetFinalizer(new(collected), collect)
