@@ -48,53 +48,20 @@ func TestNothingHappensThatCannotBeAudited(t *testing.T) {
 	a := r.Account()
 	c, v := a.Client(r.Control()), a.Vault
 	create(t, c, v, "a", "1")
-	reopen := func() error {
-		socket := controlsocket.New(r.Control().SocketPath())
-		defer socket.Close()
-		return socket.ReopenAudit(t.Context())
-	}
+	socket := controlsocket.New(r.Control().SocketPath())
+	defer socket.Close()
 	point("/dev/full")
-	if err := reopen(); !secret.HasCode(err, secret.CodeOutcomeUnknown) {
+	if err := socket.ReopenAudit(t.Context()); !secret.HasCode(err, secret.CodeOutcomeUnknown) {
 		t.Errorf("opening a file that is full answers %v", err)
 	}
 	eventually(t, "the audit log is full", func() bool {
 		_, err := c.GetSecretValue(t.Context(), ask(reads(v, "a")))
 		return codeOf(err) == secret.CodeAuditUnavailable
 	})
-	fails(t, c.GetSecretValue, reads(v, "a"), secret.CodeAuditUnavailable)
-	fails(t, c.DescribeSecret, &lifeboatv1.DescribeSecretRequest{Vault: v, Secret: "a"}, secret.CodeAuditUnavailable)
-	fails(t, c.ListSecrets, &lifeboatv1.ListSecretsRequest{Vault: v}, secret.CodeAuditUnavailable)
-	fails(t, c.BatchGetSecretValues, &lifeboatv1.BatchGetSecretValuesRequest{Vault: v, Secrets: []string{"a"}}, secret.CodeAuditUnavailable)
-	fails(t, c.CreateSecret, &lifeboatv1.CreateSecretRequest{Vault: v, Name: "b", Value: []byte("x")}, secret.CodeAuditUnavailable)
-	fails(t, c.PutSecretVersion, &lifeboatv1.PutSecretVersionRequest{Vault: v, Secret: "a", Value: []byte("x")}, secret.CodeAuditUnavailable)
-	fails(t, c.DeleteSecret, &lifeboatv1.DeleteSecretRequest{Vault: v, Secret: "a", Immediate: true}, secret.CodeAuditUnavailable)
-	fails(t, c.CreateToken, &lifeboatv1.CreateTokenRequest{}, secret.CodeAuditUnavailable)
-	fails(t, c.DeleteVault, &lifeboatv1.DeleteVaultRequest{Vault: v}, secret.CodeAuditUnavailable)
-	if _, err := tryRecover(t, r.Control(), time.Hour); !secret.HasCode(err, secret.CodeAuditUnavailable) {
-		t.Errorf("recovery answers %v", err)
-	}
-	socket := controlsocket.New(r.Control().SocketPath())
-	defer socket.Close()
-	if err := socket.BreakGlass(t.Context(), true); !secret.HasCode(err, secret.CodeAuditUnavailable) {
-		t.Errorf("break-glass answers %v", err)
-	}
-	fails(t, r.Client(r.Control(), "").WhoAmI, &lifeboatv1.WhoAmIRequest{}, secret.CodeAuditUnavailable)
-	stream, err := c.WatchSecrets(t.Context(), ask(&lifeboatv1.WatchSecretsRequest{Vault: v}))
-	must(t, err)
-	if stream.Receive() || codeOf(stream.Err()) != secret.CodeAuditUnavailable {
-		t.Errorf("a watch that cannot be audited answers %v, %v", stream.Msg(), stream.Err())
-	}
-	for _, contentType := range []string{asJSON, "text/plain"} {
-		if answer := post(t, c, "SecretService/GetSecretValue", contentType, []byte(canary)); answer.status != http.StatusServiceUnavailable {
-			t.Errorf("bad input that cannot be audited answers %d %s", answer.status, answer.body)
-		}
-	}
-	if status, body := ready(t, r, r.Control()); status != http.StatusServiceUnavailable {
-		t.Errorf("readyz answers %d %s", status, body)
-	}
+	refusesAll(t, r, c, v, socket)
 
 	point(good)
-	must(t, reopen())
+	must(t, socket.ReopenAudit(t.Context()))
 	eventually(t, "the audit log recovers", func() bool {
 		_, err := c.GetSecretValue(t.Context(), ask(reads(v, "a")))
 		return err == nil
@@ -111,6 +78,40 @@ func TestNothingHappensThatCannotBeAudited(t *testing.T) {
 	must(t, err)
 	if !bytes.Contains(lines, []byte("audit:Gap")) {
 		t.Error("no line says that requests were refused")
+	}
+}
+
+// refusesAll asks for one of everything that cannot be audited.
+func refusesAll(t *testing.T, r *lifeboattest.Region, c *lifeboattest.Client, v string, socket *controlsocket.Client) {
+	t.Helper()
+	fails(t, c.GetSecretValue, reads(v, "a"), secret.CodeAuditUnavailable)
+	fails(t, c.DescribeSecret, &lifeboatv1.DescribeSecretRequest{Vault: v, Secret: "a"}, secret.CodeAuditUnavailable)
+	fails(t, c.ListSecrets, &lifeboatv1.ListSecretsRequest{Vault: v}, secret.CodeAuditUnavailable)
+	fails(t, c.BatchGetSecretValues, &lifeboatv1.BatchGetSecretValuesRequest{Vault: v, Secrets: []string{"a"}}, secret.CodeAuditUnavailable)
+	fails(t, c.CreateSecret, &lifeboatv1.CreateSecretRequest{Vault: v, Name: "b", Value: []byte("x")}, secret.CodeAuditUnavailable)
+	fails(t, c.PutSecretVersion, &lifeboatv1.PutSecretVersionRequest{Vault: v, Secret: "a", Value: []byte("x")}, secret.CodeAuditUnavailable)
+	fails(t, c.DeleteSecret, &lifeboatv1.DeleteSecretRequest{Vault: v, Secret: "a", Immediate: true}, secret.CodeAuditUnavailable)
+	fails(t, c.CreateToken, &lifeboatv1.CreateTokenRequest{}, secret.CodeAuditUnavailable)
+	fails(t, c.DeleteVault, &lifeboatv1.DeleteVaultRequest{Vault: v}, secret.CodeAuditUnavailable)
+	if _, err := tryRecover(t, r.Control(), time.Hour); !secret.HasCode(err, secret.CodeAuditUnavailable) {
+		t.Errorf("recovery answers %v", err)
+	}
+	if err := socket.BreakGlass(t.Context(), true); !secret.HasCode(err, secret.CodeAuditUnavailable) {
+		t.Errorf("break-glass answers %v", err)
+	}
+	fails(t, r.Client(r.Control(), "").WhoAmI, &lifeboatv1.WhoAmIRequest{}, secret.CodeAuditUnavailable)
+	stream, err := c.WatchSecrets(t.Context(), ask(&lifeboatv1.WatchSecretsRequest{Vault: v}))
+	must(t, err)
+	if stream.Receive() || codeOf(stream.Err()) != secret.CodeAuditUnavailable {
+		t.Errorf("a watch that cannot be audited answers %v, %v", stream.Msg(), stream.Err())
+	}
+	for _, contentType := range []string{asJSON, "text/plain"} {
+		if answer := post(t, c, "SecretService/GetSecretValue", contentType, []byte(canary)); answer.status != http.StatusServiceUnavailable {
+			t.Errorf("bad input that cannot be audited answers %d %s", answer.status, answer.body)
+		}
+	}
+	if status, body := ready(t, r, r.Control()); status != http.StatusServiceUnavailable {
+		t.Errorf("readyz answers %d %s", status, body)
 	}
 }
 
