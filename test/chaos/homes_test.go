@@ -134,12 +134,14 @@ func (w *homesWorld) lose(ctx context.Context, r *rand.Rand, lost, heir string, 
 
 // takeOver asks for a takeover until it is one, for a few seconds. A region that says it
 // is one already, after an attempt that it did not answer, counts as having made it then.
+// If it goes on refusing, as when a link was mended meanwhile and the lost region can be
+// reached, it is told to take it over all the same.
 func (w *homesWorld) takeOver(ctx context.Context, heir, lost string, unfenced bool) {
 	var err error
 	unanswered := false
-	for range 10 {
+	for attempt := range 10 {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), attemptTimeout)
-		_, err = w.operators[heir].TakeOverRegion(limited, &lifeboatv1.TakeOverRegionRequest{Region: lost, AcceptUnfenced: unfenced})
+		_, err = w.operators[heir].TakeOverRegion(limited, &lifeboatv1.TakeOverRegionRequest{Region: lost, AcceptUnfenced: unfenced || attempt >= 5})
 		cancel()
 		code := client.CodeOf(err)
 		if err == nil || code == client.CodeExists {
