@@ -20,23 +20,32 @@ var reserved struct {
 // begun to listen. Programs that look for free ports at the same time would
 // otherwise find the same. Only on Linux is it kept from others.
 func Reserve(port int) bool {
-	l, err := net.Listen("tcp", local(port)) //nolint:noctx // binding does not block
+	if runtime.GOOS != "linux" {
+		return isFree(port)
+	}
+	// First the reservation: to look whether the port is free takes it for a moment, in
+	// which a process that restarts would not find its own again. A name in Linux's
+	// abstract namespace is gone when the process is.
+	reservation, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: fmt.Sprintf("@lifeboat-port-%d", port), Net: "unixgram"})
 	if err != nil {
 		return false
 	}
-	defer func() { _ = l.Close() }()
-	if runtime.GOOS != "linux" {
-		return true
-	}
-	// A name in Linux's abstract namespace is gone when the process is.
-	reservation, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: fmt.Sprintf("@lifeboat-port-%d", port), Net: "unixgram"})
-	if err != nil {
+	if !isFree(port) {
+		_ = reservation.Close()
 		return false
 	}
 	reserved.Lock()
 	defer reserved.Unlock()
 	reserved.sockets = append(reserved.sockets, reservation)
 	return true
+}
+
+func isFree(port int) bool {
+	l, err := net.Listen("tcp", local(port)) //nolint:noctx // binding does not block
+	if err == nil {
+		_ = l.Close()
+	}
+	return err == nil
 }
 
 // Ports of FreeAddress are below the range that systems use for outgoing connections,
