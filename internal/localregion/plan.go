@@ -201,7 +201,20 @@ func loadLayout(o Options) (*layout, error) {
 		return nil, secret.Errorf(secret.CodeWrongState, "%s holds the region %s with %d control processes and %d hosts", o.Dir, plan.Region, controls, hosts).
 			WithHint("ask for the same, or choose another directory")
 	}
-	return plan, nil
+	return plan, plan.reservePorts()
+}
+
+// reservePorts fails if another process has reserved one of the ports.
+func (l *layout) reservePorts() error {
+	for _, p := range l.Processes {
+		for _, port := range p.Ports.all() {
+			if !reserveAgain(port) {
+				return secret.Errorf(secret.CodeWrongState, "port %d of %s in the region %s is reserved by another process", port, p.ID, l.Region).
+					WithHint("does \"lifeboat dev\" run with this directory already? Stop it, or choose another directory")
+			}
+		}
+	}
+	return nil
 }
 
 // count counts the processes with names that begin so.

@@ -21,14 +21,16 @@ type ports struct {
 }
 
 const (
-	portsEach = 6
-	// Blocks lie below what systems give to outgoing connections (from 32768 on
-	// Linux, 49152 elsewhere), or a port could be taken while its process is down.
-	firstPort  = 15000
+	portsEach  = 6
 	blockPorts = (1 + maxControls + maxHosts) * portsEach
-	blocks     = 17000 / blockPorts
+	blocks     = (endOfRegions - firstOfRegions) / blockPorts
 	tries      = 200
 )
+
+// all are the ports that a process may listen on.
+func (p ports) all() []int {
+	return []int{p.Public, p.Admin, p.Peer, p.Region, p.StoreClient, p.StorePeer}
+}
 
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
@@ -37,7 +39,7 @@ func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(
 func freePorts(processes int, taken map[int]bool) ([]ports, error) {
 	last := errors.New("all blocks that were tried are taken")
 	for range tries {
-		first := firstPort + rand.IntN(blocks)*blockPorts //nolint:gosec // only spreads regions over ports
+		first := firstOfRegions + rand.IntN(blocks)*blockPorts //nolint:gosec // only spreads regions over ports
 		if taken[first] {
 			continue
 		}
@@ -56,7 +58,7 @@ func freePorts(processes int, taken map[int]bool) ([]ports, error) {
 
 func allFree(first, n int) error {
 	for port := first; port < first+n; port++ {
-		if !Reserve(port) {
+		if !reserve(port) {
 			return fmt.Errorf("port %d is taken", port)
 		}
 	}

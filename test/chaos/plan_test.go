@@ -2,8 +2,6 @@ package chaos_test
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
+	"github.com/lifeboat-secrets/lifeboat/internal/localregion"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 )
 
@@ -29,33 +28,6 @@ type shape struct {
 // ports of a process, as host:port.
 type ports struct{ public, admin, peer, storeClient, storePeer string }
 
-const (
-	// Ports lie below what Linux gives to outgoing connections, or another
-	// program could take that of a process that is down.
-	firstPort = 15000
-	lastPort  = 32000
-)
-
-// freePort returns an address of the loopback on which nobody listens.
-func freePort(t *testing.T, taken map[string]bool) string {
-	t.Helper()
-	var last error
-	for range 1000 {
-		address := fmt.Sprint("127.0.0.1:", firstPort+rand.IntN(lastPort-firstPort))
-		if taken[address] {
-			continue
-		}
-		var l net.Listener
-		if l, last = net.Listen("tcp", address); last == nil {
-			must(t, l.Close())
-			taken[address] = true
-			return address
-		}
-	}
-	t.Fatalf("no free port: %v", last)
-	return ""
-}
-
 // plan prepares the processes of a cell without starting them.
 func plan(t *testing.T, s shape) *cell {
 	t.Helper()
@@ -66,7 +38,6 @@ func plan(t *testing.T, s shape) *cell {
 	must(t, pki.WriteFile(c.ca, authority.CertPEM()))
 	_, err = file.Create(filepath.Join(c.dir, "kms-keys"))
 	must(t, err)
-	taken := map[string]bool{}
 	for i := range s.controls + s.hosts {
 		p := &process{cell: c, id: fmt.Sprint("control-", i+1)}
 		if i >= s.controls {
@@ -76,7 +47,8 @@ func plan(t *testing.T, s shape) *cell {
 			c.controls = append(c.controls, p)
 		}
 		for _, port := range []*string{&p.ports.public, &p.ports.admin, &p.ports.peer, &p.ports.storeClient, &p.ports.storePeer} {
-			*port = freePort(t, taken)
+			*port, err = localregion.FreeAddress()
+			must(t, err)
 		}
 		p.issue(authority)
 	}
