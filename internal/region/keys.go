@@ -68,11 +68,26 @@ func wake(c chan struct{}) {
 
 // maintainKeys runs while this process holds the lease.
 func (p *Process) maintainKeys(ctx context.Context) error {
+	for p.catchUp(ctx) != nil {
+		if sleep(ctx, keysRetry); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.repeat(ctx, "data keys", p.keyWork.dataKeys, p.service.MaintainDataKeys) })
 	g.Go(func() error { return p.repeat(ctx, "master keys", p.keyWork.masterKeys, p.service.MaintainMasterKeys) })
 	g.Go(func() error { return p.repeat(ctx, "shreddings", p.keyWork.shreddings, p.service.MaintainShreddings) })
 	return g.Wait()
+}
+
+// catchUp waits until this process's copy is as new as the store is now. Work that is
+// due by what was written last would be missed else, and looked for only after a while.
+func (p *Process) catchUp(ctx context.Context) error {
+	revision, err := p.store.Revision(ctx)
+	if err != nil {
+		return err
+	}
+	return p.local.WaitApplied(ctx, revision)
 }
 
 // repeat does a kind of work when it is woken, and now and then.
