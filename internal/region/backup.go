@@ -17,7 +17,9 @@ import (
 )
 
 const (
-	actionInitialize    = "OperatorInitialize"
+	actionInitialize = "OperatorInitialize"
+	// actionBreakGlass is that of a request which does not say on or off.
+	actionBreakGlass    = "OperatorBreakGlass"
 	actionBreakGlassOn  = "OperatorBreakGlassOn"
 	actionBreakGlassOff = "OperatorBreakGlassOff"
 	actionReopenAudit   = "OperatorReopenAudit"
@@ -55,7 +57,7 @@ func (l *lateStore) PageAt(ctx context.Context, start, end record.Key, limit int
 func (p *Process) Backup(ctx context.Context, path string, progress func(backup.Progress)) (backup.Summary, error) {
 	start := time.Now()
 	if err := p.operatorMayAct(path); err != nil {
-		return backup.Summary{}, err
+		return backup.Summary{}, p.refused(actionBackup, start, err)
 	}
 	made, err := backup.WriteFile(ctx, path, backup.WriteOptions{
 		Source: p.store, Keys: p.kms, Release: p.release, Progress: progress, Expected: p.local.Position().Records, Now: p.clock,
@@ -75,11 +77,12 @@ func (p *Process) Backup(ctx context.Context, path string, progress func(backup.
 func (p *Process) Restore(ctx context.Context, path string, progress func(backup.Progress)) (report backup.Report, err error) {
 	start := time.Now()
 	if err := p.operatorMayAct(path); err != nil {
-		return report, err
+		return report, p.refused(actionRestore, start, err)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return report, secret.Wrap(secret.CodeInvalid, err, "the backup cannot be opened")
+		err = secret.Wrap(secret.CodeInvalid, err, "the backup cannot be opened")
+		return report, p.refused(actionRestore, start, err)
 	}
 	defer func() { _ = f.Close() }()
 	report, err = backup.Restore(ctx, f, backup.RestoreOptions{
@@ -149,6 +152,16 @@ func (p *Process) auditOperator(action string, start time.Time, incarnation stri
 	return err
 }
 
+// refused writes the line of what was asked for over the control socket and not even
+// begun. It returns err, or that of the audit log.
+func (p *Process) refused(action string, start time.Time, err error) error {
+	entry := p.operatorEntry(action, start, string(p.local.Position().Incarnation), err)
+	if auditErr := p.audit.Write(&entry); auditErr != nil {
+		return auditErr
+	}
+	return err
+}
+
 func (p *Process) operatorEntry(action string, start time.Time, incarnation string, err error) audit.Entry {
 	return audit.Entry{
 		Time: start, Duration: time.Since(start), PrincipalName: socketPrincipal, Action: action, Outcome: secret.CodeOf(err),
@@ -178,22 +191,23 @@ type streamed struct {
 }
 
 func (p *Process) answerBackup(w http.ResponseWriter, r *http.Request) {
-	answerStream(w, r, func(path string, progress func(backup.Progress)) (any, error) {
+	p.answerStream(w, r, actionBackup, func(path string, progress func(backup.Progress)) (any, error) {
 		return p.Backup(r.Context(), path, progress)
 	})
 }
 
 func (p *Process) answerRestore(w http.ResponseWriter, r *http.Request) {
-	answerStream(w, r, func(path string, progress func(backup.Progress)) (any, error) {
+	p.answerStream(w, r, actionRestore, func(path string, progress func(backup.Progress)) (any, error) {
 		return p.Restore(r.Context(), path, progress)
 	})
 }
 
 // answerStream does what a request for a file asks for and tells how far it is.
-func answerStream(w http.ResponseWriter, r *http.Request, do func(path string, progress func(backup.Progress)) (any, error)) {
+func (p *Process) answerStream(w http.ResponseWriter, r *http.Request, action string, do func(path string, progress func(backup.Progress)) (any, error)) {
+	start := time.Now()
 	var request fileRequest
 	if err := decodeRequest(r, 64<<10, &request); err != nil || request.File == "" {
-		answerJSON(w, nil, secret.Invalid("body", `must be {"file": "PATH"}`))
+		p.refuse(w, action, start, secret.Invalid("body", `must be {"file": "PATH"}`))
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")

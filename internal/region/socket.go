@@ -48,6 +48,9 @@ func (p *Process) startControlSocket(ctx context.Context) error {
 	mux.HandleFunc("POST /v1/backup", p.answerBackup)
 	mux.HandleFunc("POST /v1/restore", p.answerRestore)
 	mux.HandleFunc("POST /v1/support-bundle", p.answerSupportBundle)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		p.refuse(w, r.URL.Path, time.Now(), secret.Errorf(secret.CodeNotFound, "the control socket has no %s %s", r.Method, r.URL.Path))
+	})
 	p.serveOn(ctx, "control socket", listener, nil, mux)
 	return nil
 }
@@ -60,13 +63,13 @@ type initializeAnswer struct {
 }
 
 func (p *Process) answerInitialize(w http.ResponseWriter, r *http.Request) {
-	if err := p.hasControl(); err != nil {
-		answerJSON(w, nil, err)
-		return
-	}
 	start := time.Now()
-	if err := p.audit.Ready(); err != nil {
-		answerJSON(w, nil, err)
+	err := p.hasControl()
+	if err == nil {
+		err = p.audit.Ready()
+	}
+	if err != nil {
+		p.refuse(w, actionInitialize, start, err)
 		return
 	}
 	made, err := p.Initialize(r.Context())
@@ -98,13 +101,16 @@ type recoverAnswer struct {
 
 // answerRecover makes an operator's token for who has lost all of them.
 func (p *Process) answerRecover(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
 	var request recoverRequest
-	if err := decodeRequest(r, 4<<10, &request); err != nil {
-		answerJSON(w, nil, secret.Invalid("body", `must be like {"expires_in_seconds": 3600, "delete_policies": []}`))
-		return
+	err := decodeRequest(r, 4<<10, &request)
+	if err != nil {
+		err = secret.Invalid("body", `must be like {"expires_in_seconds": 3600, "delete_policies": []}`)
+	} else {
+		err = p.hasControl()
 	}
-	if err := p.hasControl(); err != nil {
-		answerJSON(w, nil, err)
+	if err != nil {
+		p.refuse(w, string(service.OperatorRecover), start, err)
 		return
 	}
 	seconds := min(max(request.ExpiresInSeconds, 0), int64(service.MaxRecovery/time.Second)+1) // no overflow
@@ -126,7 +132,17 @@ func (p *Process) answerRecover(w http.ResponseWriter, r *http.Request) {
 func decodeRequest(r *http.Request, limit int64, into any) error {
 	decoder := json.NewDecoder(io.LimitReader(r.Body, limit))
 	decoder.DisallowUnknownFields()
-	return decoder.Decode(into)
+	if err := decoder.Decode(into); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return errors.New("there is something after the request")
+	}
+	return nil
+}
+
+func (p *Process) refuse(w http.ResponseWriter, action string, start time.Time, err error) {
+	answerJSON(w, nil, p.refused(action, start, err))
 }
 
 // waitInitialized waits, within bounds, until this process itself has what
@@ -158,7 +174,7 @@ func (p *Process) answerBreakGlass(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	var request breakGlassRequest
 	if err := decodeRequest(r, 1<<10, &request); err != nil {
-		answerJSON(w, nil, secret.Invalid("body", `must be {"on": true} or {"on": false}`))
+		p.refuse(w, actionBreakGlass, start, secret.Invalid("body", `must be {"on": true} or {"on": false}`))
 		return
 	}
 	if request.On { // not before it is audited

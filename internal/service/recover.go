@@ -24,7 +24,8 @@ const (
 )
 
 const (
-	actionOperatorRecover authz.Action = "OperatorRecover"
+	// OperatorRecover is the action of RecoverOperator in the audit log.
+	OperatorRecover authz.Action = "OperatorRecover"
 	// recoveryName is that of the operator whom recovery gives a token, and of the policy
 	// that permits it. CheckContainerName refuses it, so nobody else has it.
 	recoveryName = "operator:recovery"
@@ -61,7 +62,7 @@ type Recovered struct {
 // error. Errors: CodeInvalid, and CodeNotFound for a policy, when nothing was done;
 // CodeUnavailable; CodeOutcomeUnknown.
 func (s *Service) RecoverOperator(ctx context.Context, r Recovery) (Recovered, error) {
-	ctx, c, err := s.systemCall(ctx, actionOperatorRecover, r.By)
+	ctx, c, err := s.systemCall(ctx, OperatorRecover, r.By)
 	if err == nil {
 		err = r.check(s.Store.View(ctx))
 	}
