@@ -337,7 +337,7 @@ func TestWhatOneRegionLacksIsReadInAnother(t *testing.T) {
 		"damaged":                 {west: homeRefusal(connect.CodeDataLoss, "corrupt", "", ""), want: "east", eastReads: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, func(c *client.Config) { c.Timeout = 400 * time.Millisecond }, "west", "east")
+			w := newWorld(t, func(c *client.Config) { c.Timeout = 2 * time.Second }, "west", "east")
 			w.regions["west"].refuses, w.regions["east"].refuses = c.west, c.east
 			w.wantRead(t, c.want)
 			if east := w.regions["east"]; east.count(&east.reads) != c.eastReads {
@@ -357,7 +357,7 @@ func TestWhatOneRegionLacksIsReadInAnother(t *testing.T) {
 }
 
 func TestThatSomethingDoesNotExistIsNotSaidWhileARegionIsAway(t *testing.T) {
-	w := newWorld(t, func(c *client.Config) { c.Timeout = 400 * time.Millisecond }, "west", "east")
+	w := newWorld(t, func(c *client.Config) { c.Timeout = 2 * time.Second }, "west", "east")
 	w.regions["west"].refuses = homeRefusal(connect.CodeNotFound, "not_found", "secret", "east")
 	w.network["east"].Cut()
 	_, err := w.GetSecretValue(t.Context(), &client.GetSecretValueRequest{Vault: "v", Secret: "s"})
@@ -367,7 +367,7 @@ func TestThatSomethingDoesNotExistIsNotSaidWhileARegionIsAway(t *testing.T) {
 }
 
 func TestATokenThatNoRegionSatisfiesGetsItsError(t *testing.T) {
-	w := newWorld(t, func(c *client.Config) { c.Timeout = 400 * time.Millisecond }, "west", "east")
+	w := newWorld(t, func(c *client.Config) { c.Timeout = 2 * time.Second }, "west", "east")
 	w.regions["west"].refuses = homeRefusal(connect.CodeUnavailable, "revision_not_reached", "", "")
 	w.network["east"].Cut()
 	w.wantRead(t, "revision_not_reached")
@@ -425,7 +425,7 @@ func TestAnotherRegionTellsOfTheHomeThatTookOver(t *testing.T) {
 }
 
 func TestAHomeThatIsAwayIsNamed(t *testing.T) {
-	w := newWorld(t, func(c *client.Config) { c.Timeout = 400 * time.Millisecond }, "west", "east")
+	w := newWorld(t, func(c *client.Config) { c.Timeout = 2 * time.Second }, "west", "east")
 	for _, f := range w.regions {
 		f.home = "east"
 	}
@@ -496,7 +496,7 @@ func TestAHomeThatTheClientDoesNotKnow(t *testing.T) {
 }
 
 func TestAtOneRegion(t *testing.T) {
-	w := newWorld(t, func(c *client.Config) { c.Timeout = 400 * time.Millisecond }, "east", "west")
+	w := newWorld(t, func(c *client.Config) { c.Timeout = 2 * time.Second }, "east", "west")
 	west, err := w.At("west")
 	if err != nil {
 		t.Fatal(err)

@@ -18,7 +18,7 @@ func unreachable(p *lifeboatv1.Peer) bool { return !p.GetReachable() && p.GetErr
 
 func wait(t testing.TB, r *lifeboattest.Region, peer string, wanted func(*lifeboatv1.Peer) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	must(t, r.WaitPeer(ctx, peer, wanted))
 }
@@ -123,7 +123,7 @@ func TestRegionsOfProcesses(t *testing.T) {
 	c, err := r.Region("east").Client(r.Region("east").Control(), token)
 	must(t, err)
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	await := func(wanted func(*lifeboatv1.Peer) bool) {
 		t.Helper()

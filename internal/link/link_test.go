@@ -196,7 +196,7 @@ func (s *side) status(t testing.TB, peer secret.RegionName) link.Status {
 
 func (s *side) await(t testing.TB, peer secret.RegionName, wanted func(link.Status) bool) link.Status {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		status := s.status(t, peer)
 		if wanted(status) {
 			return status
@@ -214,7 +214,7 @@ func (s *side) ask(t testing.TB, peer secret.RegionName, path string) (string, e
 	t.Helper()
 	client, err := s.links.Client(peer)
 	must(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, link.URL(peer)+path, strings.NewReader("body"))
 	must(t, err)
@@ -231,7 +231,7 @@ func TestPeersMeet(t *testing.T) {
 	p := newPair(t)
 	s := p.east.await(t, "west", reachable)
 	if s.Life != (link.Life{Incarnation: "west-1", RestoreEpoch: 1}) || s.Release != "test" || s.ReplicationSchema != 7 || s.Process != "p" ||
-		s.RoundTrip <= 0 || s.ClockDifference.Abs() > time.Second || s.Since.IsZero() || s.Address != p.way.Address() {
+		s.RoundTrip <= 0 || s.ClockDifference.Abs() > 10*time.Second || s.Since.IsZero() || s.Address != p.way.Address() {
 		t.Errorf("east sees %+v", s)
 	}
 	p.west.await(t, "east", reachable)
@@ -252,10 +252,9 @@ func TestPeersMeet(t *testing.T) {
 func TestRoundTripOfADelayedLink(t *testing.T) {
 	p := newPair(t)
 	p.way.Delay(25 * time.Millisecond)
-	s := p.east.await(t, "west", func(s link.Status) bool { return s.Reachable && s.RoundTrip >= 50*time.Millisecond })
-	if s.RoundTrip > 2*time.Second {
-		t.Errorf("round trip is %s", s.RoundTrip)
-	}
+	p.east.await(t, "west", func(s link.Status) bool {
+		return s.Reachable && s.RoundTrip >= 50*time.Millisecond && s.RoundTrip < 2*time.Second
+	})
 }
 
 func TestLinkIsLostAndFoundAgain(t *testing.T) {
@@ -296,7 +295,7 @@ func TestIncarnations(t *testing.T) {
 	}
 	select {
 	case <-p.west.links.Met():
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("west was not told")
 	}
 	p.west.pin("east", "east-2")
@@ -422,7 +421,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	p.east.await(t, "west", reachable)
 	get := func(transport *http.Transport, url string) error {
 		defer transport.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		must(t, err)
@@ -483,7 +482,7 @@ func TestCertificatesAreReplaced(t *testing.T) {
 	p.east.files.certificate(t, next, 0)
 	// Some request finds the open connection, with the old certificate, refused; the
 	// next one goes over a new one.
-	for deadline := time.Now().Add(20 * time.Second); remote.Load() == before; {
+	for deadline := time.Now().Add(time.Minute); remote.Load() == before; {
 		_, err := p.east.ask(t, "west", "/from")
 		if err != nil && !secret.HasCode(err, secret.CodeUnauthenticated) || time.Now().After(deadline) {
 			t.Fatalf("the connection with the old certificate is still used: %v", err)

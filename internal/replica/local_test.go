@@ -72,7 +72,7 @@ func (h *host) reopen() *host {
 
 func (h *host) wait(revision int64) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := h.WaitApplied(ctx, revision); err != nil {
 		h.t.Fatalf("waiting for revision %d: %v; position %+v", revision, err, h.Position())
@@ -82,7 +82,7 @@ func (h *host) wait(revision int64) {
 // until waits for a condition on the position.
 func (h *host) until(what string, cond func(replica.Position) bool) {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	poll := time.NewTicker(time.Millisecond)
 	defer poll.Stop()

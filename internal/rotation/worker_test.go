@@ -96,7 +96,7 @@ func (r *region) run(t *testing.T) (stop func()) {
 // until waits until the state of the rotation is as wanted.
 func (r *region) until(t *testing.T, what string, holds func(*secret.Rotation) bool) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		r.mu.Lock()
 		state := *r.secret.Rotation

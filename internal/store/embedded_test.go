@@ -79,7 +79,7 @@ func TestEmbeddedThatCannotStart(t *testing.T) {
 		wantCode(t, try(o), secret.CodeUnavailable)
 	})
 	t.Run("address in use", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", freeAddress(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func TestEmbeddedIsQuiet(t *testing.T) {
 	t.Parallel()
 	var said bytes.Buffer
 	address := freeAddress(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	e, err := store.StartEmbedded(ctx, store.EmbeddedOptions{
 		Name: "one", Dir: filepath.Join(t.TempDir(), "data"), ListenClient: address, UnsafeNoFsync: true,

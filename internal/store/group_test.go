@@ -88,7 +88,7 @@ func (q *queue) commit(ctx context.Context, txn record.Txn) <-chan outcome {
 // until waits for a condition.
 func until(t *testing.T, holds func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("waited in vain")
 		}

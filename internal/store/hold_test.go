@@ -24,7 +24,7 @@ func TestHoldPassesTheRoleOn(t *testing.T) {
 	hold := func(ctx context.Context, owner string) <-chan error {
 		ended := make(chan error, 1)
 		go func() {
-			ended <- s.Hold(ctx, "pipeline", 2*time.Second, owner, func(ctx context.Context) error {
+			ended <- s.Hold(ctx, "pipeline", 20*time.Second, owner, func(ctx context.Context) error {
 				if n := holders.Add(1); n != 1 {
 					t.Errorf("%d holders", n)
 				}

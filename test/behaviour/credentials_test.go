@@ -87,7 +87,7 @@ func TestOtherSchemesThanBearerAreRefused(t *testing.T) {
 func TestExpiredCredentials(t *testing.T) {
 	a := account(t, shared)
 	made := do(t, a.Client(shared.Control()).CreateToken, &lifeboatv1.CreateTokenRequest{
-		ExpiresAt: timestamppb.New(time.Now().Add(700 * time.Millisecond)),
+		ExpiresAt: timestamppb.New(time.Now().Add(2 * time.Second)),
 	})
 	everywhere(t, made.GetToken(), func(t *testing.T, c *lifeboattest.Client) {
 		eventually(t, "the token expires", func() bool {
@@ -104,12 +104,12 @@ func TestExpiredCredentials(t *testing.T) {
 }
 
 // stopsWorking uses a token until it is refused, on every process, and fails
-// unless that happens within a second of the change.
+// unless that happens within a second of the change, or a few on a busy machine.
 func stopsWorking(t *testing.T, token string, change func()) {
 	t.Helper()
 	everywhere(t, token, func(t *testing.T, c *lifeboattest.Client) { do(t, c.WhoAmI, &lifeboatv1.WhoAmIRequest{}) })
 	change()
-	limit := time.Now().Add(time.Second)
+	limit := time.Now().Add(5 * time.Second)
 	for _, p := range shared.Processes() {
 		c := shared.Client(p, token)
 		for {

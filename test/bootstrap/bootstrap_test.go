@@ -199,14 +199,14 @@ func (f *fleet) get(url string) (body string, err error) {
 
 func (f *fleet) eventually(what string, try func() error) {
 	f.t.Helper()
-	limit := time.Now().Add(40 * time.Second)
+	limit := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {
 			return
 		}
 		if time.Now().After(limit) {
-			f.t.Fatalf("%s: not within 40 s: %v", what, err)
+			f.t.Fatalf("%s: not within a minute: %v", what, err)
 		}
 		time.Sleep(10 * time.Millisecond)
 	}

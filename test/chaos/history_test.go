@@ -162,7 +162,7 @@ var register = porcupine.Model{
 }
 
 // registerTimeout bounds the search for an order of one secret's operations.
-const registerTimeout = 20 * time.Second
+const registerTimeout = time.Minute
 
 // checkRegister looks for an order of the operations, in keeping with when they
 // began and ended, in which each read sees the last put. A put without an

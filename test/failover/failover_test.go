@@ -178,7 +178,7 @@ func (w *world) loseEast(t *testing.T, c *client.Client, token string) {
 	ctx := t.Context()
 	// A token that it alone satisfies is refused, other reads go on.
 	w.networks["east"].Cut()
-	short := w.client(t, 2*time.Second, "east", "west")
+	short := w.client(t, 4*time.Second, "east", "west")
 	_, _, err := read(ctx, short, "shop", "db/password", token)
 	wantCode(t, err, client.CodeNotReached)
 	if value, region, err := read(ctx, short, "shop", "db/password", ""); err != nil || value != "first" || region != "west" {

@@ -61,7 +61,7 @@ func infoOf(err error) *lifeboatv1.ErrorInfo {
 // eventually tries again until try succeeds.
 func eventually(t testing.TB, try func() error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -124,7 +124,7 @@ func TestScripts(t *testing.T) {
 func setup(env *testscript.Env) error {
 	region.Lock()
 	defer region.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	name := filepath.Base(env.WorkDir)
 	tenant, err := region.Tenant(ctx, strings.TrimPrefix(name, "script-"))
@@ -198,7 +198,7 @@ func narrow(ts *testscript.TestScript, _ bool, _ []string) {
 
 // waitFile waits until a file is there: waitfile FILE
 func waitFile(ts *testscript.TestScript, _ bool, args []string) {
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for time.Now().Before(deadline) {
 		if _, err := os.Stat(ts.MkAbs(args[0])); err == nil {
 			return

@@ -43,7 +43,7 @@ func (r *raw) awaitStatus(t testing.TB, secretID, region, want string) (message 
 // eventually waits until try succeeds.
 func eventually(t testing.TB, try func() error) {
 	t.Helper()
-	limit := time.Now().Add(30 * time.Second)
+	limit := time.Now().Add(time.Minute)
 	for {
 		err := try()
 		if err == nil {
