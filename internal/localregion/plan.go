@@ -94,7 +94,7 @@ const (
 // Plan prepares a directory: an authority and certificates, a key file, and a
 // configuration for each process. What is there already stays, so that a region
 // keeps its data and its addresses between starts; a directory of a region of
-// another name or size is refused.
+// another name or size is refused, and one whose ports another process keeps.
 func Plan(o Options) (*Region, error) {
 	r, err := open(o)
 	if err != nil {
@@ -179,7 +179,7 @@ func (o *Options) complete() error {
 	return secret.CheckRegionName("region", o.Name)
 }
 
-// loadLayout reads what was planned before, or plans anew.
+// loadLayout reads what was planned before, or plans anew, and reserves the ports.
 func loadLayout(o Options) (*layout, error) {
 	path := filepath.Join(o.Dir, layoutName)
 	data, err := os.ReadFile(path)
@@ -208,9 +208,9 @@ func loadLayout(o Options) (*layout, error) {
 func (l *layout) reservePorts() error {
 	for _, p := range l.Processes {
 		for _, port := range p.Ports.all() {
-			if !reserveAgain(port) {
+			if port != 0 && !reserveAgain(port) { // an older plan may lack some
 				return secret.Errorf(secret.CodeWrongState, "port %d of %s in the region %s is reserved by another process", port, p.ID, l.Region).
-					WithHint("does \"lifeboat dev\" run with this directory already? Stop it, or choose another directory")
+					WithHint("does \"lifeboat dev\" run with this directory already, or with another one that has the same ports? Stop it, or choose another directory")
 			}
 		}
 	}

@@ -43,7 +43,7 @@ func freePorts(processes int, taken map[int]bool) ([]ports, error) {
 		if taken[first] {
 			continue
 		}
-		if last = allFree(first, processes*portsEach); last != nil {
+		if last = reserveAll(first, processes*portsEach); last != nil {
 			continue
 		}
 		found := make([]ports, processes)
@@ -56,9 +56,15 @@ func freePorts(processes int, taken map[int]bool) ([]ports, error) {
 	return nil, fmt.Errorf("find free ports on the loopback: %w", last)
 }
 
-func allFree(first, n int) error {
+// reserveAll reserves n ports, or none.
+func reserveAll(first, n int) error {
 	for port := first; port < first+n; port++ {
 		if !reserve(port) {
+			reserved.Lock()
+			defer reserved.Unlock()
+			for had := first; had < port; had++ {
+				release(had)
+			}
 			return fmt.Errorf("port %d is taken", port)
 		}
 	}

@@ -3,26 +3,25 @@ package localregion
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"runtime"
 	"sync"
 )
 
-// reserved are the sockets that keep ports, by port; they are never read.
+// reserved are the ports that this process keeps, each, on Linux, by a socket that is
+// never read.
 var reserved = struct {
 	sync.Mutex
-	sockets map[int]*net.UnixConn
-}{sockets: map[int]*net.UnixConn{}}
+	sockets map[int]io.Closer
+}{sockets: map[int]io.Closer{}}
 
 // reserve keeps a port of the loopback for this process until it ends, and reports
-// whether nobody else has it: neither listens on it, nor reserved it and has not
-// begun to listen. Programs that look for free ports at the same time would
-// otherwise find the same. Only on Linux is it kept from others.
+// whether it was free: nobody listens on it, and nobody, nor this process, has reserved
+// it and not begun to listen. Programs that look for free ports at the same time would
+// otherwise find the same. Only on Linux is it kept from other processes.
 func reserve(port int) bool {
-	if runtime.GOOS != "linux" {
-		return isFree(port)
-	}
 	reserved.Lock()
 	defer reserved.Unlock()
 	// First the reservation: to look whether the port is free takes it for a moment, in
@@ -31,8 +30,7 @@ func reserve(port int) bool {
 		return false
 	}
 	if !isFree(port) {
-		_ = reserved.sockets[port].Close()
-		delete(reserved.sockets, port)
+		release(port)
 		return false
 	}
 	return true
@@ -41,23 +39,30 @@ func reserve(port int) bool {
 // reserveAgain reserves a port that a plan names, whoever listens on it, and reports
 // whether no other process has reserved it.
 func reserveAgain(port int) bool {
-	if runtime.GOOS != "linux" {
-		return true
-	}
 	reserved.Lock()
 	defer reserved.Unlock()
 	return reserved.sockets[port] != nil || keep(port)
 }
 
-// keep needs reserved to be locked. A name in Linux's abstract namespace is gone when
-// the process is.
+// keep needs reserved to be locked.
 func keep(port int) bool {
+	if runtime.GOOS != "linux" {
+		reserved.sockets[port] = io.NopCloser(nil)
+		return true
+	}
+	// A name in Linux's abstract namespace is gone when the process is.
 	name := fmt.Sprintf("@lifeboat-port-%d", port)
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
 	if err == nil {
 		reserved.sockets[port] = socket
 	}
 	return err == nil
+}
+
+// release gives up a port that is not used. It needs reserved to be locked.
+func release(port int) {
+	_ = reserved.sockets[port].Close()
+	delete(reserved.sockets, port)
 }
 
 func isFree(port int) bool {

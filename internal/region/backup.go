@@ -164,7 +164,8 @@ func (p *Process) refused(action string, start time.Time, err error) error {
 
 func (p *Process) operatorEntry(action string, start time.Time, incarnation string, err error) audit.Entry {
 	return audit.Entry{
-		Time: start, Duration: time.Since(start), PrincipalName: socketPrincipal, Action: action, Outcome: secret.CodeOf(err),
+		Time: start, Duration: time.Since(start), Action: action, Outcome: secret.CodeOf(err),
+		Principal: socketPrincipal, PrincipalName: socketPrincipal, Account: secret.SystemAccount,
 		Resource: audit.Resource{Kind: "Region", ID: incarnation, Name: string(p.config.Region.Name)},
 	}
 }

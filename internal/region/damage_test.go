@@ -31,7 +31,7 @@ func startOne(t *testing.T, c *config.Config) *region.Process {
 // try repeats what fails while a process comes up.
 func try(t *testing.T, what string, f func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		err := f(ctx)

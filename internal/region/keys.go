@@ -16,6 +16,8 @@ const (
 	// soon work goes on that something was in the way of.
 	keysEvery = time.Minute
 	keysRetry = time.Second
+	// catchUpWithin bounds the wait for what was written last.
+	catchUpWithin = 30 * time.Second
 	// sealsEvery is how often a process adds to the counts of seals.
 	sealsEvery = 10 * time.Second
 	// sealsAtEnd bounds the last time, when it stops.
@@ -68,10 +70,8 @@ func wake(c chan struct{}) {
 
 // maintainKeys runs while this process holds the lease.
 func (p *Process) maintainKeys(ctx context.Context) error {
-	for p.catchUp(ctx) != nil {
-		if sleep(ctx, keysRetry); ctx.Err() != nil {
-			return ctx.Err()
-		}
+	if err := p.catchUp(ctx); err != nil && ctx.Err() == nil {
+		p.log.Warn("work on keys begins by a copy that may lack the latest changes", "error", err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.repeat(ctx, "data keys", p.keyWork.dataKeys, p.service.MaintainDataKeys) })
@@ -80,9 +80,12 @@ func (p *Process) maintainKeys(ctx context.Context) error {
 	return g.Wait()
 }
 
-// catchUp waits until this process's copy is as new as the store is now. Work that is
-// due by what was written last would be missed else, and looked for only after a while.
+// catchUp waits, within bounds, until this process's copy is as new as the store is now.
+// Work that is due by what was written last would be missed else, and looked for only
+// after a while.
 func (p *Process) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpWithin)
+	defer cancel()
 	revision, err := p.store.Revision(ctx)
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func TestOneProcess(t *testing.T) {
 	p, err := region.Start(t.Context(), region.Options{Config: c, Release: "test", Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	must(t, err)
 	defer func() { must(t, p.Close()) }()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var token string
 	for {

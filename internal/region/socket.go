@@ -16,7 +16,7 @@ import (
 	"github.com/lifeboat-secrets/lifeboat/internal/service"
 )
 
-// SocketName is the name of a control process's socket in its data directory.
+// SocketName is the name of a process's control socket in its data directory.
 // Who may open it, that is who may run as the process's user, may initialise the
 // region, act as an operator of it, and override its rules in an emergency.
 const SocketName = "control.sock"
@@ -164,7 +164,7 @@ func (p *Process) waitInitialized(ctx context.Context) {
 }
 
 type breakGlassRequest struct {
-	On bool `json:"on"`
+	On *bool `json:"on"`
 }
 
 // answerBreakGlass makes a host that has been cut off for longer than it may
@@ -173,21 +173,22 @@ type breakGlassRequest struct {
 func (p *Process) answerBreakGlass(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	var request breakGlassRequest
-	if err := decodeRequest(r, 1<<10, &request); err != nil {
+	if err := decodeRequest(r, 1<<10, &request); err != nil || request.On == nil {
 		p.refuse(w, actionBreakGlass, start, secret.Invalid("body", `must be {"on": true} or {"on": false}`))
 		return
 	}
-	if request.On { // not before it is audited
+	on := *request.On
+	if on { // not before it is audited
 		entry := p.operatorEntry(actionBreakGlassOn, start, string(p.local.Position().Incarnation), nil)
 		if err := p.audit.Write(&entry); err != nil {
 			answerJSON(w, nil, err)
 			return
 		}
 	}
-	p.breakGlass.Store(request.On)
-	p.log.Warn("break-glass", "on", request.On)
+	p.breakGlass.Store(on)
+	p.log.Warn("break-glass", "on", on)
 	var err error
-	if !request.On {
+	if !on {
 		err = p.auditDone(actionBreakGlassOff, start, nil)
 	}
 	answerJSON(w, request, err)
