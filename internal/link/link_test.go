@@ -231,7 +231,7 @@ func TestPeersMeet(t *testing.T) {
 	p := newPair(t)
 	s := p.east.await(t, "west", reachable)
 	if s.Life != (link.Life{Incarnation: "west-1", RestoreEpoch: 1}) || s.Release != "test" || s.ReplicationSchema != 7 || s.Process != "p" ||
-		s.RoundTrip <= 0 || s.ClockDifference.Abs() > 10*time.Second || s.Since.IsZero() || s.Address != p.way.Address() {
+		s.RoundTrip <= 0 || s.ClockDifference.Abs() > time.Second || s.Since.IsZero() || s.Address != p.way.Address() {
 		t.Errorf("east sees %+v", s)
 	}
 	p.west.await(t, "east", reachable)
@@ -252,9 +252,10 @@ func TestPeersMeet(t *testing.T) {
 func TestRoundTripOfADelayedLink(t *testing.T) {
 	p := newPair(t)
 	p.way.Delay(25 * time.Millisecond)
-	p.east.await(t, "west", func(s link.Status) bool {
-		return s.Reachable && s.RoundTrip >= 50*time.Millisecond && s.RoundTrip < 2*time.Second
-	})
+	s := p.east.await(t, "west", func(s link.Status) bool { return s.Reachable && s.RoundTrip >= 50*time.Millisecond })
+	if s.RoundTrip > 2*time.Second {
+		t.Errorf("round trip is %s", s.RoundTrip)
+	}
 }
 
 func TestLinkIsLostAndFoundAgain(t *testing.T) {
