@@ -57,7 +57,6 @@ func PlanRegions(o Options, names ...secret.RegionName) (*Regions, error) {
 		if err != nil {
 			return nil, fmt.Errorf("region %s: %w", name, err)
 		}
-		o.taken[region.Processes()[0].ports.Public] = true
 		r.all = append(r.all, region)
 	}
 	return r, r.introduce(o.Via)

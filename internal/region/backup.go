@@ -57,7 +57,7 @@ func (l *lateStore) PageAt(ctx context.Context, start, end record.Key, limit int
 func (p *Process) Backup(ctx context.Context, path string, progress func(backup.Progress)) (backup.Summary, error) {
 	start := time.Now()
 	if err := p.operatorMayAct(path); err != nil {
-		return backup.Summary{}, p.refused(actionBackup, start, err)
+		return backup.Summary{}, p.auditUndone(actionBackup, start, err)
 	}
 	made, err := backup.WriteFile(ctx, path, backup.WriteOptions{
 		Source: p.store, Keys: p.kms, Release: p.release, Progress: progress, Expected: p.local.Position().Records, Now: p.clock,
@@ -77,12 +77,12 @@ func (p *Process) Backup(ctx context.Context, path string, progress func(backup.
 func (p *Process) Restore(ctx context.Context, path string, progress func(backup.Progress)) (report backup.Report, err error) {
 	start := time.Now()
 	if err := p.operatorMayAct(path); err != nil {
-		return report, p.refused(actionRestore, start, err)
+		return report, p.auditUndone(actionRestore, start, err)
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		err = secret.Wrap(secret.CodeInvalid, err, "the backup cannot be opened")
-		return report, p.refused(actionRestore, start, err)
+		return report, p.auditUndone(actionRestore, start, err)
 	}
 	defer func() { _ = f.Close() }()
 	report, err = backup.Restore(ctx, f, backup.RestoreOptions{
@@ -152,9 +152,10 @@ func (p *Process) auditOperator(action string, start time.Time, incarnation stri
 	return err
 }
 
-// refused writes the line of what was asked for over the control socket and not even
-// begun. It returns err, or that of the audit log.
-func (p *Process) refused(action string, start time.Time, err error) error {
+// auditUndone writes the line of what was asked for over the control socket, before
+// anything is done for it or because nothing will be. It returns err, or that of the
+// audit log.
+func (p *Process) auditUndone(action string, start time.Time, err error) error {
 	entry := p.operatorEntry(action, start, string(p.local.Position().Incarnation), err)
 	if auditErr := p.audit.Write(&entry); auditErr != nil {
 		return auditErr

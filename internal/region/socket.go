@@ -142,7 +142,7 @@ func decodeRequest(r *http.Request, limit int64, into any) error {
 }
 
 func (p *Process) refuse(w http.ResponseWriter, action string, start time.Time, err error) {
-	answerJSON(w, nil, p.refused(action, start, err))
+	answerJSON(w, nil, p.auditUndone(action, start, err))
 }
 
 // waitInitialized waits, within bounds, until this process itself has what
@@ -179,8 +179,7 @@ func (p *Process) answerBreakGlass(w http.ResponseWriter, r *http.Request) {
 	}
 	on := *request.On
 	if on { // not before it is audited
-		entry := p.operatorEntry(actionBreakGlassOn, start, string(p.local.Position().Incarnation), nil)
-		if err := p.audit.Write(&entry); err != nil {
+		if err := p.auditUndone(actionBreakGlassOn, start, nil); err != nil {
 			answerJSON(w, nil, err)
 			return
 		}

@@ -1,21 +1,17 @@
 package operations_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
-	"context"
 	lifeboatv1 "github.com/lifeboat-secrets/lifeboat/api/lifeboat/v1"
 	"github.com/lifeboat-secrets/lifeboat/internal/config"
+	"github.com/lifeboat-secrets/lifeboat/internal/controlsocket"
 	"github.com/lifeboat-secrets/lifeboat/internal/kms/file"
 	"github.com/lifeboat-secrets/lifeboat/internal/pki"
 	"github.com/lifeboat-secrets/lifeboat/internal/store"
@@ -148,18 +144,9 @@ func (b *broken) startHost(t *testing.T) {
 // breakGlass switches it over the control socket.
 func breakGlass(t *testing.T, p *lifeboattest.Process, on bool) {
 	t.Helper()
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", p.SocketPath())
-	}}
-	defer transport.CloseIdleConnections()
-	body, err := json.Marshal(map[string]bool{"on": on})
-	must(t, err)
-	answer, err := (&http.Client{Transport: transport}).Post("http://control/v1/break-glass", "application/json", strings.NewReader(string(body)))
-	must(t, err)
-	must(t, answer.Body.Close())
-	if answer.StatusCode != http.StatusOK {
-		t.Fatalf("break-glass answers %s", answer.Status)
-	}
+	socket := controlsocket.New(p.SocketPath())
+	defer socket.Close()
+	must(t, socket.BreakGlass(t.Context(), on))
 }
 
 // breakAudit puts the file that is always full in the place of the audit log.
